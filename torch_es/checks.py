@@ -1,0 +1,71 @@
+"""Checks of user input: each names the argument, the rule, the value and, where there is one, the way out."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+
+
+def check_positive(name: str, value: object) -> float:
+    """Return `value` as a float if it is a finite number above zero.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is not finite or not above zero.
+
+    Example:
+        >>> check_positive("sigma", 0.1)
+        0.1
+    """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"`{name}` must be a positive number, got {value!r} of type {type(value).__name__}.")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"`{name}` must be positive, got {value}.")
+    return float(value)
+
+
+def check_count(name: str, value: object, minimum: int = 1) -> int:
+    """Return `value` as an int if it is a whole number of at least `minimum`.
+
+    Raises:
+        TypeError: If it is no whole number.
+        ValueError: If it is below `minimum`.
+
+    Example:
+        >>> check_count("num_pairs", 32)
+        32
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"`{name}` must be a whole number, got {value!r} of type {type(value).__name__}.")
+    if value < minimum:
+        raise ValueError(f"`{name}` must be at least {minimum}, got {value}.")
+    return int(value)
+
+
+def check_choice(name: str, value: object, choices: Iterable[str]) -> str:
+    """Return `value` if it is one of `choices`, else say which it may be and which is nearest.
+
+    Raises:
+        ValueError: If it is none of them.
+
+    Example:
+        >>> check_choice("shaping", "sign", ["centered_ranks", "sign"])
+        'sign'
+    """
+    names = sorted(choices)
+    if isinstance(value, str) and value in names:
+        return value
+    raise ValueError(f"`{name}` must be one of {', '.join(names)}; got {value!r}.{suggestion(str(value), names)}")
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return " Did you mean `x`?" for the nearest known word, or nothing where none is near.
+
+    Example:
+        >>> suggestion("sigm", ["sigma", "seed"])
+        ' Did you mean `sigma`?'
+    """
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" Did you mean `{near[0]}`?" if near else ""

@@ -1,0 +1,58 @@
+"""Running mean and variance that merge exactly, in float64 (Chan, Golub and LeVeque 1983)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from torch_es.types import Float64Array
+
+
+class Moments(NamedTuple):
+    """Count, mean and sum of squared deviations of vectors `(size,)`.
+
+    Example:
+        >>> Moments.of(np.array([[1.0], [3.0]])).merge(Moments.of(np.array([[5.0]]))).mean
+        array([3.])
+    """
+
+    count: float
+    mean: Float64Array
+    m2: Float64Array
+
+    @staticmethod
+    def zero(size: int) -> Moments:
+        """The moments of no samples."""
+        return Moments(0.0, np.zeros(size), np.zeros(size))
+
+    @staticmethod
+    def of(samples: Float64Array) -> Moments:
+        """The moments of `samples`, shape `(count, size)`."""
+        mean = samples.mean(axis=0)
+        return Moments(float(len(samples)), mean, ((samples - mean) ** 2).sum(axis=0))
+
+    @staticmethod
+    def from_sums(count: int, sums: Float64Array, origin: Float64Array) -> Moments:
+        """From sum and sum of squares `(2 * size,)` of `count` samples less `origin`.
+
+        An origin near the mean keeps the subtraction below from cancelling.
+        """
+        total, squares = sums[: origin.size], sums[origin.size :]
+        return Moments(float(count), origin + total / count, np.maximum(squares - total**2 / count, 0.0))
+
+    def merge(self, other: Moments) -> Moments:
+        """The moments of both sets of samples together."""
+        count = self.count + other.count
+        if count == 0:
+            return self
+        delta = other.mean - self.mean
+        mean = self.mean + delta * (other.count / count)
+        m2 = self.m2 + other.m2 + delta**2 * (self.count * other.count / count)
+        return Moments(count, mean, m2)
+
+    def std(self, floor: float) -> Float64Array:
+        """Standard deviation, at least `floor`; one everywhere before the first sample."""
+        if self.count == 0:
+            return np.ones_like(self.mean)
+        return np.maximum(np.sqrt(self.m2 / self.count), floor)

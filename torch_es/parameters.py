@@ -1,0 +1,115 @@
+"""Any module's trainable parameters as one flat vector, and back."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_MASTER_DTYPES = (torch.float32, torch.float64)
+
+
+class FlatParameters:
+    """The trainable parameters of a module, each once, in the order of `named_parameters()`.
+
+    Frozen parameters (`requires_grad=False`) are left alone, tied ones count once, and non-contiguous ones keep their
+    layout. A parameter of low precision gets a float32 master, which is what an optimiser should step.
+
+    Args:
+        module: Its current weights are the start.
+
+    Raises:
+        ValueError: If nothing is trainable, or a parameter is not finite or not on the CPU.
+        TypeError: If a parameter is complex.
+
+    Example:
+        >>> parameters = FlatParameters(nn.Linear(2, 3))
+        >>> parameters.gather().shape
+        torch.Size([9])
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        named = {name: p for name, p in module.named_parameters() if p.requires_grad}
+        if not named:
+            raise ValueError(
+                f"`policy` ({type(module).__name__}) has no trainable parameters; "
+                "give it some, or set `requires_grad=True` on those to evolve."
+            )
+        for name, p in named.items():
+            _check_parameter(name, p)
+        self.module = module
+        self.named = named
+        self.masters = [p if p.dtype in _MASTER_DTYPES else nn.Parameter(p.detach().float()) for p in named.values()]
+        self.sizes = [p.numel() for p in named.values()]
+        self.dim = sum(self.sizes)
+        self.dtype = torch.float64 if any(p.dtype == torch.float64 for p in self.masters) else torch.float32
+
+    @torch.no_grad()
+    def gather(self) -> Tensor:
+        """Return a copy of the masters as one vector, shape `(dim,)`."""
+        return torch.cat([p.reshape(-1).to(self.dtype) for p in self.masters])
+
+    @torch.no_grad()
+    def write(self, theta: Tensor) -> None:
+        """Write `theta`, shape `(dim,)`, into the module, rounding where a parameter's precision is lower."""
+        for p, part in zip(self.named.values(), theta.split(self.sizes), strict=True):
+            p.copy_(part.view(p.shape))
+
+    @torch.no_grad()
+    def restore(self, theta: Tensor) -> None:
+        """Write `theta` into the masters and the module."""
+        for p, part in zip(self.masters, theta.split(self.sizes), strict=True):
+            p.copy_(part.view(p.shape))
+        self.write(theta)
+
+    def set_grad(self, gradient: Tensor) -> None:
+        """Write `-gradient` into `.grad` of the masters: we maximise, `torch.optim` minimises."""
+        for p, part in zip(self.masters, gradient.split(self.sizes), strict=True):
+            p.grad = part.view(p.shape).to(p.dtype).neg_()
+
+    def views(self, flat: Tensor) -> dict[str, Tensor]:
+        """Return the parameters by name as views of `flat`, shape `(..., dim)`.
+
+        Example:
+            >>> parameters = FlatParameters(nn.Linear(2, 3))
+            >>> parameters.views(torch.zeros(16, 9))["weight"].shape
+            torch.Size([16, 3, 2])
+        """
+        parts = flat.split(self.sizes, dim=-1)
+        lead = flat.shape[:-1]
+        return {name: part.view(*lead, *p.shape) for (name, p), part in zip(self.named.items(), parts, strict=True)}
+
+
+class Vector(nn.Module):
+    """A plain vector as a module, so that functions of a vector are searched by the same code."""
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        self.value = nn.Parameter(value.detach().clone())
+
+
+def as_module(target: nn.Module | Tensor) -> nn.Module:
+    """Return the module itself, or a module that holds a copy of the vector.
+
+    Raises:
+        TypeError: If `target` is neither, or a tensor of whole numbers.
+
+    Example:
+        >>> as_module(torch.zeros(3)).value.shape
+        torch.Size([3])
+    """
+    if isinstance(target, nn.Module):
+        return target
+    if not isinstance(target, Tensor):
+        raise TypeError(f"`target` must be a torch.nn.Module or a tensor, got {type(target).__name__}.")
+    if not target.is_floating_point():
+        raise TypeError(f"`target` must be a tensor of floating point, got {target.dtype}; call `.float()` on it.")
+    return Vector(target)
+
+
+def _check_parameter(name: str, p: nn.Parameter) -> None:
+    if not p.is_floating_point():
+        raise TypeError(f"`{name}` must be real floating point to be perturbed, got {p.dtype}; freeze it.")
+    if p.device.type != "cpu":
+        raise ValueError(f"`{name}` must be on the CPU, where the workers play, got {p.device}; call `.cpu()`.")
+    if not torch.isfinite(p).all():
+        raise ValueError(f"`{name}` must be finite, got NaN or infinity; initialise it again or load other weights.")

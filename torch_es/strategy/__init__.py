@@ -1,0 +1,22 @@
+"""Strategies: ask for a population, tell its returns. A new one is a file here and a row in `STRATEGIES`.
+
+Each can optimise a plain function of a vector or of a module:
+
+    >>> import torch
+    >>> strategy = OpenAIES(torch.zeros(3), sigma=0.1)
+    >>> metrics = strategy.tell([-(w**2).sum() for w in strategy.ask()])
+"""
+
+from torch_es.strategy.ars import ARS as ARS
+from torch_es.strategy.centre import Centre as Centre
+from torch_es.strategy.centre import OptimizerFactory as OptimizerFactory
+from torch_es.strategy.centre import Population as Population
+from torch_es.strategy.centre import SchedulerFactory as SchedulerFactory
+from torch_es.strategy.centre import Sigma as Sigma
+from torch_es.strategy.centre import perturbed as perturbed
+from torch_es.strategy.openai_es import OpenAIES as OpenAIES
+from torch_es.strategy.pgpe import PGPE as PGPE
+from torch_es.strategy.protocol import Strategy as Strategy
+from torch_es.strategy.snes import SNES as SNES
+
+STRATEGIES: dict[str, type] = {"openai_es": OpenAIES, "pgpe": PGPE, "snes": SNES, "ars": ARS}
