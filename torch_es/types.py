@@ -55,13 +55,11 @@ class Snapshot(NamedTuple):
     Attributes:
         theta: The centre, flat, shape `(dim,)`.
         sigma: Standard deviation of the perturbation: a number, or one for each parameter `(dim,)`.
-        buffers: Values of the module's buffers by name.
         mean: Observation mean `(observation_size,)`, or None without normalisation.
         std: Observation standard deviation, floored, `(observation_size,)`, or None.
     """
 
     theta: torch.Tensor
     sigma: float | torch.Tensor
-    buffers: Mapping[str, torch.Tensor]
     mean: Float64Array | None = None
     std: Float64Array | None = None

@@ -1,0 +1,85 @@
+"""Gymnasium environments: made with clear errors, and stepped without wrappers that a rollout does not need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
+
+from torch_es.checks import suggestion
+from torch_es.errors import MissingExtraError
+
+Env = gym.Env[Any, Any]
+EnvFactory = Callable[[], Env]
+
+_EXTRAS = {"mujoco": "mujoco", "ale_py": "atari", "ale-py": "atari"}
+
+
+class BareEnv(NamedTuple):
+    """An environment to step directly, and the limit that its `TimeLimit` wrapper would have set."""
+
+    env: Env
+    max_steps: int | None
+
+
+def env_factory(env: str | EnvFactory, **kwargs: Any) -> EnvFactory:
+    """Return a function that makes the environment, having made sure that it can be made.
+
+    Args:
+        env: A Gymnasium id, or a function without arguments that makes an environment.
+        kwargs: For `gymnasium.make`.
+
+    Raises:
+        TypeError: If `env` is neither.
+        ValueError: If the id is unknown.
+        MissingExtraError: If the environment needs a package that is not installed.
+
+    Example:
+        >>> env_factory("CartPole-v1")().spec.id
+        'CartPole-v1'
+    """
+    if callable(env):
+        return env
+    if isinstance(env, gym.Env):
+        raise TypeError("`env` must be an id or a function that makes environments, since each worker needs its own.")
+    if not isinstance(env, str):
+        raise TypeError(f"`env` must be an environment id or a function that makes one, got {type(env).__name__}.")
+    return partial(_make, env, kwargs)
+
+
+def _make(env_id: str, kwargs: dict[str, Any]) -> Env:
+    try:
+        return gym.make(env_id, disable_env_checker=True, **kwargs)
+    except gym.error.DependencyNotInstalled as error:
+        raise _missing(str(error)) from error
+    except (gym.error.UnregisteredEnv, gym.error.MalformedID) as error:
+        if env_id.startswith("ALE/"):
+            raise MissingExtraError("ale_py", "atari") from error
+        raise ValueError(f"`env` {env_id!r} is not registered.{suggestion(env_id, gym.registry)}") from error
+
+
+def _missing(message: str) -> MissingExtraError:
+    package = next((name for name in _EXTRAS if name in message.lower()), "mujoco")
+    return MissingExtraError(package, _EXTRAS[package])
+
+
+def bare(env: Env) -> BareEnv:
+    """Take off the outer wrappers that only check or count, and say what limit they set.
+
+    A rollout counts steps itself, and 1-2 us of wrappers a step are 4% of HalfCheetah's physics. Any other wrapper
+    changes what the environment does, so it and all below it stay.
+
+    Example:
+        >>> bare(gym.make("CartPole-v1")).max_steps
+        500
+    """
+    limit: int | None = None
+    while isinstance(env, (TimeLimit, OrderEnforcing, PassiveEnvChecker)):
+        if isinstance(env, TimeLimit):
+            own = env._max_episode_steps
+            limit = own if limit is None else min(limit, own)
+        env = env.env
+    return BareEnv(env, limit)
