@@ -1,0 +1,45 @@
+"""The reference evaluator: this process, no other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor
+
+from torch_es.evaluators.protocol import NextTasks, PlayerFactory
+from torch_es.gradient import serial_noise_sum
+from torch_es.types import EpisodeResult, Float64Array, Snapshot
+
+
+class SerialEvaluator:
+    """Plays every task here.
+
+    Args:
+        player_factory: Makes the player.
+    """
+
+    def __init__(self, player_factory: PlayerFactory) -> None:
+        self._player = player_factory()
+        self._noise_sum = serial_noise_sum(self._player.noise)
+
+    def evaluate(self, snapshot: Snapshot, next_tasks: NextTasks) -> Iterator[EpisodeResult]:
+        """See `Evaluator.evaluate`."""
+        player = self._player
+        player.begin(snapshot)
+        while True:
+            while player.outstanding < player.num_lanes and (tasks := next_tasks()):
+                for task in tasks:
+                    player.submit(task)
+            if not player.outstanding:
+                return
+            yield from player.advance()
+
+    def noise_sum(
+        self, generation: int, linear: Float64Array, squared: Float64Array | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """See `torch_es.gradient.NoiseSum`."""
+        return self._noise_sum(generation, linear, squared)
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._player.close()

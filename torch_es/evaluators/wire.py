@@ -1,0 +1,82 @@
+"""What travels between parent and worker: seeds, scalars and statistics, never a vector of parameters.
+
+Results are packed, 25 bytes an episode and the statistics delta; commands are small pickles, parent to worker only.
+The large tensors (theta, sigma, the sums) stand in shared memory.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from torch_es.types import EpisodeResult, Float64Array, Snapshot, Task
+
+_RESULT = struct.Struct("<qiiBId")
+
+RESULTS, SUMMED, FAILED = b"R", b"S", b"F"
+
+
+def pack_results(results: Sequence[EpisodeResult]) -> bytes:
+    """Pack finished episodes into one message.
+
+    Example:
+        >>> result = EpisodeResult(Task(3, 0, -1), 1.5, 10, True, None)
+        >>> list(unpack_results(pack_results([result]), moments_size=0)) == [result]
+        True
+    """
+    parts = [RESULTS]
+    for task, return_, length, truncated, moments in results:
+        flags = (task.sign + 1) | truncated << 2 | (moments is not None) << 3
+        parts.append(_RESULT.pack(task.generation, task.pair, task.episode, flags, length, return_))
+        if moments is not None:
+            parts.append(moments.tobytes())
+    return b"".join(parts)
+
+
+def unpack_results(message: bytes, moments_size: int) -> Iterator[EpisodeResult]:
+    """Read what `pack_results` wrote; `moments_size` is the number of floats of a statistics delta."""
+    at = 1
+    while at < len(message):
+        generation, pair, episode, flags, length, return_ = _RESULT.unpack_from(message, at)
+        at += _RESULT.size
+        moments: Float64Array | None = None
+        if flags & 8:
+            moments = np.frombuffer(message, np.float64, moments_size, at).copy()
+            at += moments.nbytes
+        task = Task(generation, pair, (flags & 3) - 1, episode)
+        yield EpisodeResult(task, return_, length, bool(flags & 4), moments)
+
+
+class Board:
+    """The shared memory: the parent writes a snapshot before it gives tasks, workers write blocks of the sums.
+
+    Args:
+        dim: Elements of theta.
+        dtype: Of theta.
+        observation_size: Elements of an observation; 0 without normalisation.
+    """
+
+    def __init__(self, dim: int, dtype: torch.dtype, observation_size: int) -> None:
+        self.theta = torch.zeros(dim, dtype=dtype).share_memory_()
+        self.sigma = torch.zeros(dim, dtype=dtype).share_memory_()  # pages never written cost nothing
+        self.statistics = torch.zeros(2, observation_size, dtype=torch.float64).share_memory_()
+        self.sums = torch.zeros(2, dim).share_memory_()
+
+    def post(self, snapshot: Snapshot) -> float | None:
+        """Write the snapshot; return sigma if it is one number."""
+        self.theta.copy_(snapshot.theta)
+        if snapshot.mean is not None and snapshot.std is not None:
+            self.statistics[0] = torch.from_numpy(snapshot.mean)
+            self.statistics[1] = torch.from_numpy(snapshot.std)
+        if isinstance(snapshot.sigma, torch.Tensor):
+            self.sigma.copy_(snapshot.sigma)
+            return None
+        return snapshot.sigma
+
+    def read(self, sigma: float | None) -> Snapshot:
+        """Return the snapshot as views of the shared memory."""
+        mean, std = self.statistics.numpy() if self.statistics.numel() else (None, None)
+        return Snapshot(self.theta, self.sigma if sigma is None else sigma, mean, std)
