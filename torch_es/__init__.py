@@ -1,0 +1,14 @@
+"""torch_es: evolution strategies for any `torch.nn.Module`.
+
+`ES` trains a policy; `OpenAIES`, `PGPE`, `SNES` and `ARS` optimise any function of a module or a vector.
+"""
+
+from torch_es.es import ES as ES
+from torch_es.policies import Policy as Policy
+from torch_es.policies import mlp as mlp
+from torch_es.strategy import ARS as ARS
+from torch_es.strategy import PGPE as PGPE
+from torch_es.strategy import SNES as SNES
+from torch_es.strategy import OpenAIES as OpenAIES
+
+__version__ = "0.1.0"

@@ -91,7 +91,9 @@ def as_returns(returns: object) -> Float64Array:
     return array
 
 
-def shaped_weights(returns: Float64Array, shaping: Shaping, non_finite: NonFinite) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
+def shaped_weights(
+    returns: Float64Array, shaping: Shaping, non_finite: NonFinite
+) -> tuple[Float64Array, npt.NDArray[np.bool_]]:
     """Shape the pairs whose returns are both finite; the others weigh nothing.
 
     Returns:

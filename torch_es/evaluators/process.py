@@ -138,7 +138,9 @@ class ProcessEvaluator:
             for worker, message in self._listen(pending):
                 if message == SUMMED:
                     pending.discard(worker)
-            if len(pending) and any(w not in self._workers for w in pending):  # one was replaced: its blocks are missing
+            if len(pending) and any(
+                w not in self._workers for w in pending
+            ):  # one was replaced: its blocks are missing
                 return self._noise_sum(generation, linear, squared)
         return self._board.sums[0], None if squared is None else self._board.sums[1]
 

@@ -14,9 +14,7 @@ from torch_es.moments import Moments
 ArrayOrTensor = TypeVar("ArrayOrTensor", np.ndarray[Any, Any], Tensor)
 
 
-def normalize(
-    observation: ArrayOrTensor, mean: ArrayOrTensor, std: ArrayOrTensor, limit: float
-) -> ArrayOrTensor:
+def normalize(observation: ArrayOrTensor, mean: ArrayOrTensor, std: ArrayOrTensor, limit: float) -> ArrayOrTensor:
     """Return `(observation - mean) / std` cut to [-limit, limit]; the same code for arrays and tensors.
 
     Example:

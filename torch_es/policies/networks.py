@@ -38,7 +38,11 @@ def mlp(
         [(8, 3), (8,), (2, 8), (2,)]
     """
     layer_type = ACTIVATIONS[check_choice("activation", activation, ACTIVATIONS)]
-    sizes = [check_count("inputs", inputs), *(check_count("hidden", h) for h in hidden), check_count("outputs", outputs)]
+    sizes = [
+        check_count("inputs", inputs),
+        *(check_count("hidden", h) for h in hidden),
+        check_count("outputs", outputs),
+    ]
     generator = torch.Generator().manual_seed(seed)
     layers: list[nn.Module] = []
     for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):

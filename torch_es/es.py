@@ -1,0 +1,299 @@
+"""`ES`: learn, predict, save, load; what a Stable-Baselines3 user swaps in for a trainer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from torch_es import checkpoint
+from torch_es.checks import check_choice, check_count, check_positive
+from torch_es.envs import EnvFactory, env_factory
+from torch_es.evaluators import Board, Evaluator, ProcessEvaluator, SerialEvaluator
+from torch_es.loggers import Logger
+from torch_es.parameters import FlatParameters
+from torch_es.policies import Policy
+from torch_es.progress import ProgressLogger
+from torch_es.rollout import FunctionPlayer, Rollout
+from torch_es.strategy import STRATEGIES, Strategy
+from torch_es.trainer import Quota, Trainer
+from torch_es.types import EpisodeResult
+
+Callback = Callable[[dict[str, float]], bool | None]
+
+
+class ES:
+    """Evolves any module, in place.
+
+    Args:
+        policy: The network to evolve, called with a batch of observations; its weights are the start.
+        env: A Gymnasium id, or a function that makes an environment. Give this or `fitness_fn`.
+        fitness_fn: `fitness_fn(module) -> float`, higher is better.
+        strategy: One of openai_es, pgpe, snes, ars.
+        normalize_observations: Whether the policy normalises by running statistics.
+        num_workers: Processes; one for each core by default; 0 plays everything in this process.
+        num_lanes: Perturbed policies side by side in a worker; as many as stay in cache by default.
+        max_episode_steps: Cap of an episode's length, besides the environment's own.
+        min_episodes: A generation plays on until it has so many episodes,
+        min_timesteps: and so many environment steps.
+        eval_every: Evaluate the centre every so many generations; 0 is never.
+        eval_episodes: Noise-free episodes of such an evaluation.
+        seed: Everything random follows from it.
+        strategy_options: For the strategy: optimizer, sigma, num_pairs, shaping, ...; see `torch_es.strategy`.
+
+    Raises:
+        TypeError: If an argument is of the wrong kind.
+        ValueError: If an argument is out of its range, or the policy does not fit the environment.
+
+    Example:
+        >>> policy = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 2))
+        >>> with ES(policy, "CartPole-v1", sigma=0.1, num_pairs=4, num_workers=0) as es:
+        ...     action, _ = es.learn(total_timesteps=200).predict(np.zeros(4))
+        >>> action.shape
+        ()
+    """
+
+    def __init__(
+        self,
+        policy: nn.Module,
+        env: str | EnvFactory | None = None,
+        *,
+        fitness_fn: Callable[[Any], float] | None = None,
+        strategy: str = "openai_es",
+        normalize_observations: bool = True,
+        num_workers: int | None = None,
+        num_lanes: int | None = None,
+        max_episode_steps: int | None = None,
+        min_episodes: int = 0,
+        min_timesteps: int = 0,
+        eval_every: int = 10,
+        eval_episodes: int = 4,
+        seed: int = 0,
+        **strategy_options: Any,
+    ) -> None:
+        if (env is None) == (fitness_fn is None):
+            raise ValueError("Give `env` or `fitness_fn`: one of them, not both.")
+        if not isinstance(policy, nn.Module):
+            raise TypeError(f"`policy` must be a torch.nn.Module, got {type(policy).__name__}.")
+        self.network = policy
+        self.strategy: Strategy = _make_strategy(strategy, policy, {**strategy_options, "seed": seed})
+        self.seed = self.strategy.centre.seed
+        self.num_workers = num_workers if num_workers is None else check_count("num_workers", num_workers, minimum=0)
+        self.policy: Policy | None = None
+        self.fitness_fn = fitness_fn
+        if num_lanes is not None:
+            check_count("num_lanes", num_lanes)
+        if max_episode_steps is not None:
+            check_count("max_episode_steps", max_episode_steps)
+        if env is not None:
+            self._factory = env_factory(env)
+            self.policy = self._wrap(policy, normalize_observations)
+        self._player_options = {"num_lanes": num_lanes, "max_steps": max_episode_steps}
+        quota = Quota(
+            self.strategy.centre.num_pairs,
+            check_count("min_episodes", min_episodes, minimum=0),
+            check_count("min_timesteps", min_timesteps, minimum=0),
+        )
+        norm = self.policy.observation_norm if self.policy is not None else None
+        self._evaluator: Evaluator | None = None
+        self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes)
+        self._described = {
+            "env": env if isinstance(env, str) else None,
+            "strategy": strategy,
+            "normalize_observations": normalize_observations,
+            "num_lanes": num_lanes,
+            "max_episode_steps": max_episode_steps,
+            "min_episodes": min_episodes,
+            "min_timesteps": min_timesteps,
+            "eval_every": eval_every,
+            "eval_episodes": eval_episodes,
+            "seed": seed,
+            **_describe(strategy_options),
+        }
+
+    def _wrap(self, network: nn.Module, normalize_observations: bool) -> Policy:
+        env = self._factory()
+        try:
+            return Policy(network, env.observation_space, env.action_space, normalize_observations)
+        finally:
+            env.close()
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: Callback | None = None,
+        *,
+        progress_bar: bool = False,
+        loggers: Sequence[Logger] = (),
+        checkpoints: str | Path | None = None,
+        checkpoint_every: float = 30.0,
+        max_seconds: float | None = None,
+        reset_num_timesteps: bool = True,
+    ) -> ES:
+        """Train until at least `total_timesteps` environment steps are played; the last generation is finished.
+
+        Args:
+            total_timesteps: Counted anew, or with `reset_num_timesteps=False` from the very start.
+            callback: Called with each generation's metrics; training stops when it returns False.
+            progress_bar: Show progress: a bar on a terminal, else a line a generation.
+            loggers: Get each generation's metrics.
+            checkpoints: Folder to save to, every `checkpoint_every` seconds and at the end.
+            checkpoint_every: Seconds between two checkpoints.
+            max_seconds: Stop after so much wall-clock time, whatever the steps.
+            reset_num_timesteps: See `total_timesteps`.
+        """
+        check_count("total_timesteps", total_timesteps)
+        goal = total_timesteps + (self.trainer.total_timesteps if reset_num_timesteps else 0)
+        limit = self.trainer.seconds + check_positive("max_seconds", max_seconds) if max_seconds else float("inf")
+        sinks = [*loggers, *([ProgressLogger(goal)] if progress_bar else [])]
+        saved = self.trainer.seconds
+        while self.trainer.total_timesteps < goal and self.trainer.seconds < limit:
+            metrics = self.trainer.run_generation(self.evaluator())
+            for sink in sinks:
+                sink.log(metrics)
+            if checkpoints is not None and self.trainer.seconds - saved >= checkpoint_every:
+                self._checkpoint(Path(checkpoints))
+                saved = self.trainer.seconds
+            if callback is not None and callback(metrics) is False:
+                break
+        if checkpoints is not None:
+            self._checkpoint(Path(checkpoints))
+        if progress_bar:
+            sinks[-1].close()
+        return self
+
+    def evaluate(self, episodes: int = 10) -> list[EpisodeResult]:
+        """Play noise-free episodes of the centre and return their results, in order."""
+        return self.trainer.evaluate_centre(self.evaluator(), episodes)
+
+    def predict(
+        self,
+        observation: np.ndarray[Any, Any],
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = True,
+    ) -> tuple[np.ndarray[Any, Any], Any]:
+        """Return the centre's action for an observation, or for each of a batch, and the unchanged state.
+
+        Raises:
+            ValueError: If there is no environment, or the observation has another shape.
+        """
+        if self.policy is None:
+            raise ValueError("`predict` needs an environment; with `fitness_fn`, call the module itself.")
+        return self.policy.act(observation), state
+
+    def save(self, path: str | Path) -> None:
+        """Write everything needed to act and to go on training to the folder `path`: safetensors and JSON."""
+        state = {**self.trainer.state_dict(), "buffers": dict(self.network.named_buffers()), "options": self._described}
+        checkpoint.save(path, state)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        policy: nn.Module,
+        env: str | EnvFactory | None = None,
+        **options: Any,
+    ) -> ES:
+        """Rebuild what `save` wrote; the weights go into `policy`.
+
+        Args:
+            path: The folder.
+            policy: A module of the same architecture.
+            env: In place of the saved id; needed if it was a function.
+            options: In place of saved arguments; needed for those that were functions.
+
+        Raises:
+            ValueError: If the folder is damaged or `policy` has another architecture.
+        """
+        state = checkpoint.load(path)
+        saved = {**_undescribe(state["options"]), **options}
+        if env is not None:
+            saved["env"] = env
+        elif ":" in str(saved["env"]):
+            raise ValueError(f"`env` {saved['env']!r} of the checkpoint would import a module; pass `env` yourself.")
+        es = cls(policy, **saved)
+        es.restore(state)
+        return es
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a checkpoint's state."""
+        self.close()  # workers hold a copy of the buffers
+        buffers = dict(self.network.named_buffers())
+        for name, value in state["buffers"].items():
+            buffers[name].copy_(value)
+        self.trainer.load_state_dict(state)
+
+    def close(self) -> None:
+        """End the workers; they start again when needed."""
+        if self._evaluator is not None:
+            self._evaluator.close()
+            self._evaluator = None
+
+    def __enter__(self) -> ES:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _checkpoint(self, folder: Path) -> None:
+        self.save(folder / f"generation-{self.strategy.centre.generation:06d}")
+
+    def evaluator(self) -> Evaluator:
+        """Return the evaluator; workers start with the first need of them, so bad arguments never start any."""
+        if self._evaluator is None:
+            player = self._player()
+            if self.num_workers == 0:
+                self._evaluator = SerialEvaluator(player)
+            else:
+                parameters = FlatParameters(self.network)
+                norm = self.trainer.observation_norm
+                board = Board(parameters.dim, parameters.dtype, norm.mean.numel() if norm is not None else 0)
+                self._evaluator = ProcessEvaluator(player, board, self.seed, self.num_workers)
+        return self._evaluator
+
+    def _player(self) -> Callable[[], Any]:
+        if self.policy is None:
+            return partial(FunctionPlayer, self.network, self.fitness_fn, self.seed)
+        return partial(Rollout, self.policy, self._factory, self.seed, **self._player_options)
+
+
+def _make_strategy(name: str, policy: nn.Module, options: dict[str, Any]) -> Strategy:
+    kind = STRATEGIES[check_choice("strategy", name, STRATEGIES)]
+    known = inspect.signature(kind).parameters
+    for option in options:
+        if option not in known:
+            check_choice(f"argument of ES with strategy={name}", option, set(known) - {"target"})
+    made: Strategy = kind(policy, **options)
+    return made
+
+
+def _describe(options: dict[str, Any]) -> dict[str, Any]:
+    """Plain values as they are, `torch.optim` factories by name; other functions must be given again to `load`."""
+    described: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, (str, int, float, bool, type(None))):
+            described[name] = value
+        elif isinstance(value, partial) and getattr(torch.optim, value.func.__name__, None) is value.func:
+            described[name] = {"torch.optim": value.func.__name__, "keywords": value.keywords}
+    return described
+
+
+def _undescribe(options: dict[str, Any]) -> dict[str, Any]:
+    made = dict(options)
+    for name, value in options.items():
+        if isinstance(value, dict):
+            kind = getattr(torch.optim, value["torch.optim"])
+            if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
+                raise ValueError(f"`{name}` of the checkpoint is no optimiser of torch.optim: {value['torch.optim']}.")
+            made[name] = partial(kind, **value["keywords"])
+    return made

@@ -1,0 +1,60 @@
+"""How a run shows itself: a rich bar on a terminal, one plain line a generation elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from torch_es.types import Metrics
+
+
+class ProgressLogger:
+    """Shows generation, steps, steps/s, population mean, centre return and time left.
+
+    Args:
+        total_timesteps: Where the bar ends.
+        console: By default standard output.
+
+    Example:
+        >>> ProgressLogger(100, Console(file=sys.stdout)).log({"global_step": 50.0, "rollout/ep_rew_mean": 1.5})
+        generation 0 | 50 steps | 0 steps/s | population 1.5 | centre -
+    """
+
+    def __init__(self, total_timesteps: int, console: Console | None = None) -> None:
+        self._console = console or Console(file=sys.stdout, soft_wrap=True, highlight=False)
+        self._total = total_timesteps
+        self._centre = "-"
+        self._bar: Progress | None = None
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=self._console
+            )
+            self._task = self._bar.add_task("starting workers", total=total_timesteps)
+            self._bar.start()
+
+    def start(self, config: Mapping[str, Any], folder: Path) -> None:
+        """Nothing to begin: it is shown from the first row on."""
+
+    def log(self, metrics: Metrics) -> None:
+        """Show a row."""
+        if "eval/mean_reward" in metrics:
+            self._centre = f"{metrics['eval/mean_reward']:,.1f}"
+        line = (
+            f"generation {metrics.get('time/iterations', 0):.0f} | {metrics['global_step']:,.0f} steps | "
+            f"{metrics.get('time/fps', 0):,.0f} steps/s | population {metrics.get('rollout/ep_rew_mean', 0):,.1f} | "
+            f"centre {self._centre}"
+        )
+        if self._bar is None:
+            self._console.print(line, markup=False)
+        else:
+            self._bar.update(self._task, completed=min(metrics["global_step"], self._total), description=line)
+
+    def close(self, exit_code: int = 0) -> None:
+        """Leave the bar as it is."""
+        if self._bar is not None:
+            self._bar.stop()

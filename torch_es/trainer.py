@@ -1,0 +1,242 @@
+"""The loop: Algorithm 2 of Salimans et al. 2017, one generation at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from torch_es.checks import check_count
+from torch_es.evaluators import Evaluator
+from torch_es.moments import Moments
+from torch_es.nn import ObservationNorm
+from torch_es.strategy import Strategy
+from torch_es.types import EpisodeResult, Float64Array, Snapshot, Task
+
+
+class Quota(NamedTuple):
+    """When a generation is complete: enough pairs, and enough episodes, and enough steps.
+
+    The paper's code closes on a budget of episodes and steps (10,000 and 100,000 for Humanoid). Membership is fixed:
+    the shortest row of pairs 0, 1, 2, ... that fills the quota, whichever results came first.
+
+    Attributes:
+        pairs: At least so many pairs.
+        episodes: At least so many episodes.
+        timesteps: At least so many environment steps.
+    """
+
+    pairs: int
+    episodes: int = 0
+    timesteps: int = 0
+
+
+class Generation:
+    """The results of one generation as they come in, and what is to be played next.
+
+    Args:
+        number: The generation.
+        quota: When it is complete.
+        evaluations: Noise-free episodes of the centre, played in the same pool.
+    """
+
+    def __init__(self, number: int, quota: Quota, evaluations: int) -> None:
+        self.number = number
+        self._quota = quota
+        self._pairs: list[list[EpisodeResult | None]] = []
+        self._centre: dict[int, EpisodeResult] = {}
+        self._centre_left = list(reversed(range(evaluations)))
+        self._closed: int | None = None
+        self._scanned, self._scanned_steps = 0, 0
+
+    def next_tasks(self) -> tuple[Task, ...] | None:
+        """Return the next pair, or the next episode of the centre, or None while nothing is needed."""
+        if self._centre_left:
+            return (Task(self.number, -1, 0, self._centre_left.pop()),)
+        if self._closed is not None or not self._short():
+            return None
+        pair = len(self._pairs)
+        self._pairs.append([None, None])
+        return (Task(self.number, pair, +1), Task(self.number, pair, -1))
+
+    def add(self, result: EpisodeResult) -> None:
+        """Take a result."""
+        if result.task.sign == 0:
+            self._centre[result.task.episode] = result
+            return
+        self._pairs[result.task.pair][0 if result.task.sign > 0 else 1] = result
+        self._scan()
+
+    def _scan(self) -> None:
+        """Walk over the pairs known in full, in order, until the quota is filled."""
+        while self._closed is None and self._scanned < len(self._pairs) and all(self._pairs[self._scanned]):
+            self._scanned_steps += sum(r.length for r in self._pairs[self._scanned] if r)
+            self._scanned += 1
+            if self._filled(self._scanned, self._scanned_steps):
+                self._closed = self._scanned
+
+    def _filled(self, pairs: int, steps: float) -> bool:
+        quota = self._quota
+        return pairs >= quota.pairs and 2 * pairs >= quota.episodes and steps >= quota.timesteps
+
+    def _short(self) -> bool:
+        """Whether the pairs begun will, at the mean length so far, leave the quota open."""
+        if not self._quota.timesteps:
+            return not self._filled(len(self._pairs), 0)
+        known = [r.length for pair in self._pairs for r in pair if r]
+        mean = np.mean(known) if known else 1.0
+        return not self._filled(len(self._pairs), sum(known) + mean * (2 * len(self._pairs) - len(known)))
+
+    @property
+    def members(self) -> list[tuple[EpisodeResult, EpisodeResult]]:
+        """The pairs of the complete generation, in order."""
+        return [(plus, minus) for plus, minus in self._pairs[: self._closed] if plus and minus]
+
+    @property
+    def returns(self) -> Float64Array:
+        """Returns `(num_pairs, 2)`, column 0 is +noise."""
+        return np.array([[plus.return_, minus.return_] for plus, minus in self.members])
+
+    @property
+    def centre(self) -> list[EpisodeResult]:
+        """The centre's episodes, in order."""
+        return [self._centre[episode] for episode in sorted(self._centre)]
+
+    @property
+    def episodes(self) -> Iterator[EpisodeResult]:
+        """All members' episodes, in (pair, sign) order."""
+        return (result for pair in self.members for result in pair)
+
+
+class Trainer:
+    """Ask, evaluate, tell; merge the statistics; report.
+
+    Args:
+        strategy: Holds the centre.
+        observation_norm: Its statistics are frozen while a generation runs, then merged in member order.
+        quota: When a generation is complete.
+        eval_every: Evaluate the centre every so many generations, in the pool of the next one; 0 is never.
+        eval_episodes: Episodes of such an evaluation.
+    """
+
+    def __init__(
+        self,
+        strategy: Strategy,
+        observation_norm: ObservationNorm | None,
+        quota: Quota,
+        eval_every: int = 10,
+        eval_episodes: int = 4,
+    ) -> None:
+        self.strategy = strategy
+        self.observation_norm = observation_norm
+        self.quota = quota
+        self.eval_every = check_count("eval_every", eval_every, minimum=0)
+        self.eval_episodes = check_count("eval_episodes", eval_episodes)
+        self.total_timesteps = 0
+        self.total_episodes = 0
+        self.seconds = 0.0
+
+    def snapshot(self) -> Snapshot:
+        """Return what this generation's evaluations depend on."""
+        norm = self.observation_norm
+        theta = self.strategy.centre.theta
+        if norm is None:
+            return Snapshot(theta, self.strategy.sigma)
+        moments = norm.moments
+        return Snapshot(theta, self.strategy.sigma, moments.mean, moments.std(norm.floor))
+
+    def run_generation(self, evaluator: Evaluator) -> dict[str, float]:
+        """Play one generation and move the centre; returns its metrics."""
+        start = time.perf_counter()
+        population = self.strategy.ask()
+        evaluate = self.eval_every and population.generation % self.eval_every == 0
+        generation = Generation(population.generation, self.quota, self.eval_episodes if evaluate else 0)
+        for result in evaluator.evaluate(self.snapshot(), generation.next_tasks):
+            generation.add(result)
+        metrics = self.strategy.tell(generation.returns, evaluator.noise_sum)
+        self._merge(generation)
+        episodes = list(generation.episodes)
+        steps = sum(result.length for result in episodes)
+        self.total_timesteps += steps
+        self.total_episodes += len(episodes)
+        elapsed = time.perf_counter() - start
+        self.seconds += elapsed
+        played = steps + sum(result.length for result in generation.centre)
+        return {**self._report(generation, steps, played / elapsed), **metrics}
+
+    def evaluate_centre(self, evaluator: Evaluator, episodes: int) -> list[EpisodeResult]:
+        """Play noise-free episodes of the centre; training is not affected."""
+        generation = Generation(self.strategy.centre.generation, Quota(0), check_count("episodes", episodes))
+        generation._closed = 0
+        for result in evaluator.evaluate(self.snapshot(), generation.next_tasks):
+            generation.add(result)
+        return generation.centre
+
+    def _merge(self, generation: Generation) -> None:
+        """Merge what the members saw into the statistics, in member order, so that the bits follow from the seed."""
+        norm = self.observation_norm
+        if norm is None:
+            return
+        origin = norm.moments.mean
+        seen = Moments.zero(origin.size)
+        for result in generation.episodes:
+            if result.moments is not None and np.isfinite(result.moments).all():
+                seen = seen.merge(Moments.from_sums(result.length, result.moments, origin))
+        norm.update(seen)
+
+    def _report(self, generation: Generation, steps: int, fps: float) -> dict[str, float]:
+        returns = generation.returns
+        finite = returns[np.isfinite(returns)]
+        sigma = self.strategy.sigma
+        metrics = {
+            "global_step": float(self.total_timesteps),
+            "time/iterations": float(generation.number + 1),
+            "time/total_timesteps": float(self.total_timesteps),
+            "time/total_episodes": float(self.total_episodes),
+            "time/time_elapsed": self.seconds,
+            "time/fps": fps,
+            "rollout/ep_rew_mean": float(finite.mean()),
+            "rollout/ep_rew_std": float(finite.std()),
+            "rollout/ep_rew_min": float(finite.min()),
+            "rollout/ep_rew_max": float(finite.max()),
+            "rollout/ep_len_mean": steps / (2 * len(returns)),
+            "rollout/truncated": float(np.mean([result.truncated for result in generation.episodes])),
+            "es/num_pairs": float(len(returns)),
+            "es/nonfinite_returns": float(returns.size - finite.size),
+            "train/sigma": float(sigma if isinstance(sigma, float) else sigma.mean()),
+        }
+        return {**metrics, **centre_metrics(generation.centre)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that the next generation depends on, and the counters."""
+        norm = self.observation_norm
+        return {
+            "strategy": self.strategy.state_dict(),
+            "observation_norm": dict(norm.state_dict()) if norm is not None else None,
+            "total_timesteps": self.total_timesteps,
+            "total_episodes": self.total_episodes,
+            "seconds": self.seconds,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self.strategy.load_state_dict(state["strategy"])
+        if self.observation_norm is not None:
+            self.observation_norm.load_state_dict(state["observation_norm"])
+        self.total_timesteps = state["total_timesteps"]
+        self.total_episodes = state["total_episodes"]
+        self.seconds = state["seconds"]
+
+
+def centre_metrics(episodes: list[EpisodeResult]) -> dict[str, float]:
+    """Return the metrics of the centre's episodes; none where there are none, never NaN."""
+    if not episodes:
+        return {}
+    returns = [result.return_ for result in episodes]
+    return {
+        "eval/mean_reward": float(np.mean(returns)),
+        "eval/std_reward": float(np.std(returns)),
+        "eval/mean_ep_length": float(np.mean([result.length for result in episodes])),
+    }
