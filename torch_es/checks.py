@@ -21,7 +21,7 @@ def check_positive(name: str, value: object) -> float:
     """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"`{name}` must be a positive number, got {value!r} of type {type(value).__name__}.")
-    if not (math.isfinite(value) and value > 0):
+    if not (math.isfinite(value) and float(value) > 0):
         raise ValueError(f"`{name}` must be positive, got {value}.")
     return float(value)
 
@@ -39,7 +39,7 @@ def check_count(name: str, value: object, minimum: int = 1) -> int:
     """
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"`{name}` must be a whole number, got {value!r} of type {type(value).__name__}.")
-    if value < minimum:
+    if int(value) < minimum:
         raise ValueError(f"`{name}` must be at least {minimum}, got {value}.")
     return int(value)
 

@@ -55,7 +55,7 @@ def _make(env_id: str, kwargs: dict[str, Any]) -> Env:
         return gym.make(env_id, disable_env_checker=True, **kwargs)
     except gym.error.DependencyNotInstalled as error:
         raise _missing(str(error)) from error
-    except (gym.error.UnregisteredEnv, gym.error.MalformedID) as error:
+    except gym.error.Error as error:
         if env_id.startswith("ALE/"):
             raise MissingExtraError("ale_py", "atari") from error
         raise ValueError(f"`env` {env_id!r} is not registered.{suggestion(env_id, gym.registry)}") from error

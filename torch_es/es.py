@@ -263,6 +263,7 @@ class ES:
 
     def _player(self) -> Callable[[], Any]:
         if self.policy is None:
+            assert self.fitness_fn is not None
             return partial(FunctionPlayer, self.network, self.fitness_fn, self.seed)
         return partial(Rollout, self.policy, self._factory, self.seed, **self._player_options)
 

@@ -30,7 +30,9 @@ class NoiseSum(Protocol):
 
     def __call__(
         self, generation: int, linear: Float64Array, squared: Float64Array | None = None
-    ) -> tuple[Tensor, Tensor | None]: ...
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return both sums; the second is None unless `squared` is given."""
+        ...
 
 
 def noise_sum_block(
@@ -107,7 +109,7 @@ def shaped_weights(
         >>> shaped_weights(np.array([[1.0, float("nan")], [2.0, 1.0]]), sign, "drop")[1]
         array([False,  True])
     """
-    finite = np.isfinite(returns).all(axis=1)
+    finite: npt.NDArray[np.bool_] = np.all(np.isfinite(returns), axis=1)
     kept = int(finite.sum())
     if kept == 0 or (non_finite == "raise" and kept < len(returns)):
         pair = int(np.argmin(finite))

@@ -91,7 +91,7 @@ class WandbLogger:
     def __init__(
         self, project: str = "torch_es", name: str | None = None, group: str | None = None, mode: str | None = None
     ) -> None:
-        self._options = {"project": project, "name": name, "group": group, "mode": mode}
+        self._options: dict[str, Any] = {"project": project, "name": name, "group": group, "mode": mode}
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
         """Begin the run.

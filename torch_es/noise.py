@@ -40,7 +40,8 @@ def quantiles() -> Float32Array:
     normal = NormalDist()
     half = np.array([normal.inv_cdf((i + 0.5) / _LEVELS) for i in range(_LEVELS // 2, _LEVELS)])
     table = np.concatenate((-half[::-1], half))
-    return (table / np.sqrt(np.mean(table**2))).astype(np.float32)
+    scaled: Float32Array = (table / np.sqrt(np.mean(table**2))).astype(np.float32)
+    return scaled
 
 
 class Noise:

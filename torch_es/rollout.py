@@ -16,7 +16,7 @@ from torch_es.nn import normalize
 from torch_es.noise import Noise
 from torch_es.parameters import FlatParameters
 from torch_es.policies import Policy, default_num_lanes, make_lanes
-from torch_es.seeding import derive_seed
+from torch_es.seeding import Purpose, derive_seed
 from torch_es.strategy import perturbed
 from torch_es.types import EpisodeResult, Float32Array, Float64Array, Snapshot, Task
 
@@ -73,8 +73,8 @@ def environment_seed(seed: int, task: Task) -> int:
         >>> environment_seed(0, Task(3, 1, +1)) == environment_seed(0, Task(3, 1, -1))
         True
     """
-    purpose = "evaluation" if task.sign == 0 else "environment"
-    return derive_seed(purpose, seed, task.generation, task.pair, task.episode)  # type: ignore[arg-type]
+    purpose: Purpose = "evaluation" if task.sign == 0 else "environment"
+    return derive_seed(purpose, seed, task.generation, task.pair, task.episode)
 
 
 class Rollout:
@@ -158,7 +158,7 @@ class Rollout:
             for lane in self._active:
                 observation, reward, terminated, truncated, _ = steps[lane](actions[lane])
                 observations[lane] = observation if observation.ndim == 1 else observation.ravel()
-                returns[lane] += reward
+                returns[lane] += float(reward)
                 lengths[lane] += 1
                 if terminated or truncated or lengths[lane] >= max_steps:
                     results.append(self._finish(lane, bool(terminated)))
@@ -183,7 +183,7 @@ class Rollout:
 
     def _finish(self, lane: int, terminated: bool) -> EpisodeResult:
         task = self._tasks[lane]
-        assert task is not None  # noqa: S101 - an active lane has a task
+        assert task is not None
         self._tasks[lane] = None
         seen: Float64Array | None = self._sums[lane].copy() if self._limit is not None and task.sign else None
         return EpisodeResult(task, float(self._returns[lane]), self._lengths[lane], not terminated, seen)

@@ -86,7 +86,7 @@ class Generation:
         if not self._quota.timesteps:
             return not self._filled(len(self._pairs), 0)
         known = [r.length for pair in self._pairs for r in pair if r]
-        mean = np.mean(known) if known else 1.0
+        mean = float(np.mean(known)) if known else 1.0
         return not self._filled(len(self._pairs), sum(known) + mean * (2 * len(self._pairs) - len(known)))
 
     @property

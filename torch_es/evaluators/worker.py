@@ -36,7 +36,7 @@ def main(connection: Connection, board: Board, payload: bytes, parent: int) -> N
         player.close()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         os._exit(1)  # the parent is gone, nobody is left to tell
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - told to the parent, whatever it is
         _report(connection, error)
         os._exit(1)
 

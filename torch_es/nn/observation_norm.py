@@ -21,7 +21,8 @@ def normalize(observation: ArrayOrTensor, mean: ArrayOrTensor, std: ArrayOrTenso
         >>> normalize(np.array([9.0]), np.array([1.0]), np.array([1.0]), 5.0)
         array([5.])
     """
-    return ((observation - mean) / std).clip(-limit, limit)
+    normalized: ArrayOrTensor = ((observation - mean) / std).clip(-limit, limit)
+    return normalized
 
 
 class ObservationNorm(nn.Module):

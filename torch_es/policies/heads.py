@@ -16,7 +16,9 @@ class Head(Protocol):
 
     size: int
 
-    def __call__(self, output: Output) -> Output: ...
+    def __call__(self, output: Output) -> Output:
+        """Return actions."""
+        ...
 
 
 class BoxHead:

@@ -58,7 +58,7 @@ class MatmulLanes:
         names = {id(p): name for name, p in parameters.named.items()}
         views = parameters.views(flat)
 
-        def stacked(p: nn.Parameter) -> Float32Array:
+        def stacked(p: Tensor) -> Float32Array:
             view = views[names[id(p)]] if id(p) in names else p.detach().expand(num_lanes, *p.shape)
             array: Float32Array = view.numpy()
             return array
@@ -87,26 +87,30 @@ def _chain(module: nn.Module) -> list[nn.Module]:
     return [module]
 
 
-def _kernel(layer: nn.Module, stacked: Callable[[nn.Parameter], Float32Array], num_lanes: int) -> _Step:
+def _kernel(layer: nn.Module, stacked: Callable[[Tensor], Float32Array], num_lanes: int) -> _Step:
     """Return the layer's batched form on columns `(num_lanes, size, 1)`; results go to buffers kept for it."""
+    if type(layer) is nn.Linear:
+        return _linear(layer, stacked, num_lanes)
     kind = type(layer)
-    if kind is nn.Linear:
-        weight = stacked(layer.weight)
-        bias = None if layer.bias is None else stacked(layer.bias)[:, :, None]
-        out = np.empty((num_lanes, layer.out_features, 1), np.float32)
-
-        def linear(x: Float32Array) -> Float32Array:
-            np.matmul(weight, x, out=out)
-            return out if bias is None else np.add(out, bias, out=out)
-
-        return linear
     if kind is nn.Tanh:
-        return lambda x: np.tanh(x)
+        return np.tanh
     if kind is nn.ReLU:
         return lambda x: np.maximum(x, np.float32(0))
     if kind is nn.Identity:
         return lambda x: x
     raise NotImplementedError(f"{kind.__name__} has no stacked form")
+
+
+def _linear(layer: nn.Linear, stacked: Callable[[Tensor], Float32Array], num_lanes: int) -> _Step:
+    weight = stacked(layer.weight)
+    bias = None if layer.bias is None else stacked(layer.bias)[:, :, None]
+    out = np.empty((num_lanes, layer.out_features, 1), np.float32)
+
+    def linear(x: Float32Array) -> Float32Array:
+        np.matmul(weight, x, out=out)
+        return out if bias is None else np.add(out, bias, out=out)
+
+    return linear
 
 
 class TracedLanes:
@@ -199,7 +203,7 @@ def make_lanes(network: nn.Module, num_lanes: int, observation_shape: tuple[int,
             lanes = candidate()
             if _answers_as(CopiedLanes(network, num_lanes), lanes, network, num_lanes, observation_shape):
                 return lanes
-        except Exception:  # noqa: BLE001 - whatever a foreign module raises when traced, the copies below still work
+        except Exception:  # noqa: BLE001, S112 - whatever a foreign module raises when traced, copies still work
             continue
     return CopiedLanes(network, num_lanes)
 

@@ -91,7 +91,7 @@ class Policy(nn.Module):
                 output = self.network.eval()(zeros)
         except RuntimeError as error:
             raise ValueError(
-                f"`policy` must take observations of shape (batch, {', '.join(map(str, self.observation_shape))}): {error}"
+                f"`policy` must take a batch of observations of shape {self.observation_shape}: {error}"
             ) from error
         finally:
             self.network.train(training)
@@ -111,6 +111,6 @@ def check_no_batch_norm(network: nn.Module) -> None:
     for name, layer in network.named_modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             raise ValueError(
-                f"`policy` holds {type(layer).__name__} at `{name}`, whose running statistics a population would share; "
+                f"`policy` holds {type(layer).__name__} at `{name}`, whose statistics a population would share; "
                 "use LayerNorm or GroupNorm instead."
             )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_es.checks import check_positive
-from torch_es.gradient import NonFinite, NoiseSum, as_returns, shaped_weights
+from torch_es.gradient import NoiseSum, NonFinite, as_returns, shaped_weights
 from torch_es.shaping import Shaping, resolve
 from torch_es.strategy.centre import Centre, OptimizerFactory, Population, SchedulerFactory, Sigma
 
