@@ -30,6 +30,8 @@ from torch_es.types import EpisodeResult, Float64Array, Snapshot, Task
 
 _log = logging.getLogger(__name__)
 
+_START_SECONDS = 120.0  # to import torch and make the environments
+
 
 class _Worker:
     """The parent's end of one process."""
@@ -205,8 +207,8 @@ class ProcessEvaluator:
 
     def _greet(self, worker: _Worker) -> None:
         """Wait until the worker's player stands."""
-        if not worker.connection.poll(self._timeout):
-            raise WorkerError(f"Worker {worker.number} did not come up within {self._timeout:g} s.")
+        if not worker.connection.poll(_START_SECONDS):
+            raise WorkerError(f"Worker {worker.number} did not come up within {_START_SECONDS:g} s.")
         message = _receive(worker.connection)
         if message is None:
             raise WorkerError(f"Worker {worker.number} {_death(worker)} while starting.")

@@ -1,0 +1,116 @@
+"""Pieces that several tests need."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import nn
+
+from torch_es.envs import env_factory
+from torch_es.evaluators import Board, ProcessEvaluator, SerialEvaluator
+from torch_es.parameters import FlatParameters
+from torch_es.policies import Policy, mlp
+from torch_es.rollout import Rollout
+from torch_es.types import Snapshot, Task
+
+
+class Stepper(gym.Env):
+    """Three observations; reward is the chosen action's distance to the seed's target; ends after `length` steps."""
+
+    observation_space = gym.spaces.Box(-np.inf, np.inf, (3,))
+    action_space = gym.spaces.Box(-1, 1, (1,))
+
+    def __init__(self, length=5, mishap=None, fuse=None):
+        self.length, self.mishap, self.fuse = length, mishap, fuse
+        if mishap == "constructor":
+            raise OSError("no such robot")
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.target = self.np_random.uniform(-1, 1)
+        self.at = 0
+        return np.array([self.target, 0.0, 1.0]), {}
+
+    def step(self, action):
+        self.at += 1
+        if self.mishap and self.at == 2 and self._burn():
+            if self.mishap == "raise":
+                raise RuntimeError("the joint broke")
+            os.kill(os.getpid(), signal.SIGKILL)
+        reward = -abs(float(action[0]) - self.target)
+        return np.array([self.target, self.at, 1.0]), reward, self.at >= self.length, False, {}
+
+    def _burn(self):
+        """The first to come makes the file and has the mishap; a retry passes."""
+        if self.fuse is None:
+            return True
+        try:
+            Path(self.fuse).open("x").close()
+        except FileExistsError:
+            return False
+        return True
+
+
+def stepper_policy(hidden=(8,)):
+    return Policy(mlp(3, 1, hidden, output_scale=1.0), Stepper.observation_space, Stepper.action_space)
+
+
+def env_policy(env_id, hidden=(8,)):
+    env = gym.make(env_id)
+    space = env.action_space
+    outputs = int(space.n) if isinstance(space, gym.spaces.Discrete) else space.shape[0]
+    return Policy(mlp(env.observation_space.shape[0], outputs, hidden, output_scale=1.0), env.observation_space, space)
+
+
+def snapshot(policy, sigma=0.1):
+    size = int(np.prod(policy.observation_shape))
+    return Snapshot(FlatParameters(policy.network).gather(), sigma, np.full(size, 0.1), np.full(size, 2.0))
+
+
+def pairs(number, generation=0):
+    units = iter([(Task(generation, p, 1), Task(generation, p, -1)) for p in range(number)])
+    return lambda: next(units, None)
+
+
+def evaluator(policy, factory, num_workers, num_lanes=4, **options):
+    """Serial for 0 workers, else processes."""
+    player = partial(Rollout, policy, factory, 7, num_lanes)
+    if num_workers == 0:
+        return SerialEvaluator(player)
+    dim = FlatParameters(policy.network).dim
+    board = Board(dim, torch.float32, int(np.prod(policy.observation_shape)))
+    return ProcessEvaluator(player, board, 7, num_workers, **options)
+
+
+def by_task(results):
+    return {r.task: (r.return_, r.length, r.truncated, r.moments.tobytes()) for r in results}
+
+
+def env(env_id):
+    return env_factory(env_id)
+
+
+class Branching(nn.Module):
+    """Control flow that depends on data."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 2), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.a(x) if x.sum() > 0 else self.b(x)
+
+
+class UsesNumpy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+
+    def forward(self, x):
+        return torch.from_numpy(np.sort(self.linear(x).detach().numpy(), axis=1))

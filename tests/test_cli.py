@@ -1,0 +1,99 @@
+"""The command, as a user types it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SMALL = ["env=cartpole", "strategy.num_pairs=2", "video=false", "evaluator.num_workers=1", "policy.hidden=[4]"]
+
+
+def torch_es(*arguments, cwd):
+    return subprocess.run(
+        [sys.executable, "-m", "torch_es", *arguments], capture_output=True, text=True, timeout=240, cwd=cwd
+    )
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    cwd = tmp_path_factory.mktemp("cli")
+    done = torch_es(*SMALL, "total_timesteps=300", "run_dir=r", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return cwd / "r", done
+
+
+def test_a_run_leaves_its_folder_and_says_what_next(run):
+    folder, done = run
+    assert {p.name for p in folder.iterdir()} == {"config.yaml", "metrics.jsonl", "curve.png", "checkpoints"}
+    assert rows(folder)[-1]["global_step"] >= 300
+    for word in ("generation 1 |", "centre return", "evaluate", "plot", "record", "torch-es train resume=r"):
+        assert word in done.stdout
+    assert {p.name for p in folder.parent.iterdir()} == {"r"}
+
+
+def test_evaluate_and_plot_work_on_a_run(run):
+    folder, _ = run
+    done = torch_es("evaluate", "r", "--episodes", "3", cwd=folder.parent)
+    assert "over 3 episodes" in done.stdout, done.stderr
+    done = torch_es("plot", "r", "r", "--out", "both.png", cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    (folder.parent / "both.png").unlink()
+
+
+def test_resumed_is_straight(run, tmp_path):
+    folder, _ = run
+    straight = torch_es(*SMALL, "total_timesteps=600", "run_dir=s", cwd=tmp_path)
+    assert straight.returncode == 0, straight.stderr
+    subprocess.run(["cp", "-r", folder, tmp_path / "r"], check=True)
+    done = torch_es("train", "resume=r", "total_timesteps=600", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    timing = ("time/fps", "time/time_elapsed")
+
+    def compared(name):
+        return [{k: v for k, v in row.items() if k not in timing} for row in rows(tmp_path / name)]
+
+    assert compared("r") == compared("s")
+
+
+def test_an_existing_folder_is_left_alone(run):
+    folder, _ = run
+    before = (folder / "metrics.jsonl").read_text()
+    done = torch_es(*SMALL, "run_dir=r", cwd=folder.parent)
+    assert done.returncode == 2
+    assert "exists; name another" in done.stderr
+    assert (folder / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["env=hoper"], "Did you mean `hopper`"),
+        (["strategy.sigma=-1"], "`sigma` must be positive, got -1"),
+        (["evaluate", "nowhere"], "`nowhere` is no run folder"),
+        (["train", "resume=nowhere"], "`nowhere` is no run folder"),
+    ],
+)
+def test_wrong_usage_exits_2_in_one_line_and_writes_nothing(arguments, message, tmp_path):
+    done = torch_es(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [p.name for p in tmp_path.iterdir() if p.name != "MUJOCO_LOG.TXT"] == []
+
+
+def test_help_lists_groups_and_commands(tmp_path):
+    done = torch_es("--help", cwd=tmp_path)
+    for word in ("env: acrobot", "optimizer:", "strategy: ars, openai_es", "torch-es evaluate RUN", "total_timesteps"):
+        assert word in done.stdout
+
+
+def test_multirun_makes_a_run_for_each_job(tmp_path):
+    done = torch_es("--multirun", *SMALL, "total_timesteps=50", "seed=1,2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    names = sorted(p.name[:16] for p in (tmp_path / "runs" / "CartPole-v1").iterdir())
+    assert names == ["openai_es-seed1-", "openai_es-seed2-"]

@@ -1,0 +1,72 @@
+import pytest
+
+from torch_es import config
+
+OPTIONS = [(f.parent.name, f.stem) for f in sorted(config.conf_dir().glob("*/*.yaml"))]
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_file_composes_and_builds(group, option):
+    composed = config.compose_config([f"{group}={option}"])
+    with config.build(composed) as es:
+        assert es.strategy.centre.num_pairs >= 1
+    config.build_loggers(composed)
+
+
+def test_the_eleven_mujoco_tasks_are_there():
+    ids = {config.compose_config([f"env={option}"])["env"]["id"] for group, option in OPTIONS if group == "env"}
+    assert sum(i.endswith("-v5") for i in ids) == 11
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("env=hoper", "`env` has no option `hoper`. Did you mean `hopper`"),
+        ("env=hopper,swimer", "`env` has no option `swimer`. Did you mean `swimmer`"),
+        ("strategy.sgma=1", "`strategy.sgma` is no key of the config. Did you mean `strategy.sigma`"),
+        ("sed=1", "`sed` is no key of the config. Did you mean `seed`"),
+        ("seed", "An override looks like KEY=VALUE"),
+    ],
+)
+def test_a_wrong_key_or_option_names_the_nearest(override, message):
+    with pytest.raises(ValueError, match=message):
+        config.compose_config([override])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.name=Adm", "`optimizer.name` must be one of .* Did you mean `Adam`"),
+        ("+optimizer.speed=1", "Adam does not take .*speed"),
+        ("strategy.shaping=rank", "`shaping` must be one of"),
+        ("strategy.sigma=-1", "`sigma` must be positive, got -1"),
+        ("policy.activation=tan", "Did you mean `tanh`"),
+        ("evaluator.num_workers=-2", "`num_workers` must be at least 0"),
+        ("env.id=Hoper-v5", "Did you mean `Hopper-v5`"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_the_builder(override, message):
+    composed = config.compose_config([override])
+    with pytest.raises(ValueError, match=message):
+        config.build(composed)
+
+
+def test_any_class_of_torch_optim_can_be_named():
+    with config.build(config.compose_config(["optimizer.name=NAdam", "+optimizer.momentum_decay=0.01"])) as es:
+        assert type(es.strategy.centre.optimizer).__name__ == "NAdam"
+        assert es.strategy.centre.optimizer.param_groups[0]["momentum_decay"] == 0.01
+
+
+def test_the_papers_hyperparameters():
+    # golden: openai/evolution-strategies-starter configurations/humanoid.json
+    composed = config.compose_config(["experiment=salimans_mujoco"])
+    assert composed["strategy"]["sigma"] == 0.02
+    assert composed["strategy"]["min_episodes"] == 10_000
+    assert composed["strategy"]["min_timesteps"] == 100_000
+    assert composed["optimizer"] == {"name": "Adam", "lr": 0.01, "weight_decay": 0.005}
+    assert composed["policy"]["hidden"] == [64, 64]
+
+
+def test_an_existing_run_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="exists; name another, or continue it with"):
+        config.claim_folder(tmp_path)

@@ -1,0 +1,35 @@
+import gymnasium as gym
+import pytest
+
+from torch_es.envs import bare, env_factory
+
+
+def test_an_unknown_id_names_the_nearest():
+    with pytest.raises(ValueError, match=r"`env` 'HalfCheeta-v5' is not registered. Did you mean `HalfCheetah-v5`"):
+        env_factory("HalfCheeta-v5")()
+
+
+@pytest.mark.parametrize("bad", [3, None])
+def test_another_type_is_refused(bad):
+    with pytest.raises(TypeError, match="`env` must be an environment id or a function"):
+        env_factory(bad)
+
+
+def test_an_environment_itself_is_refused():
+    with pytest.raises(TypeError, match="each worker needs its own"):
+        env_factory(gym.make("CartPole-v1"))
+
+
+def test_keyword_arguments_arrive():
+    assert env_factory("CartPole-v1", sutton_barto_reward=True)().unwrapped._sutton_barto_reward
+
+
+def test_only_counting_and_checking_wrappers_come_off():
+    class Doubled(gym.RewardWrapper):
+        def reward(self, reward):
+            return 2 * reward
+
+    assert type(bare(gym.make("CartPole-v1")).env) is type(gym.make("CartPole-v1").unwrapped)
+    kept = bare(gym.wrappers.TimeLimit(Doubled(gym.make("CartPole-v1")), 7))
+    assert isinstance(kept.env, Doubled)
+    assert kept.max_steps == 7

@@ -1,0 +1,126 @@
+"""What a user of the library does."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from functools import partial
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from helpers import Branching, Stepper
+from torch import nn
+
+from torch_es import ES, mlp
+
+ADAM = partial(torch.optim.Adam, lr=0.05)
+
+
+def test_it_learns_what_is_known():
+    # the best action is the first observation: return 0 at best, about -2.5 for a constant
+    with ES(mlp(3, 1, (8,)), Stepper, optimizer=ADAM, sigma=0.1, num_pairs=16, num_workers=0) as es:
+        es.learn(40_000)
+        assert np.mean([r.return_ for r in es.evaluate(20)]) > -0.5
+
+
+def test_the_module_itself_is_trained_in_place():
+    policy = mlp(3, 1)
+    before = policy[0].weight.clone()
+    ES(policy, Stepper, num_pairs=2, num_workers=0).learn(20)
+    assert not torch.equal(before, policy[0].weight)
+
+
+def test_saved_and_loaded_it_goes_on_bit_for_bit(tmp_path):
+    options = {"optimizer": ADAM, "sigma": 0.05, "num_pairs": 4, "num_workers": 0}
+    straight = ES(mlp(4, 2, (8,)), "CartPole-v1", **options).learn(600)
+    goal = straight.strategy.centre.generation
+    half = ES(mlp(4, 2, (8,)), "CartPole-v1", **options)
+    half.learn(10**9, callback=lambda m: m["time/iterations"] < goal // 2)
+    half.save(tmp_path / "c")
+    loaded = ES.load(tmp_path / "c", mlp(4, 2, (8,), seed=5), num_workers=0)
+    loaded.learn(10**9, callback=lambda m: m["time/iterations"] < goal)
+    assert torch.equal(loaded.strategy.centre.theta, straight.strategy.centre.theta)
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    np.testing.assert_array_equal(loaded.predict(x)[0], straight.predict(x)[0])
+    assert loaded.trainer.total_timesteps == straight.trainer.total_timesteps
+
+
+def test_a_checkpoint_for_another_architecture_is_refused(tmp_path):
+    ES(mlp(4, 2, (8,)), "CartPole-v1").save(tmp_path / "c")
+    with pytest.raises(ValueError, match="58 parameters in the state but 30 in the module"):
+        ES.load(tmp_path / "c", mlp(4, 2, (4,))[:], num_workers=0)
+
+
+def test_a_fitness_function_in_place_of_an_environment():
+    module = nn.Linear(2, 1, bias=False)
+
+    def fitness(m):
+        return -float((m.weight - torch.tensor([[1.0, -2.0]])).square().sum())
+
+    with ES(module, fitness_fn=fitness, optimizer=ADAM, sigma=0.1, num_workers=2) as es:
+        es.learn(64 * 150)
+    np.testing.assert_allclose(module.weight.detach().numpy(), [[1, -2]], atol=0.1)
+
+
+def test_a_module_that_cannot_be_batched_trains():
+    policy = Branching()
+    before = policy.a.weight.clone()
+    ES(policy, "CartPole-v1", num_pairs=2, num_workers=0).learn(50)
+    assert not torch.equal(before, policy.a.weight)
+
+
+def test_a_callback_stops_by_false():
+    es = ES(mlp(3, 1), Stepper, num_pairs=2, num_workers=0).learn(10**6, callback=lambda m: m["global_step"] < 60)
+    assert es.trainer.total_timesteps == 60
+
+
+def test_a_script_needs_no_main_guard(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent("""
+            import torch, gymnasium as gym
+            from torch_es import ES
+            class Own(gym.Wrapper):
+                pass
+            es = ES(torch.nn.Linear(4, 2), lambda: Own(gym.make("CartPole-v1")), num_pairs=2, num_workers=2)
+            es.learn(100)
+            es.close()
+            print("trained once")
+        """)
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120, cwd=tmp_path)
+    assert done.stdout == "trained once\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("policy", "env", "options", "error", "message"),
+    [
+        (mlp(4, 2), "CartPole-v7", {}, (ValueError, gym.error.Error), "CartPole-v7"),
+        (mlp(4, 2), "Cartpoll-v1", {}, ValueError, "Did you mean `CartPole-v1`"),
+        (mlp(4, 3), "CartPole-v1", {}, ValueError, "to fit the action space"),
+        (nn.Tanh(), "CartPole-v1", {}, ValueError, "no trainable parameters"),
+        (mlp(4, 2), "CartPole-v1", {"population_size": 9}, ValueError, "must be even"),
+        (mlp(4, 2), "CartPole-v1", {"sigma": 0}, ValueError, "`sigma` must be positive, got 0"),
+        (mlp(4, 2), "CartPole-v1", {"sigma": "big"}, TypeError, "`sigma` must be a positive number, got 'big'"),
+        (mlp(4, 2), "CartPole-v1", {"sgima": 0.1}, ValueError, "Did you mean `sigma`"),
+        (mlp(4, 2), "CartPole-v1", {"strategy": "cma"}, ValueError, "`strategy` must be one of ars, openai_es"),
+        (mlp(4, 2), "CartPole-v1", {"num_workers": -1}, ValueError, "`num_workers` must be at least 0"),
+        (mlp(4, 2), None, {}, ValueError, "Give `env` or `fitness_fn`"),
+        ("mlp", "CartPole-v1", {}, TypeError, "`policy` must be a torch.nn.Module, got str"),
+    ],
+)
+def test_bad_arguments_are_refused_before_anything_starts(policy, env, options, error, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(error, match=message):
+        ES(policy, env, **options)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mujoco", None)
+    for name in [n for n in sys.modules if n.startswith("gymnasium.envs.mujoco")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(ImportError, match=r"comes with the extra `mujoco`: pip install 'torch-evolution\[mujoco\]'"):
+        ES(mlp(17, 6), "HalfCheetah-v5")

@@ -1,0 +1,176 @@
+"""Batched lanes answer as the plain module does, for all kinds of module."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from helpers import Branching, UsesNumpy
+from torch import nn
+
+from torch_es.parameters import FlatParameters
+from torch_es.policies.lanes import CopiedLanes, MatmulLanes, TracedLanes, make_lanes
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.out = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.out(x + torch.tanh(self.inner(x)))
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.b.weight = self.a.weight
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)))
+
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.block(torch.tanh(self.block(x)))
+
+
+class Counting(nn.Module):
+    """A buffer that changes in place with every call."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x):
+        self.calls.add_(1)
+        return self.linear(x) * self.calls
+
+
+class Reassigning(Counting):
+    """The same by assignment."""
+
+    def forward(self, x):
+        self.calls = self.calls + x.sum()
+        return self.linear(x) + self.calls
+
+
+class Embedding(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.out = nn.Embedding(3, 5), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.out(self.table(x[:, 0].abs().long().clamp(max=2)))
+
+
+class Scaled(nn.Module):
+    """A parameter without dimensions, and one that is frozen."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.scale = nn.Linear(4, 2), nn.Parameter(torch.tensor(1.5))
+        self.linear.bias.requires_grad_(False)
+
+    def forward(self, x):
+        return self.scale * self.linear(x)
+
+
+def conv():
+    return nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 4 * 4, 2))
+
+
+MODULES = {
+    "mlp": (lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)), (4,), MatmulLanes),
+    "nested": (
+        lambda: nn.Sequential(nn.Sequential(nn.Linear(4, 8), nn.ReLU()), nn.Linear(8, 2, bias=False)),
+        (4,),
+        MatmulLanes,
+    ),
+    "layer_norm": (
+        lambda: nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 2)),
+        (4,),
+        TracedLanes,
+    ),
+    "conv": (conv, (2, 6, 6), TracedLanes),
+    "residual": (Residual, (4,), TracedLanes),
+    "tied": (Tied, (4,), TracedLanes),
+    "shared": (Shared, (4,), TracedLanes),
+    "buffer_in_place": (Counting, (4,), TracedLanes),
+    "buffer_reassigned": (Reassigning, (4,), TracedLanes),
+    "dropout": (lambda: nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2)), (4,), TracedLanes),
+    "embedding": (Embedding, (4,), TracedLanes),
+    "frozen_and_scalar": (Scaled, (4,), TracedLanes),
+    "bfloat16": (lambda: nn.Linear(4, 2).to(torch.bfloat16), (4,), CopiedLanes),
+    "branching": (Branching, (4,), CopiedLanes),
+    "numpy": (UsesNumpy, (4,), CopiedLanes),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+@torch.no_grad()
+def test_lanes_answer_as_the_plain_module(name):
+    make, shape, kind = MODULES[name]
+    torch.manual_seed(1)
+    module = make()
+    lanes = make_lanes(module, 5, shape)
+    assert type(lanes) is kind
+    rng = np.random.default_rng(2)
+    plain = [copy.deepcopy(module).eval() for _ in range(5)]
+    for lane, own in enumerate(plain):
+        parameters = FlatParameters(own)
+        theta = parameters.gather() + torch.from_numpy(rng.standard_normal(parameters.dim, dtype=np.float32))
+        parameters.write(theta)
+        lanes.write(lane, theta)
+    for _ in range(3):  # several calls, so that state would show
+        x = rng.standard_normal((5, *shape), dtype=np.float32)
+        dtype = next(module.parameters()).dtype
+        expected = torch.cat([own(torch.from_numpy(x[i : i + 1]).to(dtype)) for i, own in enumerate(plain)])
+        np.testing.assert_allclose(lanes.forward(x, range(5)), expected.float().numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["mlp", "layer_norm", "conv", "buffer_in_place"])
+def test_a_lane_has_the_same_bits_whatever_stands_in_the_others(name):
+    make, shape, _ = MODULES[name]
+    module = make()
+    dim = FlatParameters(module).dim
+    rng = np.random.default_rng(0)
+    own_theta = torch.from_numpy(rng.standard_normal(dim, dtype=np.float32))
+    own_x = rng.standard_normal(shape, dtype=np.float32)
+    answers = []
+    for slot in (0, 3, 6):
+        lanes = make_lanes(module, 7, shape)
+        for lane in range(7):
+            lanes.write(lane, torch.from_numpy(rng.standard_normal(dim, dtype=np.float32)))
+        lanes.write(slot, own_theta)
+        x = rng.standard_normal((7, *shape), dtype=np.float32)
+        x[slot] = own_x
+        answers.append(lanes.forward(x, range(7))[slot].tobytes())
+    assert len(set(answers)) == 1
+
+
+def test_writing_a_lane_resets_its_buffers_and_no_others():
+    lanes = make_lanes(Counting(), 2, (4,))
+    theta = torch.cat([p.detach().reshape(-1) for p in Counting().parameters()])
+    x = np.ones((2, 4), np.float32)
+    for lane in (0, 1):
+        lanes.write(lane, theta)
+    first = lanes.forward(x, [0, 1]).copy()
+    lanes.write(0, theta)
+    second = lanes.forward(x, [0, 1])
+    np.testing.assert_array_equal(second[0], first[0])
+    np.testing.assert_allclose(second[1], 2 * first[1], rtol=1e-6)
+
+
+def test_the_given_module_is_not_touched():
+    module = Counting()
+    module.train()
+    make_lanes(module, 2, (4,))
+    assert module.training
+    assert module.calls.item() == 0
