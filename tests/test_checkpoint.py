@@ -42,7 +42,7 @@ def test_damage_is_found(tmp_path, name, damage):
     else:
         content[0] ^= 128
         path.write_bytes({"empty": b"", "half": bytes(content[: len(content) // 2]), "bit": bytes(content)}[damage])
-    with pytest.raises(ValueError, match="is not a whole checkpoint|is damaged"):
+    with pytest.raises(ValueError, match=r"is not a whole checkpoint|is damaged"):
         checkpoint.load(tmp_path / "c")
 
 

@@ -49,7 +49,7 @@ def test_non_contiguous_parameters_keep_their_layout():
     assert module.weight.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(parameters.gather(), theta + 1)
     parameters.set_grad(theta)
-    assert torch.equal(module.weight.grad.reshape(-1), -theta[: module.weight.numel()])
+    assert torch.equal(module.weight.grad.reshape(-1), -theta[: module.weight.numel()].detach())
 
 
 def test_mixed_precision_has_masters():
@@ -86,7 +86,7 @@ def test_non_finite_and_complex_parameters_are_refused():
 
 
 def test_targets_are_modules_or_float_tensors():
-    with pytest.raises(TypeError, match="`target` must be a torch.nn.Module or a tensor, got list"):
+    with pytest.raises(TypeError, match=r"`target` must be a torch\.nn\.Module or a tensor, got list"):
         as_module([1.0])
     with pytest.raises(TypeError, match=r"got torch.int64; call `.float\(\)`"):
         as_module(torch.zeros(3, dtype=torch.int64))

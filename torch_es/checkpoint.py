@@ -73,7 +73,14 @@ def load(folder: str | Path) -> Tree:
         if hashlib.sha256(blob).hexdigest() != document["sha256"]:
             raise ValueError(f"`{folder}/tensors.safetensors` is damaged: its hash is not the one in state.json.")
         return _join(document["state"], safetensors.torch.load(blob))
-    except (OSError, KeyError, TypeError, json.JSONDecodeError, safetensors.SafetensorError) as error:
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+        safetensors.SafetensorError,
+    ) as error:
         raise ValueError(f"`{folder}` is not a whole checkpoint: {error}.") from error
 
 

@@ -64,7 +64,7 @@ class FlatParameters:
     def set_grad(self, gradient: Tensor) -> None:
         """Write `-gradient` into `.grad` of the masters: we maximise, `torch.optim` minimises."""
         for p, part in zip(self.masters, gradient.split(self.sizes), strict=True):
-            p.grad = part.view(p.shape).to(p.dtype).neg_()
+            p.grad = -part.view(p.shape).to(p.dtype)
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Return the parameters by name as views of `flat`, shape `(..., dim)`.
@@ -76,7 +76,7 @@ class FlatParameters:
         """
         parts = flat.split(self.sizes, dim=-1)
         lead = flat.shape[:-1]
-        return {name: part.view(*lead, *p.shape) for (name, p), part in zip(self.named.items(), parts, strict=True)}
+        return {name: part.view((*lead, *p.shape)) for (name, p), part in zip(self.named.items(), parts, strict=True)}
 
 
 class Vector(nn.Module):
