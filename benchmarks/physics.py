@@ -1,0 +1,196 @@
+"""Training beside bare `env.step` on the very actions that training took, and two workers beside one.
+
+Training is a pure function of its seed, so a recording pass (serial, not timed) plays the same generations first and
+keeps every action; the timed training then takes those same actions again, bit for bit, and the bare side replays them
+without a policy: whole episodes one after another in as many processes as training has workers, on the environment with
+its wrappers taken off. Timed training is all that a run does: episodes, statistics, gradient, step, metrics on disk.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from pairs import Row, alternate
+
+from torch_es import ES, mlp
+from torch_es.envs import bare
+from torch_es.loggers import JsonlLogger
+
+WORKERS = 2
+
+
+class Case(NamedTuple):
+    """A task of the benchmark; `generations` of `num_pairs` pairs are timed at a time."""
+
+    env: str
+    hidden: tuple[int, ...]
+    num_pairs: int
+    generations: int
+    target: float
+
+
+CASES = (
+    Case("HalfCheetah-v5", (64, 64), 64, 1, 0.88),
+    Case("Hopper-v5", (64, 64), 256, 2, 0.88),
+    Case("Humanoid-v5", (256, 256), 256, 1, 0.93),
+    Case("InvertedPendulum-v5", (64, 64), 1024, 3, 0.60),
+)
+
+
+class Recorder(gym.Wrapper[Any, Any, Any, Any]):
+    """Keeps the seed and the actions of every episode, by seed."""
+
+    def __init__(self, env: gym.Env[Any, Any], episodes: list[tuple[int, list[Any]]]) -> None:
+        super().__init__(env)
+        self.episodes = episodes
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        self.actions: list[Any] = []
+        self.episodes.append((seed or 0, self.actions))
+        return self.env.reset(seed=seed, options=options)
+
+    def step(self, action: Any) -> Any:
+        self.actions.append(np.array(action))
+        return self.env.step(action)
+
+
+def trainer(case: Case, env: Any, num_workers: int) -> ES:
+    """Return the trainer of a case."""
+    probe = gym.make(case.env)
+    inputs, outputs = probe.observation_space.shape[0], probe.action_space.shape[0]
+    policy = mlp(inputs, outputs, hidden=case.hidden, seed=0)
+    return ES(policy, env, num_pairs=case.num_pairs, sigma=0.02, num_workers=num_workers, eval_every=0)
+
+
+def train(es: ES, generations: int, log: JsonlLogger | None) -> tuple[int, float]:
+    """Play generations; return the steps and the seconds, all included."""
+    steps, start = es.trainer.total_timesteps, time.perf_counter()
+    for _ in range(generations):
+        metrics = es.trainer.run_generation(es.evaluator())
+        if log is not None:
+            log.log(metrics)
+    return es.trainer.total_timesteps - steps, time.perf_counter() - start
+
+
+def replay(env_id: str, episodes: list[tuple[int, Any]], connection: Any) -> None:
+    """Step a bare environment through recorded episodes, whenever told to."""
+    env = bare(gym.make(env_id)).env
+    connection.send("ready")
+    while connection.recv() == "go":
+        start = time.perf_counter()
+        for seed, actions in episodes:
+            env.reset(seed=seed)
+            for action in actions:
+                env.step(action)
+        connection.send(time.perf_counter() - start)
+
+
+class BareReplay:
+    """The bare side: processes that replay one span of generations."""
+
+    def __init__(self, env_id: str, episodes: list[tuple[int, list[Any]]]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.steps = sum(len(actions) for _, actions in episodes)
+        shares: list[list[tuple[int, Any]]] = [[] for _ in range(WORKERS)]
+        for seed, actions in sorted(episodes, key=lambda e: -len(e[1])):  # the longest first to the least loaded
+            min(shares, key=lambda s: sum(len(a) for _, a in s)).append((seed, np.stack(actions)))
+        self.ends = []
+        for share in shares:
+            ours, theirs = context.Pipe()
+            context.Process(target=replay, args=(env_id, share, theirs), daemon=True).start()
+            self.ends.append(ours)
+        for end in self.ends:
+            end.recv()
+
+    def __call__(self) -> float:
+        """Return steps/s."""
+        start = time.perf_counter()
+        for end in self.ends:
+            end.send("go")
+        for end in self.ends:
+            end.recv()
+        return self.steps / (time.perf_counter() - start)
+
+    def close(self) -> None:
+        for end in self.ends:
+            end.send("stop")
+
+
+def recorded(case: Case, spans: int) -> list[list[tuple[int, list[Any]]]]:
+    """Return the episodes of a warm-up generation, and of `spans` spans of generations."""
+    episodes: list[tuple[int, list[Any]]] = []
+    found = []
+    with trainer(case, lambda: Recorder(gym.make(case.env), episodes), 0) as es:
+        for generations in (1, *[case.generations] * spans):
+            first = len(episodes)
+            train(es, generations, None)
+            found.append(episodes[first:])
+    return found
+
+
+def rows(pairs: int) -> Iterator[Row]:
+    """Yield the share of the physics for each case."""
+    for case in CASES:
+        yield share(case, pairs)
+
+
+def share(case: Case, pairs: int) -> Row:
+    spans = iter(recorded(case, pairs)[1:])
+    with trainer(case, case.env, WORKERS) as es, tempfile.TemporaryDirectory() as folder:
+        log = JsonlLogger(Path(folder) / "metrics.jsonl")
+        train(es, 1, log)  # start-up and first touch
+        span: list[BareReplay] = []
+
+        def ours() -> float:
+            if not span:
+                span.append(BareReplay(case.env, next(spans)))
+            steps, seconds = train(es, case.generations, log)
+            if steps != span[0].steps:
+                raise RuntimeError(f"training took {steps} steps, the recording {span[0].steps}")
+            if answered:
+                finish()
+            else:
+                answered.append(True)
+            return steps / seconds
+
+        def other() -> float:
+            if not span:
+                span.append(BareReplay(case.env, next(spans)))
+            rate = span[0]()
+            if answered:
+                finish()
+            else:
+                answered.append(True)
+            return rate
+
+        def finish() -> None:
+            span.pop().close()
+            answered.clear()
+
+        answered: list[bool] = []
+        name = f"physics/{case.env}/{'-'.join(map(str, case.hidden))}/{WORKERS} workers"
+        return alternate(name, ours, other, "steps/s", pairs, f">= {case.target}")
+
+
+def scaling_rows(pairs: int) -> Iterator[Row]:
+    """Yield two workers beside one."""
+    case = CASES[0]
+    with trainer(case, case.env, 2) as two, trainer(case, case.env, 1) as one:
+        for es in (two, one):
+            train(es, 1, None)
+
+        def rate(es: ES) -> float:
+            steps, seconds = train(es, 1, None)
+            return steps / seconds
+
+        yield alternate(
+            f"scaling/{case.env}/2 workers over 1", partial(rate, two), partial(rate, one), "steps/s", pairs, ">= 1.9"
+        )

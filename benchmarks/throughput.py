@@ -1,0 +1,37 @@
+"""Throughput: the share of the physics, peers, scaling over workers, the update.
+
+    make bench        or        .venv/bin/python benchmarks/throughput.py [--only physics peers ...] [--pairs 5]
+
+Both sides of a row run in one go, alternating. Written to benchmarks/results/throughput.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+
+import peers
+import physics
+import update
+from pairs import Row, publish
+
+PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
+    "physics": physics.rows,
+    "scaling": physics.scaling_rows,
+    "update": update.rows,
+    "peers": peers.rows,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="then the file is not written")
+    parser.add_argument("--pairs", type=int, default=5)
+    given = parser.parse_args()
+    rows = [row for part in given.only for row in PARTS[part](given.pairs)]
+    whole = given.only == list(PARTS) and given.pairs >= 5
+    publish(rows, "throughput.json" if whole else "throughput-part.json", "python benchmarks/throughput.py")
+
+
+if __name__ == "__main__":
+    main()
