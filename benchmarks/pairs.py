@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from statistics import median
 from typing import NamedTuple
 
@@ -24,25 +24,18 @@ class Row(NamedTuple):
     target: str
 
 
-def alternate(
-    name: str, ours: Callable[[], float], other: Callable[[], float], unit: str, pairs: int, target: str
-) -> Row:
-    """Measure both sides `pairs` times, the first to go changing each time; the ratio is ours over other."""
+Side = Callable[[], float]
+
+
+def alternate(name: str, sides: Iterable[tuple[Side, Side]], unit: str, target: str) -> Row:
+    """Measure (ours, other) pairs, the first to go changing each time; the ratio is ours over other."""
     measured = []
-    for pair in range(pairs):
-        first, second = (ours, other) if pair % 2 == 0 else (other, ours)
-        a, b = first(), second()
-        measured.append((a, b) if pair % 2 == 0 else (b, a))
-        print(f"{name}: {measured[-1][0]:,.6g} | {measured[-1][1]:,.6g} {unit}", flush=True)
-    return Row(
-        name,
-        median(a for a, _ in measured),
-        median(b for _, b in measured),
-        median(a / b for a, b in measured),
-        unit,
-        pairs,
-        target,
-    )
+    for ours, other in sides:
+        a, b = (ours(), other()) if len(measured) % 2 == 0 else reversed((other(), ours()))
+        measured.append((a, b))
+        print(f"{name}: {a:,.6g} | {b:,.6g} {unit}", flush=True)
+    ratio = median(a / b for a, b in measured)
+    return Row(name, median(a for a, _ in measured), median(b for _, b in measured), ratio, unit, len(measured), target)
 
 
 def publish(rows: list[Row], file: str, command: str) -> None:

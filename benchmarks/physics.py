@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from pairs import Row, alternate
+from pairs import Row, Side, alternate
 
 from torch_es import ES, mlp
 from torch_es.envs import bare
@@ -39,9 +39,9 @@ class Case(NamedTuple):
 
 CASES = (
     Case("HalfCheetah-v5", (64, 64), 64, 1, 0.88),
-    Case("Hopper-v5", (64, 64), 256, 2, 0.88),
-    Case("Humanoid-v5", (256, 256), 256, 1, 0.93),
-    Case("InvertedPendulum-v5", (64, 64), 1024, 3, 0.60),
+    Case("Hopper-v5", (64, 64), 256, 1, 0.88),
+    Case("Humanoid-v5", (256, 256), 256, 2, 0.93),
+    Case("InvertedPendulum-v5", (64, 64), 256, 1, 0.60),
 )
 
 
@@ -125,11 +125,11 @@ class BareReplay:
 
 
 def recorded(case: Case, spans: int) -> list[list[tuple[int, list[Any]]]]:
-    """Return the episodes of a warm-up generation, and of `spans` spans of generations."""
+    """Return the episodes of a warm-up span, and of `spans` spans of generations."""
     episodes: list[tuple[int, list[Any]]] = []
     found = []
     with trainer(case, lambda: Recorder(gym.make(case.env), episodes), 0) as es:
-        for generations in (1, *[case.generations] * spans):
+        for generations in [case.generations] * (spans + 1):
             first = len(episodes)
             train(es, generations, None)
             found.append(episodes[first:])
@@ -143,54 +143,40 @@ def rows(pairs: int) -> Iterator[Row]:
 
 
 def share(case: Case, pairs: int) -> Row:
-    spans = iter(recorded(case, pairs)[1:])
+    """Return training beside the replay of its actions."""
     with trainer(case, case.env, WORKERS) as es, tempfile.TemporaryDirectory() as folder:
-        log = JsonlLogger(Path(folder) / "metrics.jsonl")
-        train(es, 1, log)  # start-up and first touch
-        span: list[BareReplay] = []
+        log = JsonlLogger()
+        log.start({}, Path(folder))
 
-        def ours() -> float:
-            if not span:
-                span.append(BareReplay(case.env, next(spans)))
-            steps, seconds = train(es, case.generations, log)
-            if steps != span[0].steps:
-                raise RuntimeError(f"training took {steps} steps, the recording {span[0].steps}")
-            if answered:
-                finish()
-            else:
-                answered.append(True)
-            return steps / seconds
+        def sides() -> Iterator[tuple[Side, Side]]:
+            for i, episodes in enumerate(recorded(case, pairs)):
+                bare_side = BareReplay(case.env, episodes)
 
-        def other() -> float:
-            if not span:
-                span.append(BareReplay(case.env, next(spans)))
-            rate = span[0]()
-            if answered:
-                finish()
-            else:
-                answered.append(True)
-            return rate
+                def training(expected: int = bare_side.steps) -> float:
+                    steps, seconds = train(es, case.generations, log)
+                    if steps != expected:
+                        raise RuntimeError(f"training took {steps} steps, the recording {expected}")
+                    return steps / seconds
 
-        def finish() -> None:
-            span.pop().close()
-            answered.clear()
+                if i == 0:  # start-up and first touch of both
+                    training(), bare_side()
+                else:
+                    yield training, bare_side
+                bare_side.close()
 
-        answered: list[bool] = []
         name = f"physics/{case.env}/{'-'.join(map(str, case.hidden))}/{WORKERS} workers"
-        return alternate(name, ours, other, "steps/s", pairs, f">= {case.target}")
+        return alternate(name, sides(), "steps/s", f">= {case.target}")
 
 
 def scaling_rows(pairs: int) -> Iterator[Row]:
     """Yield two workers beside one."""
     case = CASES[0]
     with trainer(case, case.env, 2) as two, trainer(case, case.env, 1) as one:
-        for es in (two, one):
-            train(es, 1, None)
 
         def rate(es: ES) -> float:
             steps, seconds = train(es, 1, None)
             return steps / seconds
 
-        yield alternate(
-            f"scaling/{case.env}/2 workers over 1", partial(rate, two), partial(rate, one), "steps/s", pairs, ">= 1.9"
-        )
+        rate(two), rate(one)  # start-up
+        sides = [(partial(rate, two), partial(rate, one))] * pairs
+        yield alternate(f"scaling/{case.env}/2 workers over 1", sides, "steps/s", ">= 1.9")
