@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from torch_es.envs import BareEnv, EnvFactory, bare
-from torch_es.nn import normalize
 from torch_es.noise import Noise
 from torch_es.parameters import FlatParameters
 from torch_es.policies import Policy, default_num_lanes, make_lanes
@@ -56,14 +55,51 @@ class _Members:
         self.noise = Noise(seed, dim)
         self._eps = np.empty(dim, np.float32)
         self._drawn: tuple[int, int] | None = None
+        self._theta = torch.empty(0)
 
-    def theta(self, snapshot: Snapshot, task: Task) -> torch.Tensor:
+    def begin(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._drawn = None
+        if self._theta.dtype != snapshot.theta.dtype or not len(self._theta):
+            self._theta = torch.empty_like(snapshot.theta)
+
+    def theta(self, task: Task) -> torch.Tensor:
+        """Return the member's weights, in a buffer that the next call writes over."""
+        snapshot = self._snapshot
         if task.sign == 0:
             return snapshot.theta
         if self._drawn != task[:2]:  # the other half of the pair most often comes next
             self.noise.fill(self._eps, task.generation, task.pair)
             self._drawn = task[:2]
-        return perturbed(snapshot.theta, snapshot.sigma, task.sign, torch.from_numpy(self._eps))
+        return perturbed(snapshot.theta, snapshot.sigma, task.sign, torch.from_numpy(self._eps), out=self._theta)
+
+
+class _Normalizer:
+    """`normalize` for the lanes, in place, and the sums of what each lane has seen.
+
+    Arrays of a few hundred numbers cost their allocations and Python calls, so there are as few as can be.
+    """
+
+    def __init__(self, num_lanes: int, size: int, limit: float) -> None:
+        self._limit = limit
+        self.sums = np.zeros((num_lanes, 2 * size))
+        self._first, self._second = self.sums[:, :size], self.sums[:, size:]
+        self._x, self._square = np.empty((num_lanes, size)), np.empty((num_lanes, size))
+        self._frozen: tuple[Float64Array, Float64Array] | None = None
+
+    def begin(self, snapshot: Snapshot) -> None:
+        assert snapshot.mean is not None and snapshot.std is not None
+        self._frozen = snapshot.mean, snapshot.std
+
+    def __call__(self, observations: Float64Array) -> Float64Array:
+        assert self._frozen is not None
+        mean, std = self._frozen
+        x = np.subtract(observations, mean, out=self._x)
+        self._first += x
+        self._second += np.multiply(x, x, out=self._square)
+        np.divide(x, std, out=x)
+        np.minimum(x, self._limit, out=x)
+        return np.maximum(x, -self._limit, out=x)
 
 
 def environment_seed(seed: int, task: Task) -> int:
@@ -99,19 +135,23 @@ class Rollout:
         self._shape = policy.observation_shape
         self._lanes = make_lanes(policy.network, self.num_lanes, self._shape)
         self._head = policy.head
-        self._limit = policy.observation_norm.limit if policy.observation_norm is not None else None
         self._envs: list[BareEnv] = [bare(factory()) for _ in range(self.num_lanes)]
         limits = [limit for limit in (self._envs[0].max_steps, max_steps) if limit is not None]
         self._max_steps = min(limits, default=2**62)
         size = int(np.prod(self._shape))
         self._observations = np.zeros((self.num_lanes, size))
-        self._sums = np.zeros((self.num_lanes, 2 * size))
+        self._inputs = np.zeros((self.num_lanes, size), np.float32)
+        norm = policy.observation_norm
+        self._normalizer = None if norm is None else _Normalizer(self.num_lanes, size, norm.limit)
         self._tasks: list[Task | None] = [None] * self.num_lanes
         self._returns = [0.0] * self.num_lanes
-        self._lengths = [0] * self.num_lanes
+        self._steps = [env.env.step for env in self._envs]
+        self._clock = 0  # steps of the lanes together: a lane's length follows from when it started
+        self._started = [0] * self.num_lanes
+        self._flat = len(self._shape) == 1
         self._waiting: deque[Task] = deque()
         self._active: list[int] = []
-        self._snapshot: Snapshot | None = None
+        self._begun = False
 
     @property
     def outstanding(self) -> int:
@@ -120,8 +160,10 @@ class Rollout:
 
     def begin(self, snapshot: Snapshot) -> None:
         """Play what follows with this snapshot."""
-        self._snapshot = snapshot
-        self._members._drawn = None
+        self._begun = True
+        self._members.begin(snapshot)
+        if self._normalizer is not None:
+            self._normalizer.begin(snapshot)
 
     def submit(self, task: Task) -> None:
         """Take a task; it starts when a lane is free."""
@@ -136,31 +178,31 @@ class Rollout:
                 self._start(lane, self._waiting.popleft())
 
     def _start(self, lane: int, task: Task) -> None:
-        if self._snapshot is None:
+        if not self._begun:
             raise RuntimeError("begin() must be called before submit().")
-        self._lanes.write(lane, self._members.theta(self._snapshot, task))
+        self._lanes.write(lane, self._members.theta(task))
         observation, _ = self._envs[lane].env.reset(seed=environment_seed(self.seed, task))
         self._observations[lane] = np.ravel(observation)
-        self._sums[lane] = 0.0
+        if self._normalizer is not None:
+            self._normalizer.sums[lane] = 0.0
         self._tasks[lane] = task
-        self._returns[lane], self._lengths[lane] = 0.0, 0
+        self._returns[lane], self._started[lane] = 0.0, self._clock
         self._active = sorted([*self._active, lane])
 
     @torch.inference_mode()
     def advance(self, interrupt: Callable[[], bool] = lambda: False) -> list[EpisodeResult]:
         """See `Player.advance`."""
-        steps = [env.env.step for env in self._envs]
-        observations, returns, lengths = self._observations, self._returns, self._lengths
-        max_steps, act = self._max_steps, self._act
+        observations, returns, started, steps = self._observations, self._returns, self._started, self._steps
         results: list[EpisodeResult] = []
         while self._active and not results:
-            actions = act()
+            actions = self._act()
+            self._clock += 1
+            latest = self._clock - self._max_steps  # who started then, or before, has had all its steps
             for lane in self._active:
                 observation, reward, terminated, truncated, _ = steps[lane](actions[lane])
-                observations[lane] = observation if observation.ndim == 1 else observation.ravel()
+                observations[lane] = observation if self._flat else observation.ravel()
                 returns[lane] += float(reward)
-                lengths[lane] += 1
-                if terminated or truncated or lengths[lane] >= max_steps:
+                if terminated or truncated or started[lane] <= latest:
                     results.append(self._finish(lane, bool(terminated)))
             if len(self._active) < self.num_lanes and interrupt():
                 break
@@ -171,22 +213,16 @@ class Rollout:
 
     def _act(self) -> Any:
         """Normalise, count what is seen, and let every lane act."""
-        x, snapshot = self._observations, self._snapshot
-        if self._limit is not None and snapshot is not None and snapshot.mean is not None and snapshot.std is not None:
-            size = x.shape[1]
-            centred = x - snapshot.mean
-            self._sums[:, :size] += centred
-            self._sums[:, size:] += centred * centred
-            x = normalize(x, snapshot.mean, snapshot.std, self._limit)
-        inputs: Float32Array = x.astype(np.float32).reshape(self.num_lanes, *self._shape)
-        return self._head(self._lanes.forward(inputs, self._active))
+        seen = self._observations if self._normalizer is None else self._normalizer(self._observations)
+        np.copyto(self._inputs, seen, casting="same_kind")
+        return self._head(self._lanes.forward(self._inputs.reshape(self.num_lanes, *self._shape), self._active))
 
     def _finish(self, lane: int, terminated: bool) -> EpisodeResult:
         task = self._tasks[lane]
         assert task is not None
         self._tasks[lane] = None
-        seen: Float64Array | None = self._sums[lane].copy() if self._limit is not None and task.sign else None
-        return EpisodeResult(task, float(self._returns[lane]), self._lengths[lane], not terminated, seen)
+        seen = self._normalizer.sums[lane].copy() if self._normalizer is not None and task.sign else None
+        return EpisodeResult(task, float(self._returns[lane]), self._clock - self._started[lane], not terminated, seen)
 
     def close(self) -> None:
         """Close the environments."""
@@ -213,7 +249,7 @@ class FunctionPlayer:
         self.noise = self._members.noise
         self._fitness_fn = fitness_fn
         self._waiting: deque[Task] = deque()
-        self._snapshot: Snapshot | None = None
+        self._begun = False
 
     @property
     def outstanding(self) -> int:
@@ -222,8 +258,8 @@ class FunctionPlayer:
 
     def begin(self, snapshot: Snapshot) -> None:
         """Evaluate what follows with this snapshot."""
-        self._snapshot = snapshot
-        self._members._drawn = None
+        self._begun = True
+        self._members.begin(snapshot)
 
     def submit(self, task: Task) -> None:
         """Take a task."""
@@ -231,10 +267,10 @@ class FunctionPlayer:
 
     def advance(self, interrupt: Callable[[], bool] = lambda: False) -> list[EpisodeResult]:
         """Evaluate one member."""
-        if self._snapshot is None:
+        if not self._begun:
             raise RuntimeError("begin() must be called before advance().")
         task = self._waiting.popleft()
-        self._parameters.write(self._members.theta(self._snapshot, task))
+        self._parameters.write(self._members.theta(task))
         for name, buffer in self._module.named_buffers():
             buffer.copy_(self._buffers[name])
         with torch.no_grad():

@@ -6,13 +6,14 @@ import contextlib
 import logging
 import os
 import pickle
+import selectors
 import signal
 import sys
 import time
 import types
 from collections import deque
 from collections.abc import Iterator
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import Any
 
 import cloudpickle
@@ -98,6 +99,7 @@ class ProcessEvaluator:
         self._lost: deque[Task] = deque()
         self._noise_sum = serial_noise_sum(Noise(seed, board.theta.numel()))
         self._workers: list[_Worker] = []
+        self._selector = selectors.DefaultSelector()  # connection.wait() would build one each time
         try:
             self._workers = [_Worker(number, board, self._payload) for number in range(count)]
             for worker in self._workers:
@@ -153,6 +155,7 @@ class ProcessEvaluator:
         for worker in self._workers:
             worker.end(grace=0.0 if worker.tasks else 5.0)
         self._workers = []
+        self._selector.close()
 
     def _dispatch(self, next_tasks: NextTasks) -> None:
         """Give pairs to the least busy workers that have room for them."""
@@ -173,10 +176,7 @@ class ProcessEvaluator:
 
     def _listen(self, busy: set[_Worker] | None = None) -> Iterator[tuple[_Worker, bytes]]:
         """Yield what workers say, replacing those that died or hang."""
-        handles: dict[Any, _Worker] = {w.connection: w for w in self._workers}
-        handles.update({w.process.sentinel: w for w in self._workers})
-        ready = wait(list(handles), timeout=1.0)
-        for worker in {handles[handle] for handle in ready}:
+        for worker in {key.data for key, _ in self._selector.select(timeout=1.0)}:
             message = _receive(worker.connection)
             if message is None:
                 self._replace(worker, _death(worker))
@@ -198,6 +198,7 @@ class ProcessEvaluator:
             raise WorkerError(f"Worker {worker.number} {reason}; no restarts are left. Its tasks: {named}.")
         self._restarts_left -= 1
         _log.warning("Worker %d %s; it is replaced and its tasks run again: %s.", worker.number, reason, named)
+        self._watch(worker, False)
         worker.end(grace=0.0)
         fresh = _Worker(worker.number, self._board, self._payload)
         self._workers[self._workers.index(worker)] = fresh
@@ -215,6 +216,14 @@ class ProcessEvaluator:
         if message[:1] == FAILED and len(message) > 1:
             raise _failure(worker, message)
         worker.num_lanes = message[0]
+        self._watch(worker, True)
+
+    def _watch(self, worker: _Worker, on: bool) -> None:
+        for handle in (worker.connection, worker.process.sentinel):
+            if on:
+                self._selector.register(handle, selectors.EVENT_READ, worker)
+            else:
+                self._selector.unregister(handle)
 
 
 def default_num_workers() -> int:

@@ -21,7 +21,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch_es.parameters import FlatParameters
 from torch_es.types import Float32Array
 
-_CACHE_BYTES = 5 * 2**20  # weights of all lanes; beyond it a forward waits for memory
+_CACHE_BYTES = 5 * 2**19  # weights of all lanes; beyond it workers wait for memory that they share
 _MAX_LANES = 16
 
 
@@ -42,7 +42,7 @@ def default_num_lanes(dim: int) -> int:
 
     Example:
         >>> default_num_lanes(5_702), default_num_lanes(159_505)
-        (16, 8)
+        (16, 4)
     """
     return max(1, min(_MAX_LANES, _CACHE_BYTES // (4 * dim)))
 
