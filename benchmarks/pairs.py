@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import time
 from collections.abc import Callable, Iterable
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from machine import RESULTS, describe
 from rich.console import Console
@@ -36,6 +38,43 @@ def alternate(name: str, sides: Iterable[tuple[Side, Side]], unit: str, target: 
         print(f"{name}: {a:,.6g} | {b:,.6g} {unit}", flush=True)
     ratio = median(a / b for a, b in measured)
     return Row(name, median(a for a, _ in measured), median(b for _, b in measured), ratio, unit, len(measured), target)
+
+
+def serve(make: Callable[[], Callable[[], None]], connection: Any) -> None:
+    work = make()
+    connection.send("ready")
+    while connection.recv() == "go":
+        work()
+        connection.send("done")
+
+
+class Team:
+    """Processes that do their share of some work whenever told to; `makers` build it in the process."""
+
+    def __init__(self, makers: list[Callable[[], Callable[[], None]]]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.ends = []
+        for make in makers:
+            ours, theirs = context.Pipe()
+            context.Process(target=serve, args=(make, theirs), daemon=True).start()
+            self.ends.append(ours)
+        self._wait()
+
+    def _wait(self) -> None:
+        for end in self.ends:
+            end.recv()
+
+    def seconds(self) -> float:
+        """Have the work done; return how long the slowest took."""
+        start = time.perf_counter()
+        for end in self.ends:
+            end.send("go")
+        self._wait()
+        return time.perf_counter() - start
+
+    def close(self) -> None:
+        for end in self.ends:
+            end.send("stop")
 
 
 def publish(rows: list[Row], file: str, command: str) -> None:

@@ -8,17 +8,16 @@ its wrappers taken off. Timed training is all that a run does: episodes, statist
 
 from __future__ import annotations
 
-import multiprocessing
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from pairs import Row, Side, alternate
+from pairs import Row, Side, Team, alternate
 
 from torch_es import ES, mlp
 from torch_es.envs import bare
@@ -80,48 +79,32 @@ def train(es: ES, generations: int, log: JsonlLogger | None) -> tuple[int, float
     return es.trainer.total_timesteps - steps, time.perf_counter() - start
 
 
-def replay(env_id: str, episodes: list[tuple[int, Any]], connection: Any) -> None:
-    """Step a bare environment through recorded episodes, whenever told to."""
+def replay(env_id: str, episodes: list[tuple[int, Any]]) -> Callable[[], None]:
+    """Return a function that steps a bare environment through recorded episodes."""
     env = bare(gym.make(env_id)).env
-    connection.send("ready")
-    while connection.recv() == "go":
-        start = time.perf_counter()
+
+    def play() -> None:
         for seed, actions in episodes:
             env.reset(seed=seed)
             for action in actions:
                 env.step(action)
-        connection.send(time.perf_counter() - start)
+
+    return play
 
 
 class BareReplay:
     """The bare side: processes that replay one span of generations."""
 
     def __init__(self, env_id: str, episodes: list[tuple[int, list[Any]]]) -> None:
-        context = multiprocessing.get_context("spawn")
         self.steps = sum(len(actions) for _, actions in episodes)
         shares: list[list[tuple[int, Any]]] = [[] for _ in range(WORKERS)]
         for seed, actions in sorted(episodes, key=lambda e: -len(e[1])):  # the longest first to the least loaded
             min(shares, key=lambda s: sum(len(a) for _, a in s)).append((seed, np.stack(actions)))
-        self.ends = []
-        for share in shares:
-            ours, theirs = context.Pipe()
-            context.Process(target=replay, args=(env_id, share, theirs), daemon=True).start()
-            self.ends.append(ours)
-        for end in self.ends:
-            end.recv()
+        self.team = Team([partial(replay, env_id, share) for share in shares])
 
     def __call__(self) -> float:
         """Return steps/s."""
-        start = time.perf_counter()
-        for end in self.ends:
-            end.send("go")
-        for end in self.ends:
-            end.recv()
-        return self.steps / (time.perf_counter() - start)
-
-    def close(self) -> None:
-        for end in self.ends:
-            end.send("stop")
+        return self.steps / self.team.seconds()
 
 
 def recorded(case: Case, spans: int) -> list[list[tuple[int, list[Any]]]]:
@@ -162,7 +145,7 @@ def share(case: Case, pairs: int) -> Row:
                     training(), bare_side()
                 else:
                     yield training, bare_side
-                bare_side.close()
+                bare_side.team.close()
 
         name = f"physics/{case.env}/{'-'.join(map(str, case.hidden))}/{WORKERS} workers"
         return alternate(name, sides(), "steps/s", f">= {case.target}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -133,14 +134,17 @@ class Centre:
         Raises:
             NonFiniteError: If the gradient or the result is not finite; the centre stays where it was.
         """
-        if not torch.isfinite(gradient).all():
+        grad_norm = float(gradient.norm())
+        if not math.isfinite(grad_norm):
             raise NonFiniteError("The gradient is not finite; scale the returns down or use a rank-based `shaping`.")
         before = self.theta
         self.parameters.set_grad(gradient)
+        del gradient  # a large module's copies add up
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         theta = self.parameters.gather()
-        if not torch.isfinite(theta).all():
+        norm = float(theta.norm())
+        if not math.isfinite(norm):
             self.parameters.restore(before)
             raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
         learning_rate = self.optimizer.param_groups[0]["lr"]
@@ -149,9 +153,8 @@ class Centre:
         self.theta = theta
         self.parameters.write(theta)
         self.generation += 1
-        norm = float(theta.norm())
         return {
-            "es/grad_norm": float(gradient.norm()),
+            "es/grad_norm": grad_norm,
             "es/param_norm": norm,
             "es/update_ratio": float((theta - before).norm()) / max(norm, 1e-12),
             "train/learning_rate": float(learning_rate),

@@ -1,0 +1,137 @@
+"""The update: its share of a generation, its time beside the noise alone, its memory, and bytes per evaluation."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+from pairs import Row, Team, alternate
+from physics import CASES, WORKERS, Case, train, trainer
+
+from torch_es import ES, mlp
+from torch_es.evaluators import process
+from torch_es.noise import BLOCK, Noise, num_blocks
+from torch_es.types import Task
+
+LARGE_PAIRS = 500
+HUMANOID = Case("Humanoid-v5", (256, 256), 8, 1, 0)
+
+
+def rows(pairs: int) -> Iterator[Row]:
+    """Yield each measurement."""
+    yield share_of_generation(CASES[0], pairs)
+    yield from large_module(pairs)
+    yield bytes_per_evaluation(CASES[0])
+    yield bytes_per_evaluation(HUMANOID)
+
+
+def share_of_generation(case: Case, pairs: int) -> Row:
+    """Noise regeneration, gradient and step beside the whole generation that they end."""
+    with trainer(case, case.env, WORKERS) as es:
+        tell = es.strategy.tell
+        spent: list[float] = []
+
+        def timed(*args: Any) -> dict[str, float]:
+            start = time.perf_counter()
+            metrics = tell(*args)
+            spent.append(time.perf_counter() - start)
+            return metrics
+
+        es.strategy.tell = timed  # type: ignore[method-assign]
+        whole = [train(es, 1, None)[1] for _ in range(pairs + 1)]
+    ratio = median(a / b for a, b in zip(spent[1:], whole[1:], strict=True))
+    ours, other = median(spent[1:]) * 1e3, median(whole[1:]) * 1e3
+    return Row(f"update/share of a {case.env} generation", ours, other, ratio, "ms", pairs, "<= 0.03")
+
+
+def noise_alone(dim: int, part: int) -> Callable[[], None]:
+    """Return a function that generates one worker's part of the noise of a generation."""
+    noise, out = Noise(0, dim), np.empty(BLOCK, np.float32)
+
+    def generate() -> None:
+        for block in range(part, num_blocks(dim), WORKERS):
+            view = out[: min(BLOCK, dim - block * BLOCK)]
+            for pair in range(LARGE_PAIRS):
+                noise.fill_block(view, 0, pair, block)
+
+    return generate
+
+
+def large_module(pairs: int) -> Iterator[Row]:
+    """Yield time beside the noise alone and peak memory, of the update of 1.7 million parameters by 500 pairs."""
+    module = mlp(64, 10, hidden=(1280, 1280), seed=0)
+    returns = np.random.default_rng(0).standard_normal((LARGE_PAIRS, 2))
+    with ES(module, fitness_fn=lambda _: 0.0, num_pairs=LARGE_PAIRS, num_workers=WORKERS) as es:
+        evaluator = es.evaluator()
+        assert isinstance(evaluator, process.ProcessEvaluator)
+        dim = es.strategy.centre.parameters.dim
+        alone = Team([partial(noise_alone, dim, part) for part in range(WORKERS)])
+
+        def update() -> float:
+            start = time.perf_counter()
+            es.strategy.tell(returns, evaluator.noise_sum)
+            return time.perf_counter() - start
+
+        update(), alone.seconds()  # first touch, and the optimiser's state
+        name = f"update/{dim / 1e6:.2f}M parameters x {LARGE_PAIRS} pairs"
+        yield alternate(name, [(update, alone.seconds)] * pairs, "s", "<= 1.5")
+        before = reset_peak(evaluator.pids)
+        update()
+        grown = sum(resident(pid, "VmHWM") for pid in before) - sum(before.values())
+    alone.close()
+    yield Row(f"{name}/peak over standing memory", grown / 2**20, 4 * dim / 2**20, grown / (4 * dim), "MiB", 1, "<= 4")
+
+
+def reset_peak(workers: list[int]) -> dict[str, int]:
+    """Forget the peaks of this process and the workers (Linux, glibc); return what is resident now, in bytes."""
+    ctypes.CDLL(None).malloc_trim(0)  # what the last update freed must not hide what this one takes
+    pids = ["self", *map(str, workers)]
+    for pid in pids:
+        Path(f"/proc/{pid}/clear_refs").write_text("5")
+    return {pid: resident(pid, "VmRSS") for pid in pids}
+
+
+def resident(pid: str, field: str) -> int:
+    """Return VmRSS or VmHWM of a process in bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+def bytes_per_evaluation(case: Case) -> Row:
+    """What workers send for one evaluation, beside its statistics delta alone."""
+    received: list[int] = []
+    receive = process._receive
+
+    def counting(connection: Any) -> bytes | None:
+        message = receive(connection)
+        received.append(len(message or b""))
+        return message
+
+    with trainer(case, case.env, WORKERS) as es:
+        evaluator = es.evaluator()
+        process._receive = counting
+        try:
+            results = list(evaluator.evaluate(es.trainer.snapshot(), iter_tasks(case)))
+        finally:
+            process._receive = receive
+        delta = sum(r.moments.nbytes for r in results if r.moments is not None) / len(results)
+        ours = sum(received) / len(results)
+        name = f"bytes per evaluation/{case.env}/{es.strategy.centre.parameters.dim} parameters"
+    return Row(name, ours, delta, ours / delta, f"B ({ours - delta:.1f} besides)", 1, "<= 64 besides")
+
+
+def iter_tasks(case: Case) -> Callable[[], Any]:
+    """Return what gives the tasks of generation 0, a pair at a time."""
+    pairs = iter(range(case.num_pairs))
+
+    def next_tasks() -> tuple[Task, ...] | None:
+        pair = next(pairs, None)
+        return None if pair is None else (Task(0, pair, +1), Task(0, pair, -1))
+
+    return next_tasks
