@@ -48,7 +48,7 @@ def test_non_contiguous_parameters_keep_their_layout():
     parameters.write(theta + 1)
     assert module.weight.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(parameters.gather(), theta + 1)
-    parameters.set_grad(theta)
+    parameters.set_grad(theta.clone())
     assert torch.equal(module.weight.grad.reshape(-1), -theta[: module.weight.numel()].detach())
 
 

@@ -21,13 +21,14 @@ from rich.console import Console
 
 from torch_es import checkpoint, config
 from torch_es.envs import Env
-from torch_es.errors import MissingExtraError, WorkerError
+from torch_es.errors import MissingExtraError, NonFiniteError, WorkerError
 from torch_es.es import ES
 from torch_es.loggers import JsonlLogger
 from torch_es.plotting import plot_runs
 from torch_es.types import EpisodeResult
 from torch_es.video import Frame, FrameRecorder, write_video
 
+_TOLD = (TypeError, ValueError, MissingExtraError, WorkerError, NonFiniteError)  # told in a line, without a traceback
 _console = Console(soft_wrap=True, highlight=False)
 
 
@@ -37,12 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = given.pop(0) if given and given[0] in _COMMANDS else "train"
     try:
         _COMMANDS[command](given)
-    except (TypeError, ValueError, MissingExtraError) as error:
+    except _TOLD as error:
         print(f"torch-es: {error}", file=sys.stderr)
-        return 2
-    except WorkerError as error:
-        print(f"torch-es: {error}", file=sys.stderr)
-        return 1
+        return 1 if isinstance(error, (WorkerError, NonFiniteError)) else 2
     except KeyboardInterrupt:
         print("torch-es: interrupted; `torch-es train resume=RUN` continues from the last checkpoint.", file=sys.stderr)
         return 130
@@ -54,8 +52,20 @@ def train(arguments: list[str]) -> None:
     overrides = [a for a in arguments if not a.startswith("-")]
     config.check_overrides(overrides)
     sys.argv = ["torch-es", *arguments]
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # errors are told by main(), in one line
-    hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(_train_job)()
+    failures: list[Exception] = []
+
+    def job(composed: DictConfig) -> float:
+        try:
+            return _train_job(composed)
+        except _TOLD as error:  # kept from Hydra, which would print more than a line and end a multirun's other jobs
+            failures.append(error)
+            return float("nan")
+
+    hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(job)()
+    for failure in failures[1:]:
+        print(f"torch-es: {failure}", file=sys.stderr)
+    if failures:
+        raise failures[0]
 
 
 def _train_job(composed: DictConfig) -> float:

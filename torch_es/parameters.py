@@ -62,9 +62,12 @@ class FlatParameters:
         self.write(theta)
 
     def set_grad(self, gradient: Tensor) -> None:
-        """Write `-gradient` into `.grad` of the masters: we maximise, `torch.optim` minimises."""
-        for p, part in zip(self.masters, gradient.split(self.sizes), strict=True):
-            p.grad = -part.view(p.shape).to(p.dtype)
+        """Write `-gradient` into `.grad` of the masters: we maximise, `torch.optim` minimises.
+
+        The tensor is taken over, negated in place, since another copy of a large module is memory for nothing.
+        """
+        for p, part in zip(self.masters, gradient.neg_().split(self.sizes), strict=True):
+            p.grad = part.view(p.shape).to(p.dtype)
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Return the parameters by name as views of `flat`, shape `(..., dim)`.

@@ -17,7 +17,7 @@ from torch_es.parameters import FlatParameters
 from torch_es.policies import Policy, default_num_lanes, make_lanes
 from torch_es.seeding import Purpose, derive_seed
 from torch_es.strategy import perturbed
-from torch_es.types import EpisodeResult, Float32Array, Float64Array, Snapshot, Task
+from torch_es.types import EpisodeResult, Float64Array, Snapshot, Task
 
 
 class Player(Protocol):
@@ -88,7 +88,8 @@ class _Normalizer:
         self._frozen: tuple[Float64Array, Float64Array] | None = None
 
     def begin(self, snapshot: Snapshot) -> None:
-        assert snapshot.mean is not None and snapshot.std is not None
+        assert snapshot.mean is not None
+        assert snapshot.std is not None
         self._frozen = snapshot.mean, snapshot.std
 
     def __call__(self, observations: Float64Array) -> Float64Array:

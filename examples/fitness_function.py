@@ -1,0 +1,33 @@
+"""Any function of a module in place of an environment, nothing in it differentiable.
+
+Points inside a circle are told from those outside by a network whose neurons fire or don't; what counts is the
+share it gets right. The gradient of either is zero almost everywhere, so backpropagation has nothing to follow.
+"""
+
+from functools import partial
+
+import torch
+
+from torch_es import ES
+
+
+class Step(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x > 0).float()
+
+
+points = 2 * torch.rand(512, 2, generator=torch.Generator().manual_seed(0)) - 1
+inside = (points.norm(dim=1) < 0.8).long()
+
+
+def accuracy(module: torch.nn.Module) -> float:
+    return float((module(points).argmax(dim=1) == inside).float().mean())
+
+
+torch.manual_seed(0)
+network = torch.nn.Sequential(torch.nn.Linear(2, 32), Step(), torch.nn.Linear(32, 2))
+adam = partial(torch.optim.Adam, lr=0.05)
+with ES(network, fitness_fn=accuracy, optimizer=adam, sigma=0.1, num_pairs=32, num_workers=0) as es:
+    before = accuracy(network)
+    es.learn(total_timesteps=64 * 150)  # a call of the function counts as a step: 150 generations
+    print(f"accuracy {before:.3f} before, {accuracy(network):.3f} after {es.strategy.centre.generation} generations")

@@ -1,0 +1,85 @@
+"""Every code block of the README and of docs/, run: Python as it stands with fewer steps, commands likewise."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SMALL = ["total_timesteps=2000", "strategy.num_pairs=2", "video=false", "evaluator.num_workers=1", "final_episodes=1"]
+
+
+def blocks(language):
+    found = []
+    for page in PAGES:
+        for i, (kind, body) in enumerate(re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(), re.M | re.S)):
+            if kind == language:
+                found.append(pytest.param(page, body, id=f"{page.stem}-{i}"))
+    return found
+
+
+def test_blocks_are_of_known_kinds():
+    kinds = {kind for page in PAGES for kind in re.findall(r"^```(\w+)", page.read_text(), re.M)}
+    assert kinds <= {"python", "bash", "text", "yaml"}
+    assert blocks("python")
+    assert blocks("bash")
+
+
+@pytest.mark.parametrize(("page", "body"), blocks("python"))
+def test_python_runs(page, body, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    body = re.sub(r"total_timesteps=[\d_]+", "total_timesteps=2000", body)
+    body = re.sub(r"num_pairs=\d+", "num_pairs=2", body)
+    names = {"__name__": "__main__"}
+    try:
+        exec(compile(body, str(page), "exec"), names)
+    finally:
+        if "es" in names and hasattr(names["es"], "close"):
+            names["es"].close()
+
+
+@pytest.mark.parametrize(("page", "body"), blocks("bash"))
+def test_commands_run(page, body, tmp_path):
+    """Commands that need a network or take long are checked as far as they can be; all others run."""
+    for line in body.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if words:
+            check(words, tmp_path)
+
+
+def check(words, folder):
+    if words[0] == "make":
+        targets = [w for w in words[1:] if "=" not in w]
+        subprocess.run(["make", "-n", *targets], cwd=ROOT, check=True, capture_output=True)
+    elif words[0] in ("git", "cd", "pip", "tensorboard", "wandb"):
+        assert shutil.which(words[0]) or words[0] in ("cd", "wandb")
+    elif words[0] == "python" and words[1].startswith(("examples/", "benchmarks/")):
+        assert (ROOT / words[1]).is_file()  # examples are run by test_examples.py
+    else:
+        assert words[0] == "torch-es", words
+        arguments = [w.replace("RUN", "first") for w in words[1:]]
+        if not arguments or arguments[0] in ("train", "--multirun") or "=" in arguments[0]:
+            arguments = shrunk(arguments)
+        if {"first", "resume=first"} & set(arguments) and not (folder / "first").exists():
+            torch_es(["env=cartpole", *SMALL, "run_dir=first"], folder)
+        torch_es(arguments, folder)
+
+
+def shrunk(arguments):
+    """The same run with few steps; a resumed one goes on for a few more."""
+    kept = [a for a in arguments if not a.startswith("total_timesteps")]
+    if any(a.startswith("resume=") for a in kept):
+        return [*kept, "total_timesteps=3000"]
+    return [*kept, *SMALL]
+
+
+def torch_es(arguments, cwd):
+    done = subprocess.run(
+        [sys.executable, "-m", "torch_es", *arguments], capture_output=True, text=True, timeout=300, cwd=cwd
+    )
+    assert done.returncode == 0, f"torch-es {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"

@@ -1,0 +1,152 @@
+"""Virtual batch norm (Salimans et al. 2016, arXiv:1606.03498; used for Atari by Salimans et al. 2017).
+
+Activations are normalised by the statistics that a fixed reference batch has at that layer, so a member's answer
+depends on its weights and its observation alone. The statistics belong to the weights: new weights, new statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from torch_es.checks import check_choice, check_count, check_positive
+
+Form = Literal["2017", "2016"]
+
+
+class VirtualBatchNorm(nn.Module):
+    """Normalise each channel by the reference batch's mean and variance at this layer.
+
+    Inside a network it needs `collect_statistics(network, reference)` before it answers, and again whenever the weights
+    change; a `torch_es` policy and its rollouts do that themselves.
+
+    Args:
+        num_features: Channels, dimension 1 of the input.
+        eps: Added to the variance.
+        affine: Whether a weight and a bias are learned for each channel.
+        form: "2017" uses the reference batch alone; "2016" counts the example itself as one more of the batch, with
+            weight `1 / (batch + 1)`.
+
+    Example:
+        >>> layer = VirtualBatchNorm(2)
+        >>> collect_statistics(layer, torch.tensor([[0.0, 1.0], [2.0, 5.0]]))
+        >>> layer(torch.tensor([[1.0, 5.0]])).detach().round(decimals=3)
+        tensor([[0., 1.]])
+    """
+
+    mean: Tensor
+    variance: Tensor
+    batch: Tensor
+
+    def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = True, form: Form = "2017") -> None:
+        super().__init__()
+        self.num_features = check_count("num_features", num_features)
+        self.eps = check_positive("eps", eps)
+        self.form = check_choice("form", form, ("2017", "2016"))
+        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+        # derived from weights and reference batch, so they are no part of what is saved
+        self.register_buffer("mean", torch.zeros(num_features), persistent=False)
+        self.register_buffer("variance", torch.ones(num_features), persistent=False)
+        self.register_buffer("batch", torch.zeros(()), persistent=False)
+        self.collecting = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise `(batch, num_features, ...)`."""
+        if x.dim() < 2 or x.shape[1] != self.num_features:
+            raise ValueError(f"Input must have {self.num_features} channels in dimension 1, got {tuple(x.shape)}.")
+        if self.collecting:
+            mean, variance = _moments(x, (0, *range(2, x.dim())))
+            self.mean.copy_(mean)
+            self.variance.copy_(variance)
+            self.batch.fill_(len(x))
+            return self._scaled(x, mean, variance)
+        if self.form == "2017":
+            return self._scaled(x, self.mean, self.variance)
+        own_mean, own_variance = _moments(x, tuple(range(2, x.dim())))
+        share = 1 / (self.batch + 1)
+        mean = share * own_mean + (1 - share) * self.mean
+        within = share * own_variance + (1 - share) * self.variance
+        between = share * (own_mean - mean).square() + (1 - share) * (self.mean - mean).square()
+        return self._scaled(x, mean, within + between)
+
+    def _scaled(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        space = [1] * (x.dim() - 2)
+        scale = torch.rsqrt(variance + self.eps)
+        if self.weight is not None:
+            scale = scale * self.weight
+        x = (x - mean.reshape(*mean.shape, *space)) * scale.reshape(*scale.shape, *space)
+        return x if self.bias is None else x + self.bias.reshape(self.num_features, *space)
+
+    def extra_repr(self) -> str:
+        """Say what is not told by parameters."""
+        return f"{self.num_features}, eps={self.eps}, form={self.form}"
+
+
+def _moments(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    if not dims:
+        return x, torch.zeros_like(x)
+    variance, mean = torch.var_mean(x, dims, correction=0)
+    return mean, variance
+
+
+def virtual_layers(network: nn.Module) -> Iterator[VirtualBatchNorm]:
+    """Yield the network's virtual batch norms."""
+    return (layer for layer in network.modules() if isinstance(layer, VirtualBatchNorm))
+
+
+@contextmanager
+def collecting(network: nn.Module) -> Iterator[None]:
+    """Let the virtual batch norms take, instead of use, statistics."""
+    layers = list(virtual_layers(network))
+    for layer in layers:
+        layer.collecting = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.collecting = False
+
+
+@torch.no_grad()
+def collect_statistics(network: nn.Module, reference: Tensor) -> None:
+    """Give every virtual batch norm the statistics of `reference` under the present weights: one forward."""
+    with collecting(network):
+        network(reference)
+
+
+def convert_batch_norm(module: nn.Module, form: Form = "2017") -> nn.Module:
+    """Return the module with every BatchNorm1d, 2d and 3d in it replaced by virtual batch norm, weights kept.
+
+    Args:
+        module: Changed in place; returned anew only if it is a BatchNorm itself.
+        form: See `VirtualBatchNorm`.
+
+    Example:
+        >>> convert_batch_norm(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))[1]
+        VirtualBatchNorm(2, eps=1e-05, form=2017)
+    """
+    made: dict[int, VirtualBatchNorm] = {}
+
+    def convert(layer: nn.Module) -> nn.Module:
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            if id(layer) not in made:
+                made[id(layer)] = _virtual(layer, form)
+            return made[id(layer)]
+        for name, child in layer._modules.items():  # named_children() would leave out a shared one's other places
+            if child is not None:
+                layer._modules[name] = convert(child)
+        return layer
+
+    return convert(module)
+
+
+def _virtual(layer: nn.modules.batchnorm._BatchNorm, form: Form) -> VirtualBatchNorm:
+    virtual = VirtualBatchNorm(layer.num_features, layer.eps, layer.affine, form)
+    if layer.affine:
+        virtual.weight, virtual.bias = layer.weight, layer.bias
+    return virtual
