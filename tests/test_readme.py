@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import tables  # noqa: E402
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALL = ["total_timesteps=2000", "strategy.num_pairs=2", "video=false", "evaluator.num_workers=1", "final_episodes=1"]
 
@@ -21,6 +25,12 @@ def blocks(language):
             if kind == language:
                 found.append(pytest.param(page, body, id=f"{page.stem}-{i}"))
     return found
+
+
+def test_tables_are_those_measured():
+    written = [page.read_text() for page in tables.PAGES]
+    assert all("| **" in text for text in written)
+    assert [tables.filled(text) for text in written] == written
 
 
 def test_blocks_are_of_known_kinds():

@@ -1,0 +1,79 @@
+"""The measured tables of README.md and docs/benchmarks.md, written from benchmarks/results so that none goes stale.
+
+    .venv/bin/python benchmarks/tables.py
+
+A test holds that what stands there is what this writes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from machine import RESULTS
+
+ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
+HEADINGS = {
+    "physics": "Steps a second in training, over replaying the same actions with `env.step` alone",
+    "peers": "Steps a second beside other libraries: same environment, network, population and cores",
+    "scaling": "Two workers over one",
+    "update": "The update: noise, gradient, optimiser step",
+    "bytes per evaluation": "Bytes from worker to parent",
+}
+
+
+def throughput(parts: list[str]) -> str:
+    recorded = _load("throughput.json")
+    lines = []
+    for part in parts:
+        lines += [f"| {HEADINGS[part]} | torch_es | other | ratio | target |", "|---|---|---|---|---|"]
+        for row in recorded["rows"]:
+            kind, _, name = row["name"].partition("/")
+            if kind == part:
+                values = [f"{row[key]:,.4g}" if row[key] < 1000 else f"{row[key]:,.0f}" for key in ("ours", "other")]
+                name = f"{name.replace('/', ', ')} ({row['unit']})"
+                lines.append(f"| {name} | {values[0]} | {values[1]} | **{row['ratio']:.3g}** | {row['target']} |")
+        lines.append("")
+    return "\n".join([*lines, f"Medians of 5 alternating pairs, {_machine(recorded)}; `make bench`."])
+
+
+def learning() -> str:
+    recorded = _load("learning.json")
+    rows = recorded["rows"]
+    seeds = sorted({row["seed"] for row in rows})
+    titles = " | ".join(f"seed {seed}" for seed in seeds)
+    lines = [f"| Centre's return after `make train`'s budget | {titles} |", "|---|" + "---|" * len(seeds)]
+    for env in dict.fromkeys(row["env"] for row in rows):
+        returns = {row["seed"]: row["centre_return"] for row in rows if row["env"] == env}
+        lines.append(f"| {env} | " + " | ".join(f"{returns[seed]:,.0f}" for seed in seeds) + " |")
+    return "\n".join([*lines, "", f"Mean of 10 noise-free episodes, {_machine(recorded)}; `{recorded['command']}`."])
+
+
+def _load(name: str) -> dict[str, Any]:
+    recorded: dict[str, Any] = json.loads((RESULTS / name).read_text())
+    return recorded
+
+
+def _machine(recorded: dict[str, Any]) -> str:
+    machine = recorded["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return f"{machine['cores']} cores of {machine['processor']}, Python {machine['python']}, {versions}"
+
+
+def filled(page: str) -> str:
+    """Return the page with each table between its markers, `<!-- table NAME... -->` and `<!-- end -->`."""
+
+    def table(match: re.Match[str]) -> str:
+        names = match[1].split(", ")
+        body = learning() if names == ["learning"] else throughput(names)
+        return f"<!-- table {match[1]} -->\n\n{body}\n\n<!-- end -->"
+
+    return re.sub(r"<!-- table ([\w, ]+) -->.*?<!-- end -->", table, page, flags=re.S)
+
+
+if __name__ == "__main__":
+    for each in PAGES:
+        each.write_text(filled(each.read_text()))
