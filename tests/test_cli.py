@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from torch_es import cli
+
 SMALL = ["env=cartpole", "strategy.num_pairs=2", "video=false", "evaluator.num_workers=1", "policy.hidden=[4]"]
 
 
@@ -43,6 +45,18 @@ def test_evaluate_and_plot_work_on_a_run(run):
     done = torch_es("plot", "r", "r", "--out", "both.png", cwd=folder.parent)
     assert done.returncode == 0, done.stderr
     (folder.parent / "both.png").unlink()
+
+
+def test_records_a_run(run, tmp_path):
+    folder, _ = run
+    done = torch_es("record", "r", "--out", str(tmp_path / "v.mp4"), cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "v.mp4").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("env", "tracked"), [("HalfCheetah-v5", True), ("InvertedPendulum-v5", False)])
+def test_the_camera_goes_with_an_animal_that_runs(env, tracked):
+    assert (cli._recorded(env, {}, []).unwrapped.mujoco_renderer.camera_id >= 0) is tracked
 
 
 def test_resumed_is_straight(run, tmp_path):

@@ -109,6 +109,8 @@ def run(settings: config.Config, folder: Path, resumed: bool) -> float:
                 logger.close(exit_code)
         episodes = es.evaluate(settings["final_episodes"])
     plot_runs([folder], folder / "curve.png")
+    if settings["video"]:
+        _console.print("recording an episode of the centre ...")
     video = _record_apart(folder) if settings["video"] else "off (video=false)"
     return _summary(folder, settings, episodes, video)
 
@@ -177,6 +179,9 @@ def record(arguments: list[str]) -> None:
 
 
 def _recorded(env_id: str, kwargs: dict[str, Any], frames: list[Frame]) -> Env:
+    if hasattr(gym.make(env_id, **kwargs).unwrapped, "camera_name"):
+        # unless named, MuJoCo's camera stays put and the animal runs out of the picture (gymnasium 1.4)
+        kwargs = {"camera_name": "track", **kwargs}
     return FrameRecorder(gym.make(env_id, **{**kwargs, "render_mode": "rgb_array"}), frames)
 
 
@@ -203,7 +208,7 @@ def _record_apart(folder: Path) -> str:
         )
         if done.returncode == 0:
             return str(folder / "video.mp4")
-    return "none: rendering needs OpenGL (Debian: apt install libegl1 or libosmesa6) and torch-evolution[video]"
+    return "none: rendering needs torch-evolution[video], and MuJoCo OpenGL (Debian: apt install libegl1 or libosmesa6)"
 
 
 _COMMANDS = {"train": train, "evaluate": evaluate, "plot": plot, "record": record}
