@@ -21,8 +21,8 @@ Form = Literal["2017", "2016"]
 class VirtualBatchNorm(nn.Module):
     """Normalise each channel by the reference batch's mean and variance at this layer.
 
-    Inside a network it needs `collect_statistics(network, reference)` before it answers, and again whenever the weights
-    change; a `torch_es` policy and its rollouts do that themselves.
+    Inside a network it needs `collect_statistics(network, reference)` before it answers, and again whenever weights of
+    the network change.
 
     Args:
         num_features: Channels, dimension 1 of the input.
@@ -30,6 +30,10 @@ class VirtualBatchNorm(nn.Module):
         affine: Whether a weight and a bias are learned for each channel.
         form: "2017" uses the reference batch alone; "2016" counts the example itself as one more of the batch, with
             weight `1 / (batch + 1)`.
+
+    Raises:
+        RuntimeError: By the forward, if no statistics were collected.
+        ValueError: If an argument is out of its range, or the input has other channels.
 
     Example:
         >>> layer = VirtualBatchNorm(2)
@@ -54,6 +58,7 @@ class VirtualBatchNorm(nn.Module):
         self.register_buffer("variance", torch.ones(num_features), persistent=False)
         self.register_buffer("batch", torch.zeros(()), persistent=False)
         self.collecting = False
+        self.collected = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `(batch, num_features, ...)`."""
@@ -64,7 +69,10 @@ class VirtualBatchNorm(nn.Module):
             self.mean.copy_(mean)
             self.variance.copy_(variance)
             self.batch.fill_(len(x))
+            self.collected = True
             return self._scaled(x, mean, variance)
+        if not self.collected:
+            raise RuntimeError("VirtualBatchNorm has no statistics; call collect_statistics(network, reference) first.")
         if self.form == "2017":
             return self._scaled(x, self.mean, self.variance)
         own_mean, own_variance = _moments(x, tuple(range(2, x.dim())))
@@ -114,7 +122,18 @@ def collecting(network: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def collect_statistics(network: nn.Module, reference: Tensor) -> None:
-    """Give every virtual batch norm the statistics of `reference` under the present weights: one forward."""
+    """Give every virtual batch norm the statistics of `reference` under the present weights: one forward.
+
+    Args:
+        network: Any module with virtual batch norms in it, each used once a forward.
+        reference: A batch of the network's inputs, `(batch, ...)`; of 128 observations in Salimans et al. 2017.
+
+    Example:
+        >>> network = convert_batch_norm(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
+        >>> collect_statistics(network, torch.arange(12.0).reshape(4, 3))
+        >>> network(torch.zeros(1, 3)).shape
+        torch.Size([1, 2])
+    """
     with collecting(network):
         network(reference)
 
@@ -149,4 +168,5 @@ def _virtual(layer: nn.modules.batchnorm._BatchNorm, form: Form) -> VirtualBatch
     virtual = VirtualBatchNorm(layer.num_features, layer.eps, layer.affine, form)
     if layer.affine:
         virtual.weight, virtual.bias = layer.weight, layer.bias
-    return virtual
+        virtual.to(layer.weight.dtype)
+    return virtual.train(layer.training)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torch_es.nn import ObservationNorm
+from torch_es.nn import ObservationNorm, VirtualBatchNorm
 from torch_es.policies.heads import make_head
 
 
@@ -103,7 +103,9 @@ class Policy(nn.Module):
 
 
 def check_no_batch_norm(network: nn.Module) -> None:
-    """Refuse BatchNorm by name: members of a population would share its statistics.
+    """Refuse BatchNorm by name, since members of a population would share its statistics.
+
+    VirtualBatchNorm is refused for now: rollouts do not yet collect its statistics anew for each member.
 
     Raises:
         ValueError: If there is one.
@@ -113,4 +115,9 @@ def check_no_batch_norm(network: nn.Module) -> None:
             raise ValueError(
                 f"`policy` holds {type(layer).__name__} at `{name}`, whose statistics a population would share; "
                 "use LayerNorm or GroupNorm instead."
+            )
+        if isinstance(layer, VirtualBatchNorm):
+            raise ValueError(
+                f"`policy` holds VirtualBatchNorm at `{name}`, whose statistics episodes do not collect yet; "
+                "use LayerNorm or GroupNorm, or `fitness_fn` with `collect_statistics` in it."
             )
