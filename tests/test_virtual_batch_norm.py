@@ -10,7 +10,6 @@ from torch import nn
 from torch_es import OpenAIES, Policy
 from torch_es.nn import VirtualBatchNorm, collect_statistics, convert_batch_norm
 
-torch.manual_seed(0)
 LAYERS = {
     "1d": (nn.BatchNorm1d(4), (4,)),
     "1d long": (nn.BatchNorm1d(4), (4, 5)),
