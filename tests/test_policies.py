@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from torch_es import ES
 from torch_es.moments import Moments
 from torch_es.nn import ObservationNorm
 from torch_es.policies import Policy, make_head, mlp
@@ -57,18 +58,91 @@ def test_a_network_that_does_not_fit_is_refused(network, message):
 
 
 def test_spaces_without_a_head_are_refused():
-    with pytest.raises(ValueError, match="`action_space` must be Box or Discrete, got MultiBinary"):
-        make_head(gym.spaces.MultiBinary(2))
+    with pytest.raises(
+        ValueError, match="`action_space` must be Box, Discrete, MultiDiscrete or MultiBinary, got Text"
+    ):
+        make_head(gym.spaces.Text(2))
     with pytest.raises(ValueError, match="`observation_space` must be a Box, got Discrete"):
         Policy(nn.Linear(3, 1), gym.spaces.Discrete(3), BOX1)
 
 
-def test_heads_answer_alike_for_arrays_and_tensors():
-    out = np.array([[0.2, -3.0], [5.0, 0.1]], np.float32)
-    for space in (gym.spaces.Box(-1, 2, (2, 1)), gym.spaces.Discrete(2, start=5)):
-        head = make_head(space)
-        np.testing.assert_array_equal(head(out), head(torch.from_numpy(out)).numpy())
-        assert all(space.contains(action) for action in head(out))
+WIDE = gym.spaces.Box(np.array([[-1.0], [2.0]], np.float32), np.array([[1.0], [6.0]], np.float32))
+HEADS = {
+    "clip": (WIDE, "clip", 2),
+    "tanh": (WIDE, "tanh", 2),
+    "uniform": (WIDE, "uniform:3", 6),
+    "custom": (WIDE, "custom:-1,0.5", 4),
+    "discrete": (gym.spaces.Discrete(4, start=5), "clip", 4),
+    "multidiscrete": (gym.spaces.MultiDiscrete([2, 3, 2], start=[0, 4, 0]), "clip", 7),
+    "multidiscrete square": (gym.spaces.MultiDiscrete([[2, 3], [4, 2]]), "clip", 11),
+    "multibinary": (gym.spaces.MultiBinary((2, 3)), "clip", 6),
+}
+
+
+class Accepts(gym.Env):
+    """Takes any action of its space, and refuses others."""
+
+    observation_space = BOX3
+
+    def __init__(self, action_space):
+        self.action_space = action_space
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.np_random.normal(size=3), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        return self.np_random.normal(size=3), float(np.sum(action)), bool(self.np_random.random() < 0.1), False, {}
+
+
+@pytest.mark.parametrize("kind", HEADS)
+def test_every_space_gets_actions_of_its_own(kind):
+    space, box_head, size = HEADS[kind]
+    head = make_head(space, box_head)
+    assert head.size == size
+    outputs = np.random.default_rng(0).normal(scale=2, size=(50, size)).astype(np.float32)
+    actions = head(outputs)
+    assert all(space.contains(action) for action in actions)
+    assert len(np.unique(actions, axis=0)) > 1
+    np.testing.assert_array_equal(head(outputs[7]), actions[7])
+    tensors = head(torch.from_numpy(outputs))
+    np.testing.assert_allclose(tensors.numpy(), actions, rtol=1e-5)
+    assert tensors.numpy().dtype == actions.dtype
+    network = nn.Linear(3, size)
+    with ES(network, lambda: Accepts(space), box_head=box_head, num_pairs=3, num_workers=0) as es:
+        es.learn(200)
+        assert space.contains(es.predict(np.zeros(3))[0])
+
+
+def test_bins_are_evenly_spaced_from_bound_to_bound():
+    """`low + idx / (N - 1) * (high - low)`: paper.md, from the released code's policies.py."""
+    head = make_head(gym.spaces.Box(-0.4, 0.8, (1,)), "uniform:4")
+    np.testing.assert_allclose([head(row)[0] for row in np.eye(4)], [-0.4, 0.0, 0.4, 0.8], rtol=1e-5, atol=1e-7)
+    head = make_head(gym.spaces.Box(-2, 2, (1,)), "custom:-1,0.25,1")
+    np.testing.assert_allclose([head(row)[0] for row in np.eye(3)], [-2, 0.5, 2])
+    # each component chooses for itself
+    assert make_head(WIDE, "uniform:2")(np.array([0, 1, 1, 0]))[:, 0].tolist() == [1, 2]
+
+
+def test_squashing_meets_the_bounds_and_their_middle():
+    head = make_head(WIDE, "tanh")
+    for output, expected in ((-50.0, [-1, 2]), (0.0, [0, 4]), (50.0, [1, 6])):
+        np.testing.assert_allclose(head(np.full(2, output, np.float32))[:, 0], expected)
+
+
+@pytest.mark.parametrize("given", ["clap", "uniform", "uniform:1", "uniform:x", "custom:", "custom:0", "custom:0,2"])
+def test_a_wrong_box_head_is_refused(given):
+    with pytest.raises(ValueError, match="`box_head` must be clip, tanh, uniform:N"):
+        make_head(WIDE, given)
+
+
+def test_box_heads_are_for_boxes_with_bounds():
+    with pytest.raises(ValueError, match="`box_head` is for a Box action space, got 'tanh' for Discrete"):
+        make_head(gym.spaces.Discrete(2), "tanh")
+    for given in ("tanh", "uniform:3"):
+        with pytest.raises(ValueError, match="finite bounds"):
+            make_head(BOX3, given)
 
 
 def test_mlp_is_seeded_and_leaves_the_global_state():

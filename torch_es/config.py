@@ -22,7 +22,7 @@ from torch_es.checks import check_choice, suggestion
 from torch_es.envs import EnvFactory, env_factory
 from torch_es.es import ES
 from torch_es.loggers import Logger, TensorBoardLogger, WandbLogger
-from torch_es.policies import mlp
+from torch_es.policies import make_head, mlp
 
 Config = dict[str, Any]
 
@@ -132,14 +132,15 @@ def build(config: Config, factory: EnvFactory | None = None) -> ES:
     """
     env, policy, strategy = config["env"], dict(config["policy"]), dict(config["strategy"])
     factory = factory or env_factory(env["id"], **env["kwargs"])
-    normalize = policy.pop("normalize_observations")
-    inputs, outputs = _sizes(factory())
+    normalize, box_head = policy.pop("normalize_observations"), policy.pop("box_head")
+    inputs, outputs = _sizes(factory(), box_head)
     return ES(
         mlp(inputs, outputs, seed=config["seed"], **policy),
         factory,
         strategy=strategy.pop("name"),
         optimizer=_optimizer(config["optimizer"]),
         normalize_observations=normalize,
+        box_head=box_head,
         max_episode_steps=env["max_episode_steps"],
         eval_every=config["eval_every"],
         eval_episodes=config["eval_episodes"],
@@ -189,11 +190,9 @@ def load_config(folder: Path) -> Config:
     return plain(OmegaConf.load(path))  # type: ignore[arg-type]
 
 
-def _sizes(env: gym.Env[Any, Any]) -> tuple[int, int]:
-    space = env.action_space
+def _sizes(env: gym.Env[Any, Any], box_head: str) -> tuple[int, int]:
     env.close()
-    outputs = int(space.n) if isinstance(space, gym.spaces.Discrete) else int(np.prod(space.shape or (1,)))
-    return int(np.prod(env.observation_space.shape or (1,))), outputs
+    return int(np.prod(env.observation_space.shape or (1,))), make_head(env.action_space, box_head).size
 
 
 def _optimizer(options: Config) -> Any:

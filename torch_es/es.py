@@ -38,6 +38,8 @@ class ES:
         fitness_fn: `fitness_fn(module) -> float`, higher is better.
         strategy: One of openai_es, pgpe, snes, ars.
         normalize_observations: Whether the policy normalises by running statistics.
+        box_head: How outputs become actions of a Box: clip, tanh, uniform:N or custom:V1,V2,...; see
+            `torch_es.policies.make_head`.
         num_workers: Processes; one for each core by default; 0 plays everything in this process.
         num_lanes: Perturbed policies side by side in a worker; as many as stay in cache by default.
         max_episode_steps: Cap of an episode's length, besides the environment's own.
@@ -68,6 +70,7 @@ class ES:
         fitness_fn: Callable[[Any], float] | None = None,
         strategy: str = "openai_es",
         normalize_observations: bool = True,
+        box_head: str = "clip",
         num_workers: int | None = None,
         num_lanes: int | None = None,
         max_episode_steps: int | None = None,
@@ -94,7 +97,7 @@ class ES:
             check_count("max_episode_steps", max_episode_steps)
         if env is not None:
             self._factory = env_factory(env)
-            self.policy = self._wrap(policy, normalize_observations)
+            self.policy = self._wrap(policy, normalize_observations, box_head)
         self._player_options = {"num_lanes": num_lanes, "max_steps": max_episode_steps}
         quota = Quota(
             self.strategy.centre.num_pairs,
@@ -108,6 +111,7 @@ class ES:
             "env": env if isinstance(env, str) else None,
             "strategy": strategy,
             "normalize_observations": normalize_observations,
+            "box_head": box_head,
             "num_lanes": num_lanes,
             "max_episode_steps": max_episode_steps,
             "min_episodes": min_episodes,
@@ -118,10 +122,10 @@ class ES:
             **_describe(strategy_options),
         }
 
-    def _wrap(self, network: nn.Module, normalize_observations: bool) -> Policy:
+    def _wrap(self, network: nn.Module, normalize_observations: bool, box_head: str) -> Policy:
         env = self._factory()
         try:
-            return Policy(network, env.observation_space, env.action_space, normalize_observations)
+            return Policy(network, env.observation_space, env.action_space, normalize_observations, box_head)
         finally:
             env.close()
 

@@ -21,8 +21,9 @@ class Policy(nn.Module):
     Args:
         network: Any module.
         observation_space: A Box.
-        action_space: A Box or Discrete space.
+        action_space: A Box, Discrete, MultiDiscrete or MultiBinary space.
         normalize_observations: Whether to normalise by running statistics.
+        box_head: How outputs become actions of a Box; see `make_head`.
 
     Raises:
         ValueError: If a space is of another kind, the output does not fit the action space, or the network holds a
@@ -40,6 +41,7 @@ class Policy(nn.Module):
         observation_space: gym.Space[Any],
         action_space: gym.Space[Any],
         normalize_observations: bool = True,
+        box_head: str = "clip",
     ) -> None:
         super().__init__()
         if not isinstance(observation_space, gym.spaces.Box):
@@ -50,7 +52,7 @@ class Policy(nn.Module):
         check_no_batch_norm(network)
         self.network = network
         self.observation_shape = observation_space.shape
-        self.head = make_head(action_space)
+        self.head = make_head(action_space, box_head)
         size = int(np.prod(observation_space.shape))
         self.observation_norm = ObservationNorm(size) if normalize_observations else None
         self.dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
