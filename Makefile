@@ -37,6 +37,7 @@ format: $(READY) ## Format the code
 bench: $(READY) ## Measure throughput beside bare physics and peers, written to benchmarks/results/
 	$(BIN)/python -m pip install --quiet -r requirements-bench.lock
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
+	$(BIN)/python benchmarks/tables.py
 
 clean: ## Remove the environment and caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -29,15 +29,16 @@ def throughput(parts: list[str]) -> str:
     recorded = _load("throughput.json")
     lines = []
     for part in parts:
-        lines += [f"| {HEADINGS[part]} | torch_es | other | ratio | target |", "|---|---|---|---|---|"]
+        lines += [f"| {HEADINGS[part]} | torch_es | other | ratio | target | pairs |", "|---|---|---|---|---|---|"]
         for row in recorded["rows"]:
             kind, _, name = row["name"].partition("/")
             if kind == part:
                 values = [f"{row[key]:,.4g}" if row[key] < 1000 else f"{row[key]:,.0f}" for key in ("ours", "other")]
                 name = f"{name.replace('/', ', ')} ({row['unit']})"
-                lines.append(f"| {name} | {values[0]} | {values[1]} | **{row['ratio']:.3g}** | {row['target']} |")
+                cells = [name, *values, f"**{row['ratio']:.3g}**", row["target"], str(row["pairs"])]
+                lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
-    return "\n".join([*lines, f"Medians of 5 alternating pairs, {_machine(recorded)}; `make bench`."])
+    return "\n".join([*lines, f"Medians of alternating pairs, {_machine(recorded)}; `make bench`."])
 
 
 def learning() -> str:

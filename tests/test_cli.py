@@ -2,19 +2,13 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
+from helpers import torch_es
 
 from torch_es import cli
 
 SMALL = ["env=cartpole", "strategy.num_pairs=2", "video=false", "evaluator.num_workers=1", "policy.hidden=[4]"]
-
-
-def torch_es(*arguments, cwd):
-    return subprocess.run(
-        [sys.executable, "-m", "torch_es", *arguments], capture_output=True, text=True, timeout=240, cwd=cwd
-    )
 
 
 def rows(folder):
@@ -56,7 +50,8 @@ def test_records_a_run(run, tmp_path):
 
 @pytest.mark.parametrize(("env", "tracked"), [("HalfCheetah-v5", True), ("InvertedPendulum-v5", False)])
 def test_the_camera_goes_with_an_animal_that_runs(env, tracked):
-    assert (cli._recorded(env, {}, []).unwrapped.mujoco_renderer.camera_id >= 0) is tracked
+    options, _ = cli._rendering(env, {})
+    assert (cli._recorded(env, options, []).unwrapped.mujoco_renderer.camera_id >= 0) is tracked
 
 
 def test_resumed_is_straight(run, tmp_path):

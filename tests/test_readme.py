@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import torch_es
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
@@ -76,8 +77,8 @@ def check(words, folder):
         if not arguments or arguments[0] in ("train", "--multirun") or "=" in arguments[0]:
             arguments = shrunk(arguments)
         if {"first", "resume=first"} & set(arguments) and not (folder / "first").exists():
-            torch_es(["env=cartpole", *SMALL, "run_dir=first"], folder)
-        torch_es(arguments, folder)
+            succeed(["env=cartpole", *SMALL, "run_dir=first"], folder)
+        succeed(arguments, folder)
 
 
 def shrunk(arguments):
@@ -88,8 +89,6 @@ def shrunk(arguments):
     return [*kept, *SMALL]
 
 
-def torch_es(arguments, cwd):
-    done = subprocess.run(
-        [sys.executable, "-m", "torch_es", *arguments], capture_output=True, text=True, timeout=300, cwd=cwd
-    )
+def succeed(arguments, cwd):
+    done = torch_es(*arguments, cwd=cwd)
     assert done.returncode == 0, f"torch-es {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"

@@ -28,7 +28,7 @@ from torch_es.plotting import plot_runs
 from torch_es.types import EpisodeResult
 from torch_es.video import Frame, FrameRecorder, write_video
 
-_TOLD = (TypeError, ValueError, MissingExtraError, WorkerError, NonFiniteError)  # told in a line, without a traceback
+_TOLD = (TypeError, ValueError, MissingExtraError, WorkerError)  # told in a line, without a traceback
 _console = Console(soft_wrap=True, highlight=False)
 
 
@@ -109,9 +109,10 @@ def run(settings: config.Config, folder: Path, resumed: bool) -> float:
                 logger.close(exit_code)
         episodes = es.evaluate(settings["final_episodes"])
     plot_runs([folder], folder / "curve.png")
+    video = "off (video=false)"
     if settings["video"]:
         _console.print("recording an episode of the centre ...")
-    video = _record_apart(folder) if settings["video"] else "off (video=false)"
+        video = _record_apart(folder)
     return _summary(folder, settings, episodes, video)
 
 
@@ -170,19 +171,25 @@ def record(arguments: list[str]) -> None:
     parser.add_argument("--out", type=Path, help="by default video.mp4 in the run's folder")
     given = parser.parse_args(arguments)
     frames: list[Frame] = []
-    settings = config.load_config(given.run)
-    factory = partial(_recorded, settings["env"]["id"], settings["env"]["kwargs"], frames)
+    env = config.load_config(given.run)["env"]
+    options, fps = _rendering(env["id"], env["kwargs"])
+    factory = partial(_recorded, env["id"], options, frames)
     with _load(given.run, {"num_workers": 0, "num_lanes": 1}, factory) as es:
         es.evaluate(1)
-    fps = gym.make(settings["env"]["id"]).metadata.get("render_fps", 30)
     _console.print(str(write_video(frames, given.out or given.run / "video.mp4", fps)))
 
 
-def _recorded(env_id: str, kwargs: dict[str, Any], frames: list[Frame]) -> Env:
-    if hasattr(gym.make(env_id, **kwargs).unwrapped, "camera_name"):
-        # unless named, MuJoCo's camera stays put and the animal runs out of the picture (gymnasium 1.4)
-        kwargs = {"camera_name": "track", **kwargs}
-    return FrameRecorder(gym.make(env_id, **{**kwargs, "render_mode": "rgb_array"}), frames)
+def _rendering(env_id: str, kwargs: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    """Return what to make the environment with so that it renders, and its frames a second."""
+    env = gym.make(env_id, **kwargs)
+    env.close()
+    # unless named, MuJoCo's camera stays put and the animal runs out of the picture (gymnasium 1.4)
+    camera = {"camera_name": "track"} if hasattr(env.unwrapped, "camera_name") else {}
+    return {**camera, **kwargs, "render_mode": "rgb_array"}, env.metadata.get("render_fps", 30)
+
+
+def _recorded(env_id: str, options: dict[str, Any], frames: list[Frame]) -> Env:
+    return FrameRecorder(gym.make(env_id, **options), frames)
 
 
 def _load(folder: Path, evaluator: dict[str, int], factory: Any = None) -> ES:

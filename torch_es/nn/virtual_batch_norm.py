@@ -6,8 +6,6 @@ depends on its weights and its observation alone. The statistics belong to the w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -44,7 +42,6 @@ class VirtualBatchNorm(nn.Module):
 
     mean: Tensor
     variance: Tensor
-    batch: Tensor
 
     def __init__(self, num_features: int, eps: float = 1e-5, affine: bool = True, form: Form = "2017") -> None:
         super().__init__()
@@ -56,9 +53,8 @@ class VirtualBatchNorm(nn.Module):
         # derived from weights and reference batch, so they are no part of what is saved
         self.register_buffer("mean", torch.zeros(num_features), persistent=False)
         self.register_buffer("variance", torch.ones(num_features), persistent=False)
-        self.register_buffer("batch", torch.zeros(()), persistent=False)
+        self.reference_size = 0
         self.collecting = False
-        self.collected = False
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `(batch, num_features, ...)`."""
@@ -68,15 +64,14 @@ class VirtualBatchNorm(nn.Module):
             mean, variance = _moments(x, (0, *range(2, x.dim())))
             self.mean.copy_(mean)
             self.variance.copy_(variance)
-            self.batch.fill_(len(x))
-            self.collected = True
+            self.reference_size = len(x)
             return self._scaled(x, mean, variance)
-        if not self.collected:
+        if not self.reference_size:
             raise RuntimeError("VirtualBatchNorm has no statistics; call collect_statistics(network, reference) first.")
         if self.form == "2017":
             return self._scaled(x, self.mean, self.variance)
         own_mean, own_variance = _moments(x, tuple(range(2, x.dim())))
-        share = 1 / (self.batch + 1)
+        share = 1 / (self.reference_size + 1)
         mean = share * own_mean + (1 - share) * self.mean
         within = share * own_variance + (1 - share) * self.variance
         between = share * (own_mean - mean).square() + (1 - share) * (self.mean - mean).square()
@@ -102,24 +97,6 @@ def _moments(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return mean, variance
 
 
-def virtual_layers(network: nn.Module) -> Iterator[VirtualBatchNorm]:
-    """Yield the network's virtual batch norms."""
-    return (layer for layer in network.modules() if isinstance(layer, VirtualBatchNorm))
-
-
-@contextmanager
-def collecting(network: nn.Module) -> Iterator[None]:
-    """Let the virtual batch norms take, instead of use, statistics."""
-    layers = list(virtual_layers(network))
-    for layer in layers:
-        layer.collecting = True
-    try:
-        yield
-    finally:
-        for layer in layers:
-            layer.collecting = False
-
-
 @torch.no_grad()
 def collect_statistics(network: nn.Module, reference: Tensor) -> None:
     """Give every virtual batch norm the statistics of `reference` under the present weights: one forward.
@@ -134,8 +111,14 @@ def collect_statistics(network: nn.Module, reference: Tensor) -> None:
         >>> network(torch.zeros(1, 3)).shape
         torch.Size([1, 2])
     """
-    with collecting(network):
+    layers = [layer for layer in network.modules() if isinstance(layer, VirtualBatchNorm)]
+    for layer in layers:
+        layer.collecting = True
+    try:
         network(reference)
+    finally:
+        for layer in layers:
+            layer.collecting = False
 
 
 def convert_batch_norm(module: nn.Module, form: Form = "2017") -> nn.Module:

@@ -6,4 +6,3 @@ from torch_es.policies.lanes import default_num_lanes as default_num_lanes
 from torch_es.policies.lanes import make_lanes as make_lanes
 from torch_es.policies.networks import mlp as mlp
 from torch_es.policies.policy import Policy as Policy
-from torch_es.policies.policy import check_no_batch_norm as check_no_batch_norm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -122,13 +123,13 @@ class MultiDiscreteHead:
 
     def __init__(self, space: gym.spaces.MultiDiscrete) -> None:
         self.shape, self.start = space.shape, space.start
-        self.ends = np.cumsum(space.nvec.ravel())
-        self.size = int(self.ends[-1])
+        ends = np.cumsum(space.nvec.ravel()).tolist()
+        self.size = ends[-1]
+        self.parts = [slice(a, b) for a, b in pairwise([0, *ends])]
 
     def __call__(self, output: Output) -> Output:
         """Return whole numbers of the space's shape."""
-        starts = [0, *self.ends[:-1]]
-        chosen = [output[..., a:b].argmax(-1) for a, b in zip(starts, self.ends, strict=True)]
+        chosen = [output[..., part].argmax(-1) for part in self.parts]
         tensors = isinstance(output, torch.Tensor)
         together = torch.stack(chosen, -1) if tensors else np.stack(chosen, -1)
         together = together.reshape(*output.shape[:-1], *self.shape)
