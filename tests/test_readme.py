@@ -67,8 +67,8 @@ def check(words, folder):
     if words[0] == "make":
         targets = [w for w in words[1:] if "=" not in w]
         subprocess.run(["make", "-n", *targets], cwd=ROOT, check=True, capture_output=True)
-    elif words[0] in ("git", "cd", "pip", "tensorboard", "wandb"):
-        assert shutil.which(words[0]) or words[0] in ("cd", "wandb")
+    elif words[0] in ("git", "cd", "pip", "source", "tensorboard", "wandb"):
+        assert shutil.which(words[0]) or words[0] in ("cd", "source", "wandb")
     elif words[0] == "python" and words[1].startswith(("examples/", "benchmarks/")):
         assert (ROOT / words[1]).is_file()  # examples are run by test_examples.py
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -131,15 +132,17 @@ def _summary(folder: Path, settings: config.Config, episodes: list[EpisodeResult
     returns = [episode.return_ for episode in episodes]
     mean, std = float(np.mean(returns)), float(np.std(returns))
     more = 2 * settings["total_timesteps"]
+    # after `make train` the environment is not active, and the commands should work as they stand
+    command = "torch-es" if shutil.which("torch-es") else os.path.relpath(Path(sys.executable).with_name("torch-es"))
     _console.print(
         f"\n[bold]{settings['env']['id']}[/]: centre return {mean:,.1f} ± {std:,.1f} "
         f"over {len(returns)} noise-free episodes\n"
         f"run folder   {folder}\n"
         f"video        {video}\n"
-        f"evaluate     torch-es evaluate {folder}\n"
-        f"plot         torch-es plot {folder}\n"
-        f"record       torch-es record {folder}\n"
-        f"continue     torch-es train resume={folder} total_timesteps={more}"
+        f"evaluate     {command} evaluate {folder}\n"
+        f"plot         {command} plot {folder}\n"
+        f"record       {command} record {folder}\n"
+        f"continue     {command} train resume={folder} total_timesteps={more}"
     )
     return mean
 
