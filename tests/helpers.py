@@ -17,7 +17,7 @@ from torch import nn
 from torch_es.envs import env_factory
 from torch_es.evaluators import Board, ProcessEvaluator, SerialEvaluator
 from torch_es.parameters import FlatParameters
-from torch_es.policies import Policy, mlp
+from torch_es.policies import Layout, Policy, mlp
 from torch_es.rollout import Rollout
 from torch_es.types import Snapshot, Task
 
@@ -59,8 +59,8 @@ class Stepper(gym.Env):
         return True
 
 
-def stepper_policy(hidden=(8,)):
-    return Policy(mlp(3, 1, hidden, output_scale=1.0), Stepper.observation_space, Stepper.action_space)
+def stepper_policy(hidden=(8,), **options):
+    return Policy(mlp(3, 1, hidden, output_scale=1.0), Stepper.observation_space, Stepper.action_space, **options)
 
 
 def env_policy(env_id, hidden=(8,)):
@@ -71,8 +71,13 @@ def env_policy(env_id, hidden=(8,)):
 
 
 def snapshot(policy, sigma=0.1):
-    size = int(np.prod(policy.observation_shape))
+    size = policy.layout.size
     return Snapshot(FlatParameters(policy.network).gather(), sigma, np.full(size, 0.1), np.full(size, 2.0))
+
+
+def boxed(*shape):
+    """The layout of observations of a shape."""
+    return Layout(gym.spaces.Box(-np.inf, np.inf, shape))
 
 
 def pairs(number, generation=0):
@@ -86,12 +91,12 @@ def evaluator(policy, factory, num_workers, num_lanes=4, **options):
     if num_workers == 0:
         return SerialEvaluator(player)
     dim = FlatParameters(policy.network).dim
-    board = Board(dim, torch.float32, int(np.prod(policy.observation_shape)))
+    board = Board(dim, torch.float32, policy.layout.size)
     return ProcessEvaluator(player, board, 7, num_workers, **options)
 
 
 def by_task(results):
-    return {r.task: (r.return_, r.length, r.truncated, r.moments.tobytes()) for r in results}
+    return {r.task: (r.return_, r.length, r.truncated, None if r.moments is None else r.moments.tobytes()) for r in results}
 
 
 def env(env_id):

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from helpers import Branching, UsesNumpy
+from helpers import Branching, UsesNumpy, boxed
 from torch import nn
 
 from torch_es.parameters import FlatParameters
@@ -119,7 +119,7 @@ def test_lanes_answer_as_the_plain_module(name):
     make, shape, kind = MODULES[name]
     torch.manual_seed(1)
     module = make()
-    lanes = make_lanes(module, 5, shape)
+    lanes = make_lanes(module, 5, boxed(*shape))
     assert type(lanes) is kind
     rng = np.random.default_rng(2)
     plain = [copy.deepcopy(module).eval() for _ in range(5)]
@@ -130,9 +130,10 @@ def test_lanes_answer_as_the_plain_module(name):
         lanes.write(lane, theta)
     for _ in range(3):  # several calls, so that state would show
         x = rng.standard_normal((5, *shape), dtype=np.float32)
+        rows = x.reshape(5, -1)
         dtype = next(module.parameters()).dtype
         expected = torch.cat([own(torch.from_numpy(x[i : i + 1]).to(dtype)) for i, own in enumerate(plain)])
-        np.testing.assert_allclose(lanes.forward(x, range(5)), expected.float().numpy(), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(lanes.forward(rows, range(5)), expected.float().numpy(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["mlp", "layer_norm", "conv", "buffer_in_place"])
@@ -145,18 +146,18 @@ def test_a_lane_has_the_same_bits_whatever_stands_in_the_others(name):
     own_x = rng.standard_normal(shape, dtype=np.float32)
     answers = []
     for slot in (0, 3, 6):
-        lanes = make_lanes(module, 7, shape)
+        lanes = make_lanes(module, 7, boxed(*shape))
         for lane in range(7):
             lanes.write(lane, torch.from_numpy(rng.standard_normal(dim, dtype=np.float32)))
         lanes.write(slot, own_theta)
         x = rng.standard_normal((7, *shape), dtype=np.float32)
         x[slot] = own_x
-        answers.append(lanes.forward(x, range(7))[slot].tobytes())
+        answers.append(lanes.forward(x.reshape(7, -1), range(7))[slot].tobytes())
     assert len(set(answers)) == 1
 
 
 def test_writing_a_lane_resets_its_buffers_and_no_others():
-    lanes = make_lanes(Counting(), 2, (4,))
+    lanes = make_lanes(Counting(), 2, boxed(4))
     theta = torch.cat([p.detach().reshape(-1) for p in Counting().parameters()])
     x = np.ones((2, 4), np.float32)
     for lane in (0, 1):
@@ -171,6 +172,6 @@ def test_writing_a_lane_resets_its_buffers_and_no_others():
 def test_the_given_module_is_not_touched():
     module = Counting()
     module.train()
-    make_lanes(module, 2, (4,))
+    make_lanes(module, 2, boxed(4))
     assert module.training
     assert module.calls.item() == 0

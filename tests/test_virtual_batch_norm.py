@@ -1,14 +1,22 @@
 """Virtual batch norm against hand computations and torch's own batch norm."""
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import gymnasium as gym
+import numpy as np
 import pytest
 import torch
+from helpers import Stepper, boxed, by_task, evaluator, pairs, snapshot
 from torch import nn
 
-from torch_es import OpenAIES, Policy
+from torch_es import ES, OpenAIES, Policy
 from torch_es.nn import VirtualBatchNorm, collect_statistics, convert_batch_norm
+from torch_es.parameters import FlatParameters
+from torch_es.policies.lanes import make_lanes
+from torch_es.policies.module_lanes import CopiedLanes, TracedLanes
 
 LAYERS = {
     "1d": (nn.BatchNorm1d(4), (4,)),
@@ -161,7 +169,109 @@ def test_bad_input():
         VirtualBatchNorm(2)(torch.zeros(1, 3))
 
 
-def test_a_policy_refuses_it_by_name():
+def test_a_policy_needs_a_reference_batch_for_it():
     network = convert_batch_norm(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
-    with pytest.raises(ValueError, match="VirtualBatchNorm at `1`"):
+    with pytest.raises(ValueError, match="`reference` must be given"):
         Policy(network, gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2))
+
+
+def small():
+    torch.manual_seed(0)
+    return convert_batch_norm(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1)))
+
+
+def hand(network, reference, x):
+    """The plain formulas, for the weights that the network has."""
+    first, norm, _, last = network
+    hidden = first(reference)
+    mean, variance = hidden.mean(0), hidden.var(0, correction=0)
+    return last(torch.tanh((first(x) - mean) / (variance + norm.eps).sqrt() * norm.weight + norm.bias))
+
+
+@pytest.mark.parametrize("kind", [TracedLanes, CopiedLanes])
+@torch.no_grad()
+def test_each_lane_measures_the_reference_under_its_own_weights(kind):
+    """Exactly the hand computation; other lanes, other examples and what was there before do not count."""
+    network, reference = small(), randn(128, 3, seed=1)
+    lanes = kind(network, 3, boxed(3), reference.numpy())
+    member, parameters = copy.deepcopy(network), FlatParameters(network)
+    thetas = [parameters.gather() + 0.5 * randn(parameters.dim, seed=i) for i in range(4)]
+    for lane in range(3):
+        lanes.write(lane, thetas[lane])
+    lanes.write(1, thetas[3])  # weights change, statistics change
+    for x in (randn(3, 3, seed=7), 100 * randn(3, 3, seed=8)):
+        answers = lanes.forward(x.numpy(), range(3))
+        for lane, theta in enumerate((thetas[0], thetas[3], thetas[2])):
+            FlatParameters(member).write(theta)
+            np.testing.assert_allclose(answers[lane], hand(member, reference, x[lane]), rtol=1e-4, atol=1e-5)
+
+
+def test_it_is_traced_and_batched():
+    assert isinstance(make_lanes(small(), 3, boxed(3), randn(16, 3).numpy()), TracedLanes)
+
+
+@torch.no_grad()
+def test_one_forward_of_the_reference_a_member():
+    passes = []
+
+    class Spy(nn.Module):
+        def forward(self, x):
+            passes.append(len(x))
+            return x
+
+    network = nn.Sequential(*small(), Spy())
+    lanes = CopiedLanes(network, 1, boxed(3), randn(128, 3).numpy())
+    theta = FlatParameters(network).gather()
+    passes.clear()
+    lanes.write(0, theta)
+    for _ in range(5):
+        lanes.forward(np.zeros((1, 3), np.float32), [0])
+    assert passes == [128, 1, 1, 1, 1, 1]
+
+
+def test_training_processes_and_lanes_give_the_same_bits():
+    reference = randn(16, 3, seed=2)
+    played = []
+    for workers, lanes in ((0, 4), (0, 1), (2, 2)):
+        policy = Policy(small(), Stepper.observation_space, Stepper.action_space, reference=reference)
+        running = evaluator(policy, Stepper, workers, lanes)
+        played.append(by_task(running.evaluate(snapshot(policy), pairs(4))))
+        running.close()
+    assert played[0] == played[1] == played[2]
+
+
+def test_acting_measures_again_when_weights_change_and_not_else():
+    network = small()
+    policy = Policy(network, Stepper.observation_space, Stepper.action_space, False, reference=randn(16, 3, seed=2))
+    x = randn(5, 3, seed=3)
+    with torch.no_grad():
+        np.testing.assert_allclose(policy.act(x.numpy())[0], hand(network, policy.reference, x).clip(-1, 1), atol=1e-5)
+        network[0].weight.data += 1.0  # also behind autograd's back
+        np.testing.assert_allclose(policy.act(x.numpy())[0], hand(network, policy.reference, x).clip(-1, 1), atol=1e-5)
+    before = network[1].mean
+    policy.act(100 * x.numpy())
+    assert network[1].mean is before
+
+
+def test_saved_and_loaded_in_a_fresh_process(tmp_path):
+    """The reference batch is saved; statistics are derived from it again."""
+    with ES(small(), Stepper, num_pairs=4, num_workers=0, seed=5) as es:
+        es.learn(200)
+        es.save(tmp_path / "saved")
+        x = randn(4, 3, seed=6).numpy()
+        expected, returns = es.predict(x)[0], [r.return_ for r in es.evaluate(3)]
+        assert es.policy.reference.shape == (128, 3)
+    script = f"""
+import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+import torch
+from test_virtual_batch_norm import ES, Stepper, randn, small
+es = ES.load({str(tmp_path / "saved")!r}, small(), Stepper, seed=5, num_workers=0)
+print(es.predict(randn(4, 3, seed=6).numpy())[0].tolist(), [r.return_ for r in es.evaluate(3)])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.strip() == f"{expected.tolist()} {returns}"
+
+
+def test_batch_norm_is_named_with_the_way_out():
+    with pytest.raises(ValueError, match=r"BatchNorm1d at `1`.*convert_batch_norm\(policy\)"):
+        ES(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), Stepper)

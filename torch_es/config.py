@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -22,7 +21,7 @@ from torch_es.checks import check_choice, suggestion
 from torch_es.envs import EnvFactory, env_factory
 from torch_es.es import ES
 from torch_es.loggers import Logger, TensorBoardLogger, WandbLogger
-from torch_es.policies import make_head, mlp
+from torch_es.policies import Layout, make_head, mlp
 
 Config = dict[str, Any]
 
@@ -132,15 +131,14 @@ def build(config: Config, factory: EnvFactory | None = None) -> ES:
     """
     env, policy, strategy = config["env"], dict(config["policy"]), dict(config["strategy"])
     factory = factory or env_factory(env["id"], **env["kwargs"])
-    normalize, box_head = policy.pop("normalize_observations"), policy.pop("box_head")
-    inputs, outputs = _sizes(factory(), box_head)
+    kept = {name: policy.pop(name) for name in ("normalize_observations", "box_head", "action_noise")}
+    inputs, outputs = _sizes(factory(), kept["box_head"])
     return ES(
         mlp(inputs, outputs, seed=config["seed"], **policy),
         factory,
         strategy=strategy.pop("name"),
         optimizer=_optimizer(config["optimizer"]),
-        normalize_observations=normalize,
-        box_head=box_head,
+        **kept,
         max_episode_steps=env["max_episode_steps"],
         eval_every=config["eval_every"],
         eval_episodes=config["eval_episodes"],
@@ -192,7 +190,7 @@ def load_config(folder: Path) -> Config:
 
 def _sizes(env: gym.Env[Any, Any], box_head: str) -> tuple[int, int]:
     env.close()
-    return int(np.prod(env.observation_space.shape or (1,))), make_head(env.action_space, box_head).size
+    return Layout(env.observation_space).size, make_head(env.action_space, box_head).size
 
 
 def _optimizer(options: Config) -> Any:

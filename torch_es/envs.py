@@ -66,6 +66,34 @@ def _missing(message: str) -> MissingExtraError:
     return MissingExtraError(package, _EXTRAS[package])
 
 
+def random_observations(env: Env, count: int, seed: int, every: int = 8) -> list[Any]:
+    """Play at random and return `count` observations, every eighth of those seen, so that they are not all alike.
+
+    Args:
+        env: Left at some point of an episode.
+        count: How many to keep.
+        seed: Of the environment and of the actions.
+        every: Steps from one that is kept to the next.
+
+    Example:
+        >>> len(random_observations(gym.make("CartPole-v1"), 5, seed=0))
+        5
+    """
+    env.action_space.seed(seed)
+    kept = [env.reset(seed=seed)[0]]
+    over, step = False, 0
+    while len(kept) < count:
+        if over:
+            observation, over = env.reset()[0], False
+        else:
+            observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            over = terminated or truncated
+        step += 1
+        if step % every == 0:
+            kept.append(observation)
+    return kept
+
+
 def bare(env: Env) -> BareEnv:
     """Take off the outer wrappers that only check or count, and say what limit they set.
 

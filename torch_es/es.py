@@ -15,16 +15,20 @@ from torch import nn
 
 from torch_es import checkpoint
 from torch_es.checks import check_choice, check_count, check_positive
-from torch_es.envs import EnvFactory, env_factory
+from torch_es.envs import Env, EnvFactory, env_factory, random_observations
 from torch_es.evaluators import Board, Evaluator, ProcessEvaluator, SerialEvaluator
 from torch_es.loggers import Logger
+from torch_es.nn import virtual_batch_norms
 from torch_es.parameters import FlatParameters
-from torch_es.policies import Policy
+from torch_es.policies import Layout, Policy
 from torch_es.progress import ProgressLogger
 from torch_es.rollout import FunctionPlayer, Rollout
+from torch_es.seeding import derive, derive_seed
 from torch_es.strategy import STRATEGIES, Strategy
 from torch_es.trainer import Quota, Trainer
 from torch_es.types import EpisodeResult
+
+REFERENCE_SIZE = 128  # frames, as in the re-implementation that published them (uber-research/deep-neuroevolution)
 
 Callback = Callable[[dict[str, float]], bool | None]
 
@@ -38,8 +42,10 @@ class ES:
         fitness_fn: `fitness_fn(module) -> float`, higher is better.
         strategy: One of openai_es, pgpe, snes, ars.
         normalize_observations: Whether the policy normalises by running statistics.
-        box_head: How outputs become actions of a Box: clip, tanh, uniform:N or custom:V1,V2,...; see
+        box_head: How outputs become actions of a Box: clip, tanh, gaussian, uniform:N or custom:V1,V2,...; see
             `torch_es.policies.make_head`.
+        action_noise: Noise on the actions of training: gaussian:STD, epsilon:P or sample; see
+            `torch_es.policies.make_action_noise`.
         num_workers: Processes; one for each core by default; 0 plays everything in this process.
         num_lanes: Perturbed policies side by side in a worker; as many as stay in cache by default.
         max_episode_steps: Cap of an episode's length, besides the environment's own.
@@ -71,6 +77,7 @@ class ES:
         strategy: str = "openai_es",
         normalize_observations: bool = True,
         box_head: str = "clip",
+        action_noise: str | None = None,
         num_workers: int | None = None,
         num_lanes: int | None = None,
         max_episode_steps: int | None = None,
@@ -97,7 +104,7 @@ class ES:
             check_count("max_episode_steps", max_episode_steps)
         if env is not None:
             self._factory = env_factory(env)
-            self.policy = self._wrap(policy, normalize_observations, box_head)
+            self.policy = self._wrap(policy, normalize_observations, box_head, action_noise)
         self._player_options = {"num_lanes": num_lanes, "max_steps": max_episode_steps}
         quota = Quota(
             self.strategy.centre.num_pairs,
@@ -106,12 +113,14 @@ class ES:
         )
         norm = self.policy.observation_norm if self.policy is not None else None
         self._evaluator: Evaluator | None = None
+        self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
         self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes)
         self._described = {
             "env": env if isinstance(env, str) else None,
             "strategy": strategy,
             "normalize_observations": normalize_observations,
             "box_head": box_head,
+            "action_noise": action_noise,
             "num_lanes": num_lanes,
             "max_episode_steps": max_episode_steps,
             "min_episodes": min_episodes,
@@ -122,12 +131,20 @@ class ES:
             **_describe(strategy_options),
         }
 
-    def _wrap(self, network: nn.Module, normalize_observations: bool, box_head: str) -> Policy:
+    def _wrap(self, network: nn.Module, normalize_observations: bool, box_head: str, noise: str | None) -> Policy:
         env = self._factory()
         try:
-            return Policy(network, env.observation_space, env.action_space, normalize_observations, box_head)
+            spaces = env.observation_space, env.action_space
+            reference = self._reference(env) if virtual_batch_norms(network) else None
+            return Policy(network, *spaces, normalize_observations, box_head, noise, reference)
         finally:
             env.close()
+
+    def _reference(self, env: Env) -> torch.Tensor:
+        """Return virtual batch norm's reference batch, chosen once for the whole run."""
+        observations = random_observations(env, REFERENCE_SIZE, derive_seed("reference", self.seed))
+        layout = Layout(env.observation_space)
+        return torch.from_numpy(np.stack([layout.row(observation) for observation in observations]))
 
     def learn(
         self,
@@ -179,23 +196,32 @@ class ES:
 
     def predict(
         self,
-        observation: np.ndarray[Any, Any],
+        observation: Any,
         state: Any = None,
         episode_start: Any = None,
         deterministic: bool = True,
-    ) -> tuple[np.ndarray[Any, Any], Any]:
-        """Return the centre's action for an observation, or for each of a batch, and the unchanged state.
+    ) -> tuple[Any, Any]:
+        """Return the centre's action for an observation, or for each of a batch, and the next state.
+
+        Args:
+            observation: One, or for a Box also a batch.
+            state: Of a recurrent policy: what the last call returned; None at the start of an episode.
+            episode_start: Bool for each of the batch: where the state starts anew.
+            deterministic: Without the action noise of training.
 
         Raises:
             ValueError: If there is no environment, or the observation has another shape.
         """
         if self.policy is None:
             raise ValueError("`predict` needs an environment; with `fitness_fn`, call the module itself.")
-        return self.policy.act(observation), state
+        noise = None if deterministic else self.policy.action_noise
+        rows = len(self.policy.layout.rows(observation)[0]) if noise else 0
+        draws = np.stack([noise.draw(self._generator) for _ in range(rows)]) if noise else None
+        return self.policy.act(observation, state, episode_start, draws)
 
     def save(self, path: str | Path) -> None:
         """Write everything needed to act and to go on training to the folder `path`: safetensors and JSON."""
-        state = {**self.trainer.state_dict(), "buffers": dict(self.network.named_buffers()), "options": self._described}
+        state = {**self.trainer.state_dict(), "buffers": self._buffers(), "options": self._described}
         checkpoint.save(path, state)
 
     @classmethod
@@ -230,10 +256,16 @@ class ES:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from a checkpoint's state."""
         self.close()  # workers hold a copy of the buffers
-        buffers = dict(self.network.named_buffers())
+        buffers = self._buffers()
         for name, value in state["buffers"].items():
             buffers[name].copy_(value)
         self.trainer.load_state_dict(state)
+
+    def _buffers(self) -> dict[str, torch.Tensor]:
+        """Return what is to be saved besides weights and observation statistics: all that is needed to act."""
+        module = self.policy or self.network
+        saved = module.state_dict()
+        return {n: b for n, b in module.named_buffers() if n in saved and not n.startswith("observation_norm.")}
 
     def close(self) -> None:
         """End the workers; they start again when needed."""

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import gymnasium as gym
 import numpy as np
 import torch
 from torch import nn
 
 from torch_es.envs import BareEnv, EnvFactory, bare
+from torch_es.nn import normalize
 from torch_es.noise import Noise
 from torch_es.parameters import FlatParameters
-from torch_es.policies import Policy, default_num_lanes, make_lanes
-from torch_es.seeding import Purpose, derive_seed
+from torch_es.policies import ActionNoise, Policy, default_num_lanes, make_lanes, unbatched
+from torch_es.seeding import Purpose, derive, derive_seed
 from torch_es.strategy import perturbed
-from torch_es.types import EpisodeResult, Float64Array, Snapshot, Task
+from torch_es.types import EpisodeResult, Float32Array, Float64Array, Snapshot, Task
 
 
 class Player(Protocol):
@@ -80,8 +82,8 @@ class _Normalizer:
     Arrays of a few hundred numbers cost their allocations and Python calls, so there are as few as can be.
     """
 
-    def __init__(self, num_lanes: int, size: int, limit: float) -> None:
-        self._limit = limit
+    def __init__(self, num_lanes: int, size: int, limit: Float64Array) -> None:
+        self._limit, self._lowest = limit, -limit
         self.sums = np.zeros((num_lanes, 2 * size))
         self._first, self._second = self.sums[:, :size], self.sums[:, size:]
         self._x, self._square = np.empty((num_lanes, size)), np.empty((num_lanes, size))
@@ -100,7 +102,30 @@ class _Normalizer:
         self._second += np.multiply(x, x, out=self._square)
         np.divide(x, std, out=x)
         np.minimum(x, self._limit, out=x)
-        return np.maximum(x, -self._limit, out=x)
+        return np.maximum(x, self._lowest, out=x)
+
+
+class _Draws:
+    """The random numbers of each lane's action noise; zeros, which are no noise, for the centre."""
+
+    def __init__(self, noise: ActionNoise, num_lanes: int, seed: int) -> None:
+        self._noise, self._seed = noise, seed
+        self._generators: list[np.random.Generator | None] = [None] * num_lanes
+        self._rows = np.zeros((num_lanes, noise.size), np.float32)
+
+    def start(self, lane: int, task: Task) -> None:
+        """Begin the stream of the task's episode, its own also within a pair."""
+        self._rows[lane] = 0.0
+        words = derive("action", self._seed, *task, size=16)
+        stream = np.random.Generator(np.random.SFC64(int.from_bytes(words, "little")))
+        self._generators[lane] = stream if task.sign else None
+
+    def act(self, outputs: Float32Array, active: Sequence[int]) -> Any:
+        """Return the next actions."""
+        for lane in active:
+            if (generator := self._generators[lane]) is not None:
+                self._rows[lane] = self._noise.draw(generator)
+        return self._noise(outputs, self._rows)
 
 
 def environment_seed(seed: int, task: Task) -> int:
@@ -133,23 +158,23 @@ class Rollout:
         self.seed = seed
         self._members = _Members(seed, dim)
         self.noise = self._members.noise
-        self._shape = policy.observation_shape
-        self._lanes = make_lanes(policy.network, self.num_lanes, self._shape)
-        self._head = policy.head
+        self._policy = policy
+        self._row = policy.layout.row
+        self._lanes = make_lanes(policy.network, self.num_lanes, policy.layout, self._reference())
+        self._draws = _Draws(policy.action_noise, self.num_lanes, seed) if policy.action_noise else None
         self._envs: list[BareEnv] = [bare(factory()) for _ in range(self.num_lanes)]
         limits = [limit for limit in (self._envs[0].max_steps, max_steps) if limit is not None]
         self._max_steps = min(limits, default=2**62)
-        size = int(np.prod(self._shape))
-        self._observations = np.zeros((self.num_lanes, size))
-        self._inputs = np.zeros((self.num_lanes, size), np.float32)
-        norm = policy.observation_norm
-        self._normalizer = None if norm is None else _Normalizer(self.num_lanes, size, norm.limit)
+        shape, norm = (self.num_lanes, policy.layout.size), policy.observation_norm
+        self._normalizer = None if norm is None else _Normalizer(*shape, norm.limit)
+        self._inputs = np.zeros(shape, np.float32)
+        self._observations: Any = self._inputs if norm is None else np.zeros(shape)
         self._tasks: list[Task | None] = [None] * self.num_lanes
         self._returns = [0.0] * self.num_lanes
         self._steps = [env.env.step for env in self._envs]
         self._clock = 0  # steps of the lanes together: a lane's length follows from when it started
         self._started = [0] * self.num_lanes
-        self._flat = len(self._shape) == 1
+        self._flat = isinstance(policy.layout.space, gym.spaces.Box) and len(policy.layout.space.shape) == 1
         self._waiting: deque[Task] = deque()
         self._active: list[int] = []
         self._begun = False
@@ -165,6 +190,20 @@ class Rollout:
         self._members.begin(snapshot)
         if self._normalizer is not None:
             self._normalizer.begin(snapshot)
+            reference = self._reference(snapshot)
+            if reference is not None:
+                self._lanes.refer(reference)
+
+    def _reference(self, snapshot: Snapshot | None = None) -> Float32Array | None:
+        """Return virtual batch norm's reference batch as the networks see it under the snapshot's statistics."""
+        if self._policy.reference is None:
+            return None
+        rows = self._policy.reference.numpy()
+        if snapshot is not None and self._policy.observation_norm is not None:
+            assert snapshot.mean is not None
+            assert snapshot.std is not None
+            rows = normalize(rows, snapshot.mean, snapshot.std, self._policy.observation_norm.limit)
+        return rows.astype(np.float32)
 
     def submit(self, task: Task) -> None:
         """Take a task; it starts when a lane is free."""
@@ -183,9 +222,11 @@ class Rollout:
             raise RuntimeError("begin() must be called before submit().")
         self._lanes.write(lane, self._members.theta(task))
         observation, _ = self._envs[lane].env.reset(seed=environment_seed(self.seed, task))
-        self._observations[lane] = np.ravel(observation)
+        self._observations[lane] = self._row(observation)
         if self._normalizer is not None:
             self._normalizer.sums[lane] = 0.0
+        if self._draws is not None:
+            self._draws.start(lane, task)
         self._tasks[lane] = task
         self._returns[lane], self._started[lane] = 0.0, self._clock
         self._active = sorted([*self._active, lane])
@@ -201,7 +242,7 @@ class Rollout:
             latest = self._clock - self._max_steps  # who started then, or before, has had all its steps
             for lane in self._active:
                 observation, reward, terminated, truncated, _ = steps[lane](actions[lane])
-                observations[lane] = observation if self._flat else observation.ravel()
+                observations[lane] = observation if self._flat else self._row(observation)
                 returns[lane] += float(reward)
                 if terminated or truncated or started[lane] <= latest:
                     results.append(self._finish(lane, bool(terminated)))
@@ -214,9 +255,12 @@ class Rollout:
 
     def _act(self) -> Any:
         """Normalise, count what is seen, and let every lane act."""
-        seen = self._observations if self._normalizer is None else self._normalizer(self._observations)
-        np.copyto(self._inputs, seen, casting="same_kind")
-        return self._head(self._lanes.forward(self._inputs.reshape(self.num_lanes, *self._shape), self._active))
+        if self._normalizer is not None:
+            np.copyto(self._inputs, self._normalizer(self._observations), casting="same_kind")
+        outputs = self._lanes.forward(self._inputs, self._active)
+        if self._draws is None:
+            return unbatched(self._policy.head(outputs), self.num_lanes)
+        return unbatched(self._draws.act(outputs, self._active), self.num_lanes)
 
     def _finish(self, lane: int, terminated: bool) -> EpisodeResult:
         task = self._tasks[lane]

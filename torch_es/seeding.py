@@ -8,8 +8,8 @@ from typing import Literal
 
 from torch_es.checks import check_count
 
-Purpose = Literal["noise", "environment", "evaluation", "action", "probe"]
-_PURPOSES: dict[str, int] = {"noise": 1, "environment": 2, "evaluation": 3, "action": 4, "probe": 5}
+Purpose = Literal["noise", "environment", "evaluation", "action", "reference", "probe"]
+_PURPOSES: dict[str, int] = {"noise": 1, "environment": 2, "evaluation": 3, "action": 4, "probe": 5, "reference": 6}
 
 
 def derive(purpose: Purpose, *path: int, size: int = 8) -> bytes:

@@ -144,8 +144,7 @@ class Trainer:
         theta = self.strategy.centre.theta
         if norm is None:
             return Snapshot(theta, self.strategy.sigma)
-        moments = norm.moments
-        return Snapshot(theta, self.strategy.sigma, moments.mean, moments.std(norm.floor))
+        return Snapshot(theta, self.strategy.sigma, *norm.scale)
 
     def run_generation(self, evaluator: Evaluator) -> dict[str, float]:
         """Play one generation and move the centre; returns its metrics."""

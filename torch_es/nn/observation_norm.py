@@ -5,20 +5,24 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from torch_es.checks import check_count, check_positive
 from torch_es.moments import Moments
+from torch_es.types import Float64Array
 
 ArrayOrTensor = TypeVar("ArrayOrTensor", np.ndarray[Any, Any], Tensor)
 
 
-def normalize(observation: ArrayOrTensor, mean: ArrayOrTensor, std: ArrayOrTensor, limit: float) -> ArrayOrTensor:
+def normalize(
+    observation: ArrayOrTensor, mean: ArrayOrTensor, std: ArrayOrTensor, limit: ArrayOrTensor
+) -> ArrayOrTensor:
     """Return `(observation - mean) / std` cut to [-limit, limit]; the same code for arrays and tensors.
 
     Example:
-        >>> normalize(np.array([9.0]), np.array([1.0]), np.array([1.0]), 5.0)
+        >>> normalize(np.array([9.0]), np.array([1.0]), np.array([1.0]), np.array([5.0]))
         array([5.])
     """
     normalized: ArrayOrTensor = ((observation - mean) / std).clip(-limit, limit)
@@ -35,6 +39,7 @@ class ObservationNorm(nn.Module):
         size: Elements of one observation.
         limit: Normalised observations are cut to [-limit, limit].
         floor: The least standard deviation.
+        measured: Bool array `(size,)`: which elements to normalise, all by default; the others pass as they are.
 
     Example:
         >>> norm = ObservationNorm(2)
@@ -47,14 +52,23 @@ class ObservationNorm(nn.Module):
     mean: Tensor
     m2: Tensor
 
-    def __init__(self, size: int, limit: float = 5.0, floor: float = 0.1) -> None:
+    def __init__(
+        self, size: int, limit: float = 5.0, floor: float = 0.1, measured: npt.NDArray[np.bool_] | None = None
+    ) -> None:
         super().__init__()
         size = check_count("size", size)
-        self.limit = check_positive("limit", limit)
         self.floor = check_positive("floor", floor)
+        self.measured = np.ones(size, bool) if measured is None else measured
+        self.limit = np.where(self.measured, check_positive("limit", limit), np.inf)
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("m2", torch.zeros(size, dtype=torch.float64))
+
+    @property
+    def scale(self) -> tuple[Float64Array, Float64Array]:
+        """Mean and floored standard deviation, `(size,)` each; 0 and 1 for what is not measured."""
+        moments = self.moments
+        return moments.mean, np.where(self.measured, moments.std(self.floor), 1.0)
 
     @property
     def moments(self) -> Moments:
@@ -65,11 +79,12 @@ class ObservationNorm(nn.Module):
         """Merge more samples into the statistics, exactly."""
         merged = self.moments.merge(moments)
         self.count.fill_(merged.count)
-        self.mean.copy_(torch.from_numpy(merged.mean))
+        self.mean.copy_(torch.from_numpy(np.where(self.measured, merged.mean, 0.0)))
         self.m2.copy_(torch.from_numpy(merged.m2))
 
     def forward(self, observation: Tensor) -> Tensor:
         """Normalise observations `(..., size)`, in float64."""
         std = (self.m2 / self.count.clamp(min=1)).sqrt().clamp(min=self.floor)
-        std = torch.where(self.count > 0, std, torch.ones_like(std))
-        return normalize(observation.double(), self.mean, std, self.limit)
+        measured, limit = torch.from_numpy(self.measured), torch.from_numpy(self.limit)
+        std = torch.where((self.count > 0) & measured, std, torch.ones_like(std))
+        return normalize(observation.double(), self.mean, std, limit)

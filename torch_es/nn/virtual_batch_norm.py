@@ -6,7 +6,7 @@ depends on its weights and its observation alone. The statistics belong to the w
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -97,13 +97,24 @@ def _moments(x: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return mean, variance
 
 
+def virtual_batch_norms(network: nn.Module) -> dict[str, VirtualBatchNorm]:
+    """Return the virtual batch norms of a network by name, each once.
+
+    Example:
+        >>> list(virtual_batch_norms(nn.Sequential(nn.Linear(3, 2), VirtualBatchNorm(2))))
+        ['1']
+    """
+    return {name: layer for name, layer in network.named_modules() if isinstance(layer, VirtualBatchNorm)}
+
+
 @torch.no_grad()
-def collect_statistics(network: nn.Module, reference: Tensor) -> None:
+def collect_statistics(network: nn.Module, *reference: Any) -> None:
     """Give every virtual batch norm the statistics of `reference` under the present weights: one forward.
 
     Args:
         network: Any module with virtual batch norms in it, each used once a forward.
-        reference: A batch of the network's inputs, `(batch, ...)`; of 128 observations in Salimans et al. 2017.
+        reference: What the network is called with: a batch of inputs, `(batch, ...)`, of 128 observations in Salimans
+            et al. 2017; with a state after it if the network is recurrent.
 
     Example:
         >>> network = convert_batch_norm(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
@@ -111,11 +122,11 @@ def collect_statistics(network: nn.Module, reference: Tensor) -> None:
         >>> network(torch.zeros(1, 3)).shape
         torch.Size([1, 2])
     """
-    layers = [layer for layer in network.modules() if isinstance(layer, VirtualBatchNorm)]
+    layers = virtual_batch_norms(network).values()
     for layer in layers:
         layer.collecting = True
     try:
-        network(reference)
+        network(*reference)
     finally:
         for layer in layers:
             layer.collecting = False

@@ -2,98 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from itertools import pairwise
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from itertools import accumulate, pairwise
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch
 
-Output = Any  # numpy array or torch tensor, (..., size)
-
-
-class Head(Protocol):
-    """Turns outputs `(..., size)` into actions."""
-
-    size: int
-
-    def __call__(self, output: Output) -> Output:
-        """Return actions."""
-        ...
-
-
-class ClipHead:
-    """The output cut to the bounds of a Box.
-
-    Example:
-        >>> ClipHead(gym.spaces.Box(-1, 1, (2,)))(np.array([0.5, 3.0], np.float32))
-        array([0.5, 1. ], dtype=float32)
-    """
-
-    def __init__(self, space: gym.spaces.Box) -> None:
-        self.size = int(np.prod(space.shape))
-        self.shape = space.shape
-        # bounds in the output's own precision, so that cutting never changes its type
-        self.low, self.high = space.low.astype(np.float32), space.high.astype(np.float32)
-        self.bounds = torch.from_numpy(self.low), torch.from_numpy(self.high)
-
-    def __call__(self, output: Output) -> Output:
-        """Return actions of the space's shape."""
-        output = output.reshape(*output.shape[:-1], *self.shape)
-        if isinstance(output, torch.Tensor):
-            return output.clip(*self.bounds)
-        return np.minimum(np.maximum(output, self.low), self.high)  # half the cost of np.clip
-
-
-class TanhHead:
-    """The output squashed by tanh onto the bounds of a Box.
-
-    Example:
-        >>> TanhHead(gym.spaces.Box(0, 2, (2,)))(np.array([0.0, 99.0], np.float32))
-        array([1., 2.], dtype=float32)
-    """
-
-    def __init__(self, space: gym.spaces.Box) -> None:
-        low, high = _finite_bounds(space)
-        self.size, self.shape = int(np.prod(space.shape)), space.shape
-        self.centre, self.reach = (low + high) / 2, (high - low) / 2
-
-    def __call__(self, output: Output) -> Output:
-        """Return actions of the space's shape."""
-        output = output.reshape(*output.shape[:-1], *self.shape)
-        if isinstance(output, torch.Tensor):
-            return torch.from_numpy(self.centre) + torch.from_numpy(self.reach) * torch.tanh(output)
-        return self.centre + self.reach * np.tanh(output)
-
-
-class BinnedHead:
-    """A choice among a few values for each component of a Box, as in Salimans et al. 2017 for Hopper and Swimmer.
-
-    Args:
-        space: With finite bounds.
-        places: Where the values lie between the bounds, each from -1 (the lower) to 1 (the upper).
-
-    Example:
-        >>> head = BinnedHead(gym.spaces.Box(0, 4, (2,)), [-1.0, 0.0, 1.0])
-        >>> head(np.array([9, 0, 0, 0, 0, 9], np.float32))
-        array([0., 4.], dtype=float32)
-    """
-
-    def __init__(self, space: gym.spaces.Box, places: Sequence[float]) -> None:
-        low, high = _finite_bounds(space)
-        self.shape, self.count = space.shape, len(places)
-        self.size = int(np.prod(space.shape)) * self.count
-        between = (np.asarray(places, np.float32) + 1) / 2
-        self.values = low.reshape(-1, 1) + between * (high - low).reshape(-1, 1)  # (components, count)
-
-    def __call__(self, output: Output) -> Output:
-        """Return actions of the space's shape."""
-        chosen = output.reshape(*output.shape[:-1], -1, self.count).argmax(-1)
-        components = np.arange(len(self.values))
-        values = torch.from_numpy(self.values) if isinstance(output, torch.Tensor) else self.values
-        return values[components, chosen].reshape(*chosen.shape[:-1], *self.shape)
+from torch_es.policies.box_heads import make_box_head
+from torch_es.policies.head import Head, Output
+from torch_es.policies.observations import leaves
 
 
 class DiscreteHead:
@@ -123,9 +42,8 @@ class MultiDiscreteHead:
 
     def __init__(self, space: gym.spaces.MultiDiscrete) -> None:
         self.shape, self.start = space.shape, space.start
-        ends = np.cumsum(space.nvec.ravel()).tolist()
-        self.size = ends[-1]
-        self.parts = [slice(a, b) for a, b in pairwise([0, *ends])]
+        self.parts = slices(space.nvec.ravel().tolist())
+        self.size = int(space.nvec.sum())
 
     def __call__(self, output: Output) -> Output:
         """Return whole numbers of the space's shape."""
@@ -153,6 +71,30 @@ class MultiBinaryHead:
         return on.to(torch.int8) if isinstance(on, torch.Tensor) else on.astype(np.int8)
 
 
+class CompositeHead:
+    """The parts of a Dict or a Tuple, each by its own head, from consecutive stretches of the output.
+
+    Example:
+        >>> space = gym.spaces.Dict(arm=gym.spaces.Box(-1, 1, (1,)), gear=gym.spaces.Discrete(2))
+        >>> make_head(space)(np.array([0.5, 0.1, 0.9], np.float32))
+        {'arm': array([0.5], dtype=float32), 'gear': np.int64(1)}
+    """
+
+    def __init__(self, heads: Mapping[str, Head] | tuple[Head, ...]) -> None:
+        self.heads = heads
+        self.each = list(heads.values()) if isinstance(heads, Mapping) else list(heads)
+        self.parts = slices([head.size for head in self.each])
+        self.size = sum(head.size for head in self.each)
+
+    def together(self, actions: list[Any]) -> Any:
+        """Return the actions of the parts in the space's form."""
+        return dict(zip(self.heads, actions, strict=True)) if isinstance(self.heads, Mapping) else tuple(actions)
+
+    def __call__(self, output: Output) -> Any:
+        """Return a dict or a tuple of actions."""
+        return self.together([head(output[..., part]) for head, part in zip(self.each, self.parts, strict=True)])
+
+
 _HEADS: dict[type, Callable[[Any], Head]] = {
     gym.spaces.Discrete: DiscreteHead,
     gym.spaces.MultiDiscrete: MultiDiscreteHead,
@@ -164,10 +106,10 @@ def make_head(space: gym.Space[Any], box_head: str = "clip") -> Head:
     """Return the head that fits `space`.
 
     Args:
-        space: Box, Discrete, MultiDiscrete or MultiBinary.
-        box_head: What a Box gets. "clip": the output cut to the bounds; "tanh": squashed onto them; "uniform:10": for
-            each component a choice of 10 evenly spaced values; "custom:-1,0,0.5": of these, from -1, the lower bound,
-            to 1, the upper.
+        space: Box, Discrete, MultiDiscrete or MultiBinary, or a Dict or Tuple of these.
+        box_head: What a Box gets. "clip": the output cut to the bounds; "tanh": squashed onto them; "gaussian": mean
+            and deviation; "uniform:10": for each component a choice of 10 evenly spaced values; "custom:-1,0,0.5": of
+            these, from -1, the lower bound, to 1, the upper.
 
     Raises:
         ValueError: If there is none, or `box_head` is none of these or does not apply.
@@ -176,44 +118,47 @@ def make_head(space: gym.Space[Any], box_head: str = "clip") -> Head:
         >>> make_head(gym.spaces.Discrete(4)).size, make_head(gym.spaces.Box(-1, 1, (3,)), "uniform:10").size
         (4, 30)
     """
-    if isinstance(space, gym.spaces.Box):
-        return _box_head(space, box_head)
-    if box_head != "clip":
+    if box_head != "clip" and not any(isinstance(leaf, gym.spaces.Box) for leaf in leaves(space)):
         raise ValueError(f"`box_head` is for a Box action space, got {box_head!r} for {space}.")
+    return _make(space, box_head)
+
+
+def _make(space: gym.Space[Any], box_head: str) -> Head:
+    if isinstance(space, gym.spaces.Box):
+        return make_box_head(space, box_head)
+    if isinstance(space, gym.spaces.Dict):
+        return CompositeHead({name: _make(part, box_head) for name, part in space.spaces.items()})
+    if isinstance(space, gym.spaces.Tuple):
+        return CompositeHead(tuple(_make(part, box_head) for part in space.spaces))
     for kind, head in _HEADS.items():
         if isinstance(space, kind):
             return head(space)
     raise ValueError(
-        f"`action_space` must be Box, Discrete, MultiDiscrete or MultiBinary, got {space}; "
-        "wrap the environment to offer one of them."
+        "`action_space` must be Box, Discrete, MultiDiscrete or MultiBinary, or a Dict or Tuple of these, "
+        f"got {space}; wrap the environment to offer one of them."
     )
 
 
-def _box_head(space: gym.spaces.Box, given: str) -> Head:
-    if given == "clip":
-        return ClipHead(space)
-    if given == "tanh":
-        return TanhHead(space)
-    return BinnedHead(space, _places(given))
+def slices(sizes: list[int]) -> list[slice]:
+    """Return consecutive stretches of these lengths.
+
+    Example:
+        >>> slices([2, 3])
+        [slice(0, 2, None), slice(2, 5, None)]
+    """
+    return [slice(a, b) for a, b in pairwise(accumulate(sizes, initial=0))]
 
 
-def _places(given: str) -> list[float]:
-    kind, _, values = given.partition(":")
-    places: list[float] = []
-    with suppress(ValueError):
-        if kind == "uniform":
-            places = np.linspace(-1, 1, int(values)).tolist()
-        elif kind == "custom":
-            places = [float(value) for value in values.split(",")]
-    if len(places) < 2 or not all(-1 <= place <= 1 for place in places):
-        raise ValueError(
-            "`box_head` must be clip, tanh, uniform:N with N at least 2, or custom:V1,V2,... with values from -1 to 1, "
-            f"got {given!r}."
-        )
-    return places
+def unbatched(actions: Any, count: int) -> Any:
+    """Return batched actions as a sequence of `count` single ones; arrays are that already.
 
-
-def _finite_bounds(space: gym.spaces.Box) -> tuple[Any, Any]:
-    if not np.isfinite([space.low, space.high]).all():
-        raise ValueError(f"`box_head` other than clip needs a Box with finite bounds, got {space}.")
-    return space.low.astype(np.float32), space.high.astype(np.float32)
+    Example:
+        >>> unbatched({"gear": np.array([1, 0])}, 2)[1]
+        {'gear': np.int64(0)}
+    """
+    if isinstance(actions, Mapping):
+        parts = {name: unbatched(part, count) for name, part in actions.items()}
+        return [{name: part[i] for name, part in parts.items()} for i in range(count)]
+    if isinstance(actions, tuple):
+        return list(zip(*(unbatched(part, count) for part in actions), strict=True))
+    return actions

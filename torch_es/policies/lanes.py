@@ -15,10 +15,10 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
-from torch.fx.experimental.proxy_tensor import make_fx
 
 from torch_es.parameters import FlatParameters
+from torch_es.policies.module_lanes import CopiedLanes, TracedLanes
+from torch_es.policies.observations import Layout
 from torch_es.types import Float32Array
 
 _CACHE_BYTES = 5 * 2**19  # weights of all lanes; beyond it workers wait for memory that they share
@@ -29,11 +29,15 @@ class Lanes(Protocol):
     """Slots for weights, and their batched forward."""
 
     def write(self, lane: int, theta: Tensor) -> None:
-        """Give the lane the weights `theta`, `(dim,)`, and fresh buffers."""
+        """Give the lane the weights `theta`, `(dim,)`, fresh buffers and an episode's initial state."""
         ...
 
-    def forward(self, observations: Float32Array, active: Sequence[int]) -> Float32Array:
-        """Return outputs `(num_lanes, size)` for observations `(num_lanes, *shape)`; only active lanes' rows count."""
+    def refer(self, reference: Float32Array) -> None:
+        """Take rows `(batch, size)` as the reference batch of virtual batch norm; lanes written later measure it."""
+        ...
+
+    def forward(self, rows: Float32Array, active: Sequence[int]) -> Float32Array:
+        """Return outputs `(num_lanes, size)` for observations as rows; only active lanes' rows count."""
         ...
 
 
@@ -70,9 +74,12 @@ class MatmulLanes:
         """See `Lanes.write`; a chain has no buffers."""
         self._flat[lane] = theta
 
-    def forward(self, observations: Float32Array, active: Sequence[int]) -> Float32Array:
+    def refer(self, reference: Float32Array) -> None:
+        """A chain has no virtual batch norm."""
+
+    def forward(self, rows: Float32Array, active: Sequence[int]) -> Float32Array:
         """See `Lanes.forward`."""
-        x = observations.reshape(len(observations), -1, 1)
+        x = rows[:, :, None]
         for step in self._steps:
             x = step(x)
         return x[:, :, 0]
@@ -113,114 +120,48 @@ def _linear(layer: nn.Linear, stacked: Callable[[Tensor], Float32Array], num_lan
     return linear
 
 
-class TracedLanes:
-    """Any module that `vmap` takes, traced once into a flat graph of batched operations."""
-
-    def __init__(self, network: nn.Module, num_lanes: int, observation_shape: tuple[int, ...]) -> None:
-        self._parameters = FlatParameters(network)
-        frozen = {n: p.detach() for n, p in network.named_parameters() if not p.requires_grad}
-        self._initial = {n: b.detach().clone() for n, b in network.named_buffers()}
-        self._flat = torch.zeros(num_lanes, self._parameters.dim, dtype=self._parameters.dtype)
-        self._views = self._parameters.views(self._flat)
-        # parameters of another precision than the flat vector's are copies, refreshed when a lane is written
-        self._stacked = {n: v.to(p.dtype) for (n, v), p in zip(self._views.items(), self._named(), strict=True)}
-        self._buffers = {n: b.expand(num_lanes, *b.shape).clone() for n, b in self._initial.items()}
-        self._dtype = next(network.parameters()).dtype
-
-        def call(
-            parameters: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor
-        ) -> tuple[Tensor, dict[str, Tensor]]:
-            state = {**parameters, **frozen, **buffers}
-            output = functional_call(network, state, (x[None],))[0]
-            return output, {n: state[n] for n in buffers}
-
-        x = torch.zeros(num_lanes, *observation_shape, dtype=self._dtype)
-        self._graph = make_fx(vmap(call))(self._stacked, self._buffers, x)
-
-    def _named(self) -> list[nn.Parameter]:
-        return list(self._parameters.named.values())
-
-    def write(self, lane: int, theta: Tensor) -> None:
-        """See `Lanes.write`."""
-        self._flat[lane] = theta
-        for name, view in self._views.items():
-            if self._stacked[name].data_ptr() != view.data_ptr():
-                self._stacked[name][lane] = view[lane]
-        for name, initial in self._initial.items():
-            self._buffers[name][lane] = initial
-
-    def forward(self, observations: Float32Array, active: Sequence[int]) -> Float32Array:
-        """See `Lanes.forward`."""
-        x = torch.from_numpy(observations).to(self._dtype)
-        output, buffers = self._graph(self._stacked, self._buffers, x)
-        for name, value in buffers.items():
-            self._buffers[name].copy_(value)
-        array: Float32Array = output.float().numpy()
-        return array
-
-
-class CopiedLanes:
-    """One copy of the module for each lane: slow, and right for every module."""
-
-    def __init__(self, network: nn.Module, num_lanes: int) -> None:
-        self._copies = [copy.deepcopy(network) for _ in range(num_lanes)]
-        self._parameters = [FlatParameters(module) for module in self._copies]
-        self._initial = {n: b.detach().clone() for n, b in network.named_buffers()}
-        self._dtype = next(network.parameters()).dtype
-
-    def write(self, lane: int, theta: Tensor) -> None:
-        """See `Lanes.write`."""
-        self._parameters[lane].write(theta)
-        for name, buffer in self._copies[lane].named_buffers():
-            buffer.copy_(self._initial[name])
-
-    def forward(self, observations: Float32Array, active: Sequence[int]) -> Float32Array:
-        """See `Lanes.forward`."""
-        x = torch.from_numpy(observations).to(self._dtype)
-        rows = {lane: self._copies[lane](x[lane][None])[0] for lane in active}
-        output = torch.zeros(len(observations), next(iter(rows.values())).numel())
-        for lane, row in rows.items():
-            output[lane] = row
-        array: Float32Array = output.numpy()
-        return array
-
-
 @torch.no_grad()
-def make_lanes(network: nn.Module, num_lanes: int, observation_shape: tuple[int, ...]) -> Lanes:
+def make_lanes(network: nn.Module, num_lanes: int, layout: Layout, reference: Float32Array | None = None) -> Lanes:
     """Return the fastest lanes that answer as the plain module does, in eval mode.
 
+    Args:
+        network: Answers observations `(batch, ...)` with outputs `(batch, size)`; recurrent or not.
+        num_lanes: Slots.
+        layout: Of the observations.
+        reference: Rows `(batch, size)` for virtual batch norm, where the network has any.
+
     Example:
-        >>> type(make_lanes(nn.Sequential(nn.Linear(3, 2), nn.Tanh()), 4, (3,))).__name__
+        >>> from gymnasium.spaces import Box
+        >>> layout = Layout(Box(-1, 1, (3,)))
+        >>> type(make_lanes(nn.Sequential(nn.Linear(3, 2), nn.Tanh()), 4, layout)).__name__
         'MatmulLanes'
     """
     network = copy.deepcopy(network).eval()
     candidates: list[Callable[[], Lanes]] = [
         lambda: MatmulLanes(network, num_lanes),
-        lambda: TracedLanes(network, num_lanes, observation_shape),
+        lambda: TracedLanes(network, num_lanes, layout, reference),
     ]
+    plain = CopiedLanes(network, num_lanes, layout, reference)
     for candidate in candidates:
         try:
             lanes = candidate()
-            if _answers_as(CopiedLanes(network, num_lanes), lanes, network, num_lanes, observation_shape):
+            if _answers_as(plain, lanes, FlatParameters(network).gather(), num_lanes, layout.size):
                 return lanes
         except Exception:  # noqa: BLE001, S112 - whatever a foreign module raises when traced, copies still work
             continue
-    return CopiedLanes(network, num_lanes)
+    return plain
 
 
-def _answers_as(
-    reference: Lanes, lanes: Lanes, network: nn.Module, num_lanes: int, observation_shape: tuple[int, ...]
-) -> bool:
+def _answers_as(plain: Lanes, lanes: Lanes, theta: Tensor, num_lanes: int, size: int) -> bool:
     """Whether both answer alike for perturbed weights, twice in a row so that state would show."""
     generator = np.random.default_rng(0)
-    theta = FlatParameters(network).gather()
     for lane in range(num_lanes):
         noise = torch.from_numpy(generator.standard_normal(len(theta), dtype=np.float32))
-        for each in (reference, lanes):
+        for each in (plain, lanes):
             each.write(lane, theta + 0.1 * noise)
     for _ in range(2):
-        x = 2 * generator.standard_normal((num_lanes, *observation_shape), dtype=np.float32)
-        expected = reference.forward(x, range(num_lanes)).copy()
-        if not np.allclose(lanes.forward(x, range(num_lanes)), expected, rtol=1e-3, atol=1e-4, equal_nan=True):
+        rows = 2 * generator.standard_normal((num_lanes, size), dtype=np.float32)
+        expected = plain.forward(rows, range(num_lanes)).copy()
+        if not np.allclose(lanes.forward(rows, range(num_lanes)), expected, rtol=1e-3, atol=1e-4, equal_nan=True):
             return False
     return True

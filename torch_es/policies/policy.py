@@ -9,31 +9,41 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torch_es.nn import ObservationNorm, VirtualBatchNorm
-from torch_es.policies.heads import make_head
+from torch_es.nn import ObservationNorm, collect_statistics, virtual_batch_norms
+from torch_es.policies.action_noise import make_action_noise
+from torch_es.policies.heads import make_head, unbatched
+from torch_es.policies.observations import Layout
+from torch_es.policies.recurrent import State, initial_state, is_recurrent, respond, restarted
+from torch_es.types import Float32Array
 
 
 class Policy(nn.Module):
     """Wraps a network for an environment's spaces; the network itself is kept, not copied.
 
-    The network is called with a batch of float32 observations `(batch, *shape)` and answers `(batch, size)`.
+    The network is called with a batch of float32 observations, a tensor `(batch, *shape)` or a dict or tuple of them
+    (see `torch_es.policies.observations`), and answers `(batch, size)`. One with a method `initial_state(batch_size)`
+    is recurrent: it is called with `(observation, state)` and answers `(output, state)`.
 
     Args:
         network: Any module.
-        observation_space: A Box.
-        action_space: A Box, Discrete, MultiDiscrete or MultiBinary space.
-        normalize_observations: Whether to normalise by running statistics.
+        observation_space: A Box, Discrete, MultiDiscrete or MultiBinary space, or a Dict or Tuple of these.
+        action_space: Likewise.
+        normalize_observations: Whether to normalise measurements by running statistics.
         box_head: How outputs become actions of a Box; see `make_head`.
+        action_noise: Noise on the actions of training, never of evaluation; see `make_action_noise`.
+        reference: Observations as rows `(batch, size)`, whose statistics virtual batch norm normalises by.
 
     Raises:
-        ValueError: If a space is of another kind, the output does not fit the action space, or the network holds a
-            BatchNorm layer, whose statistics population members would share.
+        ValueError: If a space is of another kind, the output does not fit the action space, the network holds a
+            BatchNorm layer, whose statistics population members would share, or a reference batch is missing.
 
     Example:
         >>> policy = Policy(nn.Linear(3, 2), gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2))
-        >>> policy.act(np.zeros(3)).shape
+        >>> policy.act(np.zeros(3))[0].shape
         ()
     """
+
+    reference: Tensor | None
 
     def __init__(
         self,
@@ -42,59 +52,95 @@ class Policy(nn.Module):
         action_space: gym.Space[Any],
         normalize_observations: bool = True,
         box_head: str = "clip",
+        action_noise: str | None = None,
+        reference: Tensor | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(observation_space, gym.spaces.Box):
-            raise ValueError(
-                f"`observation_space` must be a Box, got {observation_space}; "
-                "wrap the environment in gymnasium.wrappers.FlattenObservation."
-            )
-        check_no_batch_norm(network)
+        self.layout = Layout(observation_space)
+        _check_no_batch_norm(network)
+        if virtual_batch_norms(network) and reference is None:
+            raise ValueError("`reference` must be given: the network holds VirtualBatchNorm, which measures it.")
         self.network = network
-        self.observation_shape = observation_space.shape
         self.head = make_head(action_space, box_head)
-        size = int(np.prod(observation_space.shape))
-        self.observation_norm = ObservationNorm(size) if normalize_observations else None
+        self.action_noise = make_action_noise(action_space, self.head, action_noise) if action_noise else None
+        normalize = normalize_observations and self.layout.measured.any()
+        self.observation_norm = ObservationNorm(self.layout.size, measured=self.layout.measured) if normalize else None
         self.dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
+        self.register_buffer("reference", reference)
+        self._measured: list[Tensor] = []  # the weights that virtual batch norm's statistics belong to
         self._check_output()
 
-    def forward(self, observation: Tensor) -> Tensor:
-        """Return actions for observations `(batch, *observation_shape)`."""
-        if self.observation_norm is not None:
-            flat = observation.reshape(len(observation), -1)
-            observation = self.observation_norm(flat).reshape(observation.shape)
-        action: Tensor = self.head(self.network(observation.to(self.dtype)))
-        return action
+    def forward(self, observation: Tensor, state: State = ()) -> Any:
+        """Return actions for observations `(batch, ...)`; for a recurrent network, actions and the next state."""
+        output, state = self.respond(observation.reshape(len(observation), -1), state)
+        actions = self.head(output)
+        return (actions, state) if is_recurrent(self.network) else actions
+
+    def normalized(self, rows: Tensor) -> Tensor:
+        """Return observations as rows `(batch, size)`, normalised where the policy does that."""
+        return rows if self.observation_norm is None else self.observation_norm(rows)
+
+    def respond(self, rows: Tensor, state: State) -> tuple[Tensor, State]:
+        """Return the network's outputs `(batch, size)` for observations as rows, and the next state."""
+        return respond(self.network, self.layout.inputs(self.normalized(rows).to(self.dtype)), state)
+
+    def initial_state(self, batch_size: int = 1) -> State:
+        """Return the state at the start of an episode; empty for a network without one."""
+        return initial_state(self.network, batch_size)
 
     @torch.no_grad()
-    def act(self, observation: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Return the deterministic action for one observation, or one for each of a batch; statistics stay."""
-        observation = np.asarray(observation)
-        single = observation.shape == self.observation_shape
-        if not single and observation.shape[1:] != self.observation_shape:
-            raise ValueError(
-                f"`observation` must have shape {self.observation_shape}, or (batch, ...) of it, "
-                f"got {observation.shape}."
-            )
-        batch = torch.from_numpy(observation[None] if single else observation)
+    def act(
+        self, observation: Any, state: State = None, episode_start: Any = None, draws: Float32Array | None = None
+    ) -> tuple[Any, State]:
+        """Return actions for one observation or a batch, and the next state; nothing in the policy changes.
+
+        Args:
+            observation: One, or for a Box also a batch of them.
+            state: What the last call returned; None at the start of an episode.
+            episode_start: Bool for each of the batch: where to begin with the initial state.
+            draws: Random numbers for the action noise, `(batch, action_noise.size)`; without them actions have none.
+        """
+        rows, single = self.layout.rows(observation)
         training = self.network.training
         self.network.eval()
         try:
-            actions: np.ndarray[Any, Any] = self(batch).numpy()
+            initial = self.initial_state(len(rows))
+            if state is None:
+                state = initial
+            elif episode_start is not None:
+                state = restarted(state, initial, torch.as_tensor(np.atleast_1d(episode_start), dtype=torch.bool))
+            self._measure()
+            output, state = self.respond(torch.from_numpy(rows), state)
         finally:
             self.network.train(training)
-        return actions[0] if single else actions
+        noise, array = self.action_noise, output.numpy()
+        actions = self.head(array) if noise is None or draws is None else noise(array, draws)
+        return (unbatched(actions, 1)[0] if single else actions), state
+
+    def _measure(self) -> None:
+        """Have virtual batch norm measure the reference batch again if a weight has changed since."""
+        if self.reference is None:
+            return
+        now = [*self.network.parameters(), *(self.observation_norm.buffers() if self.observation_norm else ())]
+        if len(now) == len(self._measured) and all(map(torch.equal, now, self._measured)):
+            return
+        inputs = self.layout.inputs(self.normalized(self.reference).to(self.dtype))
+        state = (self.initial_state(len(self.reference)),) if is_recurrent(self.network) else ()
+        collect_statistics(self.network, inputs, *state)
+        self._measured = [tensor.detach().clone() for tensor in now]
 
     def _check_output(self) -> None:
-        zeros = torch.zeros(1, *self.observation_shape, dtype=self.dtype)
+        space = self.layout.space
+        what = f"shape {space.shape}" if isinstance(space, gym.spaces.Box) else str(space)
+        zeros = torch.zeros(1, self.layout.size)
         training = self.network.training
+        self.network.eval()
         try:
             with torch.no_grad():
-                output = self.network.eval()(zeros)
+                self._measure()
+                output, _ = self.respond(zeros, self.initial_state(1))
         except RuntimeError as error:
-            raise ValueError(
-                f"`policy` must take a batch of observations of shape {self.observation_shape}: {error}"
-            ) from error
+            raise ValueError(f"`policy` must take a batch of observations of {what}: {error}") from error
         finally:
             self.network.train(training)
         if tuple(output.shape) != (1, self.head.size):
@@ -104,22 +150,11 @@ class Policy(nn.Module):
             )
 
 
-def check_no_batch_norm(network: nn.Module) -> None:
-    """Refuse BatchNorm by name, since members of a population would share its statistics.
-
-    VirtualBatchNorm is refused for now: rollouts do not yet collect its statistics anew for each member.
-
-    Raises:
-        ValueError: If there is one.
-    """
+def _check_no_batch_norm(network: nn.Module) -> None:
+    """Refuse BatchNorm by name, since members of a population would share its statistics."""
     for name, layer in network.named_modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             raise ValueError(
                 f"`policy` holds {type(layer).__name__} at `{name}`, whose statistics a population would share; "
-                "use LayerNorm or GroupNorm instead."
-            )
-        if isinstance(layer, VirtualBatchNorm):
-            raise ValueError(
-                f"`policy` holds VirtualBatchNorm at `{name}`, whose statistics episodes do not collect yet; "
-                "use LayerNorm or GroupNorm, or `fitness_fn` with `collect_statistics` in it."
+                "make it virtual with `torch_es.nn.convert_batch_norm(policy)`, or use LayerNorm or GroupNorm."
             )

@@ -1,0 +1,111 @@
+"""Observations of any space as one flat row of float32, and back to what the network takes.
+
+A rollout keeps one row a lane, whatever the space: statistics, buffers and messages then have one form. The network
+gets tensors `(batch, *shape)`: one for a Box, a dict of them for a Dict, a tuple for a Tuple; a Discrete or
+MultiDiscrete leaf arrives one-hot, as Stable-Baselines3 gives it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.spaces.utils import flatdim, flatten
+from torch import Tensor
+
+Inputs = Any  # what the network is called with: a tensor (batch, *shape), or a dict or tuple of them
+
+_LEAVES = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary)
+
+
+class Layout:
+    """Where each leaf of an observation stands in its flat row.
+
+    Attributes:
+        size: Elements of a row.
+        measured: Bool array `(size,)`: which elements are measurements, worth normalising; a choice (one-hot, binary)
+            or a picture (a Box of uint8) is not.
+
+    Args:
+        space: A Box, Discrete, MultiDiscrete or MultiBinary space, or a Dict or Tuple of these.
+
+    Raises:
+        ValueError: If the space holds another kind.
+
+    Example:
+        >>> layout = Layout(gym.spaces.Dict(arm=gym.spaces.Box(-1, 1, (2,)), gear=gym.spaces.Discrete(3)))
+        >>> row = layout.row({"arm": np.array([0.5, 1.0], np.float32), "gear": 2})
+        >>> row, layout.measured
+        (array([0.5, 1. , 0. , 0. , 1. ]), array([ True,  True, False, False, False]))
+    """
+
+    def __init__(self, space: gym.Space[Any]) -> None:
+        _check(space)
+        self.space = space
+        self.size = flatdim(space)
+        self.measured: npt.NDArray[np.bool_] = np.concatenate([_measured(leaf) for leaf in leaves(space)])
+        self._box = isinstance(space, gym.spaces.Box)
+
+    def row(self, observation: Any) -> npt.NDArray[Any]:
+        """Return one observation as its row `(size,)`."""
+        row: npt.NDArray[Any] = np.ravel(observation) if self._box else flatten(self.space, observation)  # type: ignore[assignment]
+        return row
+
+    def inputs(self, rows: Tensor) -> Inputs:
+        """Return what the network takes for rows `(batch, size)`: views of them."""
+        return _inputs(self.space, rows)
+
+    def rows(self, observation: Any) -> tuple[npt.NDArray[Any], bool]:
+        """Return rows `(batch, size)` of one observation or of a batch, and whether it was one.
+
+        Raises:
+            ValueError: If the shape is another.
+        """
+        if not self._box:
+            return self.row(observation)[None], True
+        array, shape = np.asarray(observation), self.space.shape
+        assert shape is not None
+        if array.shape == shape:
+            return array.reshape(1, -1), True
+        if array.shape[1:] != shape:
+            raise ValueError(f"`observation` must have shape {shape}, or (batch, ...) of it, got {array.shape}.")
+        return array.reshape(len(array), -1), False
+
+
+def _check(space: gym.Space[Any]) -> None:
+    for leaf in leaves(space):
+        if not isinstance(leaf, _LEAVES):
+            raise ValueError(
+                "`observation_space` must be a Box, Discrete, MultiDiscrete or MultiBinary, or a Dict or Tuple of "
+                f"these, got {leaf}; wrap the environment to offer one of them."
+            )
+
+
+def leaves(space: gym.Space[Any]) -> list[gym.Space[Any]]:
+    """Return the spaces that a Dict or Tuple is made of, in order; of another space, itself.
+
+    Example:
+        >>> leaves(gym.spaces.Tuple([gym.spaces.Discrete(2), gym.spaces.Discrete(3)]))
+        [Discrete(2), Discrete(3)]
+    """
+    return [leaf for part in _parts(space) for leaf in leaves(part)] or [space]
+
+
+def _parts(space: gym.Space[Any]) -> list[gym.Space[Any]]:
+    if isinstance(space, gym.spaces.Dict):
+        return list(space.spaces.values())
+    return list(space.spaces) if isinstance(space, gym.spaces.Tuple) else []
+
+
+def _measured(leaf: gym.Space[Any]) -> npt.NDArray[np.bool_]:
+    return np.full(flatdim(leaf), isinstance(leaf, gym.spaces.Box) and leaf.dtype != np.uint8)
+
+
+def _inputs(space: gym.Space[Any], rows: Tensor) -> Inputs:
+    parts = _parts(space)
+    if not parts:
+        return rows.reshape(len(rows), *space.shape) if isinstance(space, gym.spaces.Box) else rows
+    made = [_inputs(part, own) for part, own in zip(parts, rows.split([flatdim(p) for p in parts], 1), strict=True)]
+    return dict(zip(space.spaces, made, strict=True)) if isinstance(space, gym.spaces.Dict) else tuple(made)
