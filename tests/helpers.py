@@ -96,7 +96,9 @@ def evaluator(policy, factory, num_workers, num_lanes=4, **options):
 
 
 def by_task(results):
-    return {r.task: (r.return_, r.length, r.truncated, None if r.moments is None else r.moments.tobytes()) for r in results}
+    return {
+        r.task: (r.return_, r.length, r.truncated, None if r.moments is None else r.moments.tobytes()) for r in results
+    }
 
 
 def env(env_id):

@@ -82,7 +82,9 @@ def test_a_dict_of_actions_takes_noise_where_it_applies():
     assert set(actions["gear"]) == {0, 1, 2}
 
 
-@pytest.mark.parametrize("given", ["gauss:1", "gaussian", "gaussian:0", "gaussian:-1", "epsilon:0", "epsilon:2", "sampl"])
+@pytest.mark.parametrize(
+    "given", ["gauss:1", "gaussian", "gaussian:0", "gaussian:-1", "epsilon:0", "epsilon:2", "sampl"]
+)
 def test_wrong_noise_is_refused(given):
     with pytest.raises(ValueError, match="`action_noise` must be gaussian:STD"):
         make_action_noise(BOX, make_head(BOX), given)

@@ -1,5 +1,7 @@
 """Every space goes through one contract: a random environment of that space accepts each action, and trains."""
 
+import copy
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -45,7 +47,7 @@ class Random(gym.Env):
     """Random observations of its space; takes any action of the other, and refuses what is none of it."""
 
     def __init__(self, observation_space, action_space):
-        self.observation_space, self.action_space = observation_space, action_space
+        self.observation_space, self.action_space = copy.deepcopy(observation_space), action_space
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)

@@ -60,7 +60,8 @@ class Member:
         for name, buffer in self.network.named_buffers():
             if name in self._initial:
                 buffer.copy_(self._initial[name])
-        return initial_state(self.network, 1)
+        # detached: a view of a parameter remembers that it has a gradient even here
+        return tree_map(torch.Tensor.detach, initial_state(self.network, 1))
 
 
 class TracedLanes:
@@ -72,7 +73,7 @@ class TracedLanes:
         member = self._member = Member(network, layout)
         if reference is not None:
             member.refer(reference)
-        state = member.start(member.parameters.gather())
+        state = tree_map(torch.clone, member.start(member.parameters.gather()))  # apart, should two share memory
         frozen = {n: p.detach() for n, p in member.network.named_parameters() if not p.requires_grad}
 
         def stacked(tensor: Tensor) -> Tensor:
