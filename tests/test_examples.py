@@ -40,6 +40,12 @@ def test_cartpole_learns_and_the_reloaded_policy_balances(run, capsys):
     assert "generation 1 |" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_recurrent_policy_balances_without_seeing_velocities(run):
+    left = run("recurrent")
+    assert sum(left["returns"]) / len(left["returns"]) >= 450
+
+
 def test_fitness_function_learns_where_no_gradient_is(run):
     left = run("fitness_function")
     assert left["accuracy"](left["network"]) > 0.9

@@ -57,9 +57,9 @@ def test_a_network_that_does_not_fit_is_refused(network, message):
 
 
 def test_spaces_without_a_head_are_refused():
-    with pytest.raises(ValueError, match="`action_space` must be Box.*or a Dict or Tuple of these, got Text"):
+    with pytest.raises(ValueError, match=r"`action_space` must be Box.*or a Dict or Tuple of these, got Text"):
         make_head(gym.spaces.Text(2))
-    with pytest.raises(ValueError, match="`observation_space` must be a Box.*got Text"):
+    with pytest.raises(ValueError, match=r"`observation_space` must be a Box.*got Text"):
         Policy(nn.Linear(3, 1), gym.spaces.Text(3), BOX1)
 
 

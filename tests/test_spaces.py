@@ -162,5 +162,5 @@ def test_an_observation_of_another_shape_is_refused():
     policy = Policy(nn.Linear(3, 2), BOX3, Discrete(2))
     with pytest.raises(ValueError, match=r"`observation` must have shape \(3,\)"):
         policy.act(np.zeros((2, 4)))
-    with pytest.raises(ValueError, match="`observation_space` must be a Box.*Dict or Tuple of these, got Text"):
+    with pytest.raises(ValueError, match=r"`observation_space` must be a Box.*Dict or Tuple of these, got Text"):
         Layout(Dict(a=gym.spaces.Text(3)))

@@ -96,6 +96,7 @@ class ES:
         self.strategy: Strategy = _make_strategy(strategy, policy, {**strategy_options, "seed": seed})
         self.seed = self.strategy.centre.seed
         self.num_workers = num_workers if num_workers is None else check_count("num_workers", num_workers, minimum=0)
+        acting = dict(normalize_observations=normalize_observations, box_head=box_head, action_noise=action_noise)
         self.policy: Policy | None = None
         self.fitness_fn = fitness_fn
         if num_lanes is not None:
@@ -104,7 +105,7 @@ class ES:
             check_count("max_episode_steps", max_episode_steps)
         if env is not None:
             self._factory = env_factory(env)
-            self.policy = self._wrap(policy, normalize_observations, box_head, action_noise)
+            self.policy = self._wrap(policy, acting)
         self._player_options = {"num_lanes": num_lanes, "max_steps": max_episode_steps}
         quota = Quota(
             self.strategy.centre.num_pairs,
@@ -118,9 +119,7 @@ class ES:
         self._described = {
             "env": env if isinstance(env, str) else None,
             "strategy": strategy,
-            "normalize_observations": normalize_observations,
-            "box_head": box_head,
-            "action_noise": action_noise,
+            **acting,
             "num_lanes": num_lanes,
             "max_episode_steps": max_episode_steps,
             "min_episodes": min_episodes,
@@ -131,12 +130,11 @@ class ES:
             **_describe(strategy_options),
         }
 
-    def _wrap(self, network: nn.Module, normalize_observations: bool, box_head: str, noise: str | None) -> Policy:
+    def _wrap(self, network: nn.Module, options: dict[str, Any]) -> Policy:
         env = self._factory()
         try:
-            spaces = env.observation_space, env.action_space
             reference = self._reference(env) if virtual_batch_norms(network) else None
-            return Policy(network, *spaces, normalize_observations, box_head, noise, reference)
+            return Policy(network, env.observation_space, env.action_space, **options, reference=reference)
         finally:
             env.close()
 
