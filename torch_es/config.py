@@ -22,7 +22,7 @@ from torch_es.checks import check_choice, suggestion
 from torch_es.envs import EnvFactory, env_factory
 from torch_es.es import ES
 from torch_es.loggers import Logger, TensorBoardLogger, WandbLogger
-from torch_es.policies import make_head, mlp
+from torch_es.policies import atari_cnn, make_head, mlp
 
 Config = dict[str, Any]
 
@@ -133,9 +133,8 @@ def build(config: Config, factory: EnvFactory | None = None) -> ES:
     env, policy, strategy = config["env"], dict(config["policy"]), dict(config["strategy"])
     factory = factory or env_factory(env["id"], **env["kwargs"])
     normalize, box_head = policy.pop("normalize_observations"), policy.pop("box_head")
-    inputs, outputs = _sizes(factory(), box_head)
     return ES(
-        mlp(inputs, outputs, seed=config["seed"], **policy),
+        _network(policy, factory(), box_head, config["seed"]),
         factory,
         strategy=strategy.pop("name"),
         optimizer=_optimizer(config["optimizer"]),
@@ -190,9 +189,14 @@ def load_config(folder: Path) -> Config:
     return plain(OmegaConf.load(path))  # type: ignore[arg-type]
 
 
-def _sizes(env: gym.Env[Any, Any], box_head: str) -> tuple[int, int]:
+def _network(options: Config, env: gym.Env[Any, Any], box_head: str, seed: int) -> torch.nn.Module:
     env.close()
-    return int(np.prod(env.observation_space.shape or (1,))), make_head(env.action_space, box_head).size
+    shape, outputs = env.observation_space.shape or (1,), make_head(env.action_space, box_head).size
+    keywords = dict(options)
+    name = check_choice("policy.name", keywords.pop("name"), ("mlp", "atari_cnn"))
+    if name == "atari_cnn":
+        return atari_cnn(shape, outputs, seed=seed, **keywords)
+    return mlp(int(np.prod(shape)), outputs, seed=seed, **keywords)
 
 
 def _optimizer(options: Config) -> Any:
