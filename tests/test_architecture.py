@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "torch_es"
 FLOORS = [
     {"errors", "checks", "types"},
-    {"seeding", "loggers", "progress", "plotting", "video"},
+    {"seeding", "loggers", "progress", "plotting", "video", "atari"},
     {"noise", "shaping", "moments", "checkpoint", "parameters"},
     {"gradient", "nn", "envs"},
     {"strategy", "policies"},

@@ -15,6 +15,7 @@ from torch_es.moments import Moments
 from torch_es.policies import Layout, Policy, make_head, unbatched
 from torch_es.policies.lanes import MatmulLanes, make_lanes
 from torch_es.policies.module_lanes import TracedLanes
+from torch_es.policies.observations import concatenated
 
 BOX3 = Box(-np.inf, np.inf, (3,))
 WIDE = Box(np.array([[-1.0], [2.0]], np.float32), np.array([[1.0], [6.0]], np.float32))
@@ -68,13 +69,7 @@ class Leafwise(nn.Module):
         self.linear = nn.Linear(Layout(space).size, outputs)
 
     def forward(self, observation):
-        return self.linear(torch.cat([leaf.flatten(1) for leaf in self.tensors(observation)], 1))
-
-    def tensors(self, tree):
-        if isinstance(tree, torch.Tensor):
-            return [tree]
-        parts = tree.values() if isinstance(tree, dict) else tree
-        return [leaf for part in parts for leaf in self.tensors(part)]
+        return self.linear(concatenated(observation))
 
 
 @pytest.mark.parametrize("kind", ACTIONS)

@@ -5,6 +5,7 @@
 
 from torch_es.es import ES as ES
 from torch_es.policies import Policy as Policy
+from torch_es.policies import atari_cnn as atari_cnn
 from torch_es.policies import mlp as mlp
 from torch_es.strategy import ARS as ARS
 from torch_es.strategy import PGPE as PGPE

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import hydra
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
@@ -21,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from torch_es import checkpoint, config
-from torch_es.envs import Env
+from torch_es.envs import Env, env_factory
 from torch_es.errors import MissingExtraError, NonFiniteError, WorkerError
 from torch_es.es import ES
 from torch_es.loggers import JsonlLogger
@@ -184,7 +183,7 @@ def record(arguments: list[str]) -> None:
 
 def _rendering(env_id: str, kwargs: dict[str, Any]) -> tuple[dict[str, Any], float]:
     """Return what to make the environment with so that it renders, and its frames a second."""
-    env = gym.make(env_id, **kwargs)
+    env = env_factory(env_id, **kwargs)()
     env.close()
     # unless named, MuJoCo's camera stays put and the animal runs out of the picture (gymnasium 1.4)
     camera = {"camera_name": "track"} if hasattr(env.unwrapped, "camera_name") else {}
@@ -192,7 +191,7 @@ def _rendering(env_id: str, kwargs: dict[str, Any]) -> tuple[dict[str, Any], flo
 
 
 def _recorded(env_id: str, options: dict[str, Any], frames: list[Frame]) -> Env:
-    return FrameRecorder(gym.make(env_id, **options), frames)
+    return FrameRecorder(env_factory(env_id, **options)(), frames)
 
 
 def _load(folder: Path, evaluator: dict[str, int], factory: Any = None) -> ES:

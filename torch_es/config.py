@@ -21,7 +21,7 @@ from torch_es.checks import check_choice, suggestion
 from torch_es.envs import EnvFactory, env_factory
 from torch_es.es import ES
 from torch_es.loggers import Logger, TensorBoardLogger, WandbLogger
-from torch_es.policies import Layout, make_head, mlp
+from torch_es.policies import Concatenate, Layout, RecurrentNetwork, atari_cnn, make_head, mlp
 
 Config = dict[str, Any]
 
@@ -131,14 +131,13 @@ def build(config: Config, factory: EnvFactory | None = None) -> ES:
     """
     env, policy, strategy = config["env"], dict(config["policy"]), dict(config["strategy"])
     factory = factory or env_factory(env["id"], **env["kwargs"])
-    kept = {name: policy.pop(name) for name in ("normalize_observations", "box_head", "action_noise")}
-    inputs, outputs = _sizes(factory(), kept["box_head"])
+    acting = {name: policy.pop(name) for name in ("normalize_observations", "box_head", "action_noise")}
     return ES(
-        mlp(inputs, outputs, seed=config["seed"], **policy),
+        _network(policy, factory(), acting["box_head"], config["seed"]),
         factory,
         strategy=strategy.pop("name"),
         optimizer=_optimizer(config["optimizer"]),
-        **kept,
+        **acting,
         max_episode_steps=env["max_episode_steps"],
         eval_every=config["eval_every"],
         eval_episodes=config["eval_episodes"],
@@ -188,9 +187,19 @@ def load_config(folder: Path) -> Config:
     return plain(OmegaConf.load(path))  # type: ignore[arg-type]
 
 
-def _sizes(env: gym.Env[Any, Any], box_head: str) -> tuple[int, int]:
+def _network(options: Config, env: gym.Env[Any, Any], box_head: str, seed: int) -> torch.nn.Module:
     env.close()
-    return Layout(env.observation_space).size, make_head(env.action_space, box_head).size
+    space, outputs = env.observation_space, make_head(env.action_space, box_head).size
+    keywords = dict(options)
+    name = check_choice("policy.name", keywords.pop("name"), ("mlp", "recurrent", "atari_cnn"))
+    if name == "atari_cnn":
+        return atari_cnn(space.shape or (), outputs, seed=seed, **keywords)
+    size = Layout(space).size
+    if name == "recurrent":
+        return RecurrentNetwork(size, outputs, seed=seed, **keywords)
+    network = mlp(size, outputs, seed=seed, **keywords)
+    flat = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
+    return network if flat else torch.nn.Sequential(Concatenate(), network)
 
 
 def _optimizer(options: Config) -> Any:

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
+from torch_es.atari import Atari
 from torch_es.checks import suggestion
 from torch_es.errors import MissingExtraError
 
 Env = gym.Env[Any, Any]
 EnvFactory = Callable[[], Env]
-
-_EXTRAS = {"mujoco": "mujoco", "ale_py": "atari", "ale-py": "atari"}
 
 
 class BareEnv(NamedTuple):
@@ -29,8 +28,9 @@ def env_factory(env: str | EnvFactory, **kwargs: Any) -> EnvFactory:
     """Return a function that makes the environment, having made sure that it can be made.
 
     Args:
-        env: A Gymnasium id, or a function without arguments that makes an environment.
-        kwargs: For `gymnasium.make`.
+        env: A Gymnasium id, or a function without arguments that makes an environment. An id ALE/... makes the game
+            with the preprocessing of `torch_es.atari.Atari`.
+        kwargs: For `gymnasium.make`, or for `Atari`.
 
     Raises:
         TypeError: If `env` is neither.
@@ -51,19 +51,14 @@ def env_factory(env: str | EnvFactory, **kwargs: Any) -> EnvFactory:
 
 
 def _make(env_id: str, kwargs: dict[str, Any]) -> Env:
+    if env_id.startswith("ALE/"):
+        return Atari(env_id, **kwargs)
     try:
         return gym.make(env_id, disable_env_checker=True, **kwargs)
     except gym.error.DependencyNotInstalled as error:
-        raise _missing(str(error)) from error
+        raise MissingExtraError("mujoco", "mujoco") from error
     except gym.error.Error as error:
-        if env_id.startswith("ALE/"):
-            raise MissingExtraError("ale_py", "atari") from error
         raise ValueError(f"`env` {env_id!r} is not registered.{suggestion(env_id, gym.registry)}") from error
-
-
-def _missing(message: str) -> MissingExtraError:
-    package = next((name for name in _EXTRAS if name in message.lower()), "mujoco")
-    return MissingExtraError(package, _EXTRAS[package])
 
 
 def random_observations(env: Env, count: int, seed: int, every: int = 8) -> list[Any]:

@@ -96,7 +96,7 @@ class ES:
         self.strategy: Strategy = _make_strategy(strategy, policy, {**strategy_options, "seed": seed})
         self.seed = self.strategy.centre.seed
         self.num_workers = num_workers if num_workers is None else check_count("num_workers", num_workers, minimum=0)
-        acting = dict(normalize_observations=normalize_observations, box_head=box_head, action_noise=action_noise)
+        acting = {"normalize_observations": normalize_observations, "box_head": box_head, "action_noise": action_noise}
         self.policy: Policy | None = None
         self.fitness_fn = fitness_fn
         if num_lanes is not None:

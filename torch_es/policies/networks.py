@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from torch_es.checks import check_choice, check_count
+from torch_es.nn import convert_batch_norm
+from torch_es.policies.observations import Inputs, concatenated
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}
 
@@ -48,10 +50,99 @@ def mlp(
     layers: list[nn.Module] = []
     for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         last = i == len(sizes) - 2
-        linear = nn.Linear(fan_in, fan_out, device="meta").to_empty(device="cpu")  # skips torch's own random init
-        with torch.no_grad():
-            weight = torch.empty(fan_out, fan_in).normal_(generator=generator)
-            linear.weight.copy_(weight / weight.norm(dim=1, keepdim=True) * (output_scale if last else 1.0))
-            linear.bias.zero_()
+        linear = _initialised(nn.Linear(fan_in, fan_out, device="meta"), generator, output_scale if last else 1.0)
         layers += [linear] if last else [linear, layer_type()]
     return nn.Sequential(*layers)
+
+
+def _initialised(layer: nn.Linear | nn.Conv2d, generator: torch.Generator, length: float = 1.0) -> nn.Module:
+    """Give a layer made on the meta device, which skips torch's own random init, its weights."""
+    layer.to_empty(device="cpu")
+    assert layer.bias is not None
+    with torch.no_grad():
+        weight = torch.empty(len(layer.weight), layer.weight[0].numel()).normal_(generator=generator)
+        layer.weight.copy_((weight / weight.norm(dim=1, keepdim=True) * length).reshape(layer.weight.shape))
+        layer.bias.zero_()
+    return layer
+
+
+class Concatenate(nn.Module):
+    """Makes rows of observations that are pictures, dicts or tuples, for a network that takes rows.
+
+    Example:
+        >>> Concatenate()({"arm": torch.zeros(5, 2), "gear": torch.zeros(5, 4)}).shape
+        torch.Size([5, 6])
+    """
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Return `(batch, size)`."""
+        return concatenated(inputs)
+
+
+class Scale(nn.Module):
+    """Multiplies by a fixed number.
+
+    Args:
+        factor: The number.
+
+    Example:
+        >>> Scale(0.5)(torch.ones(2))
+        tensor([0.5000, 0.5000])
+    """
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return `x * factor`."""
+        return x * self.factor
+
+
+def atari_cnn(
+    observation_shape: Sequence[int],
+    outputs: int,
+    batch_norm: bool = True,
+    output_scale: float = 0.01,
+    seed: int = 0,
+) -> nn.Sequential:
+    """The network of Mnih et al. 2016 for Atari, with the virtual batch norm of Salimans et al. 2017.
+
+    Two convolutions and 256 units, each followed by virtual batch norm (eps 1e-3, as in uber-research's
+    deep-neuroevolution) and ReLU. Initialised as `mlp`; pictures of 0 to 255 are scaled to 0 to 1 by the network.
+
+    Args:
+        observation_shape: Of stacked square pictures, `(frames, size, size)`.
+        outputs: Elements of the output.
+        batch_norm: Without it, Salimans et al. found, most perturbed policies take one action whatever they see.
+        output_scale: Length of the last layer's incoming vectors.
+        seed: Of the weights; torch's global state is not touched.
+
+    Raises:
+        ValueError: If the observations are no pictures of at least 36 x 36.
+
+    Example:
+        >>> sum(p.numel() for p in atari_cnn((4, 84, 84), 6).parameters())
+        678294
+    """
+    if len(observation_shape) != 3 or min(observation_shape[1:]) < 36:
+        raise ValueError(
+            f"`observation_shape` must be (frames, size, size), size at least 36, got {observation_shape}."
+        )
+    frames, *sizes = observation_shape
+    cells = [((size - 8) // 4 + 1 - 4) // 2 + 1 for size in sizes]
+    generator = torch.Generator().manual_seed(seed)
+
+    def block(layer: nn.Linear | nn.Conv2d, norm: nn.Module) -> list[nn.Module]:
+        return [_initialised(layer, generator), *([norm] if batch_norm else []), nn.ReLU()]
+
+    network = nn.Sequential(
+        Scale(1 / 255),
+        *block(nn.Conv2d(frames, 16, 8, 4, device="meta"), nn.BatchNorm2d(16, eps=1e-3)),
+        *block(nn.Conv2d(16, 32, 4, 2, device="meta"), nn.BatchNorm2d(32, eps=1e-3)),
+        nn.Flatten(),
+        *block(nn.Linear(32 * cells[0] * cells[1], 256, device="meta"), nn.BatchNorm1d(256, eps=1e-3)),
+        _initialised(nn.Linear(256, check_count("outputs", outputs), device="meta"), generator, output_scale),
+    )
+    convert_batch_norm(network)
+    return network

@@ -12,8 +12,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+import torch
 from gymnasium.spaces.utils import flatdim, flatten
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 Inputs = Any  # what the network is called with: a tensor (batch, *shape), or a dict or tuple of them
 
@@ -72,6 +74,16 @@ class Layout:
         if array.shape[1:] != shape:
             raise ValueError(f"`observation` must have shape {shape}, or (batch, ...) of it, got {array.shape}.")
         return array.reshape(len(array), -1), False
+
+
+def concatenated(inputs: Inputs) -> Tensor:
+    """Return a network's inputs, of whatever form, as rows `(batch, size)`.
+
+    Example:
+        >>> concatenated({"arm": torch.zeros(5, 2, 3), "gear": torch.zeros(5, 4)}).shape
+        torch.Size([5, 10])
+    """
+    return torch.cat([leaf.flatten(1) for leaf in tree_leaves(inputs)], 1)
 
 
 def _check(space: gym.Space[Any]) -> None:

@@ -16,7 +16,7 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_map
 
 from torch_es.checks import check_choice, check_count
-from torch_es.policies.observations import Inputs
+from torch_es.policies.observations import Inputs, concatenated
 
 State = Any  # a tree of tensors (batch, ...); an empty tuple for a network without
 _CELLS: dict[str, Callable[[int, int], nn.RNNCellBase]] = {"rnn": nn.RNNCell, "gru": nn.GRUCell, "lstm": nn.LSTMCell}
@@ -68,7 +68,7 @@ class RecurrentNetwork(nn.Module):
     """One recurrent layer and a linear one.
 
     Args:
-        inputs: Elements of an observation.
+        inputs: Elements of an observation, whatever its form.
         outputs: Elements of the output.
         kind: One of rnn, gru, lstm.
         hidden: Units of the recurrent layer.
@@ -100,7 +100,7 @@ class RecurrentNetwork(nn.Module):
         zeros = self.cell.weight_hh.new_zeros(batch_size, self.cell.hidden_size)
         return (zeros, zeros.clone()) if isinstance(self.cell, nn.LSTMCell) else zeros
 
-    def forward(self, observation: Tensor, state: State) -> tuple[Tensor, State]:
+    def forward(self, observation: Inputs, state: State) -> tuple[Tensor, State]:
         """Return outputs `(batch, outputs)` and the next state."""
-        state = self.cell(observation, state)
+        state = self.cell(concatenated(observation), state)
         return self.output(state[0] if isinstance(state, tuple) else state), state
