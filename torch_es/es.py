@@ -99,10 +99,9 @@ class ES:
         acting = {"normalize_observations": normalize_observations, "box_head": box_head, "action_noise": action_noise}
         self.policy: Policy | None = None
         self.fitness_fn = fitness_fn
-        if num_lanes is not None:
-            check_count("num_lanes", num_lanes)
-        if max_episode_steps is not None:
-            check_count("max_episode_steps", max_episode_steps)
+        for name, value in (("num_lanes", num_lanes), ("max_episode_steps", max_episode_steps)):
+            if value is not None:
+                check_count(name, value)
         if env is not None:
             self._factory = env_factory(env)
             self.policy = self._wrap(policy, acting)
@@ -112,9 +111,8 @@ class ES:
             check_count("min_episodes", min_episodes, minimum=0),
             check_count("min_timesteps", min_timesteps, minimum=0),
         )
-        norm = self.policy.observation_norm if self.policy is not None else None
         self._evaluator: Evaluator | None = None
-        self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
+        norm = self.policy.observation_norm if self.policy else None
         self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes)
         self._described = {
             "env": env if isinstance(env, str) else None,
@@ -131,6 +129,7 @@ class ES:
         }
 
     def _wrap(self, network: nn.Module, options: dict[str, Any]) -> Policy:
+        self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
         env = self._factory()
         try:
             reference = self._reference(env) if virtual_batch_norms(network) else None
