@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -24,11 +25,13 @@ from torch_es.policies import Layout, Policy
 from torch_es.progress import ProgressLogger
 from torch_es.rollout import FunctionPlayer, Rollout
 from torch_es.seeding import derive, derive_seed
-from torch_es.strategy import STRATEGIES, Strategy
+from torch_es.strategy import STRATEGIES, ActionSpaceES, Strategy
 from torch_es.trainer import Quota, Trainer
 from torch_es.types import EpisodeResult
 
 REFERENCE_SIZE = 128  # frames, as in the re-implementation that published them (uber-research/deep-neuroevolution)
+
+_log = logging.getLogger(__name__)
 
 Callback = Callable[[dict[str, float]], bool | None]
 
@@ -102,6 +105,8 @@ class ES:
         for name, value in (("num_lanes", num_lanes), ("max_episode_steps", max_episode_steps)):
             if value is not None:
                 check_count(name, value)
+        if self.strategy.sigma == 0.0:
+            _check_searches_actions(action_noise)
         if env is not None:
             self._factory = env_factory(env)
             self.policy = self._wrap(policy, acting)
@@ -301,8 +306,24 @@ class ES:
         return partial(Rollout, self.policy, self._factory, self.seed, **self._player_options)
 
 
+def _check_searches_actions(action_noise: str | None) -> None:
+    """Say what `sigma` 0 means, or refuse it where nothing is left to search by."""
+    if action_noise is None:
+        raise ValueError(
+            "`sigma` must be positive without `action_noise`, got 0: nothing would differ between members."
+        )
+    _log.warning(
+        "`sigma` is 0: all members have the centre's weights and differ by %s action noise alone. The estimate of the "
+        "gradient is then the score function's (REINFORCE with shaped returns): it needs a network that autograd can go "
+        "through, and its variance grows with the steps of an episode.",
+        action_noise,
+    )
+
+
 def _make_strategy(name: str, policy: nn.Module, options: dict[str, Any]) -> Strategy:
     kind = STRATEGIES[check_choice("strategy", name, STRATEGIES)]
+    if name == "openai_es" and options.get("sigma") == 0:
+        kind = ActionSpaceES
     known = inspect.signature(kind).parameters
     for option in options:
         if option not in known:

@@ -17,6 +17,7 @@ from torch_es.nn import normalize
 from torch_es.noise import Noise
 from torch_es.parameters import FlatParameters
 from torch_es.policies import ActionNoise, Policy, default_num_lanes, make_lanes, unbatched
+from torch_es.policies.score import Scorer
 from torch_es.seeding import Purpose, derive, derive_seed
 from torch_es.strategy import perturbed
 from torch_es.types import EpisodeResult, Float32Array, Float64Array, Snapshot, Task
@@ -111,11 +112,11 @@ class _Draws:
     def __init__(self, noise: ActionNoise, num_lanes: int, seed: int) -> None:
         self._noise, self._seed = noise, seed
         self._generators: list[np.random.Generator | None] = [None] * num_lanes
-        self._rows = np.zeros((num_lanes, noise.size), np.float32)
+        self.rows = np.zeros((num_lanes, noise.size), np.float32)
 
     def start(self, lane: int, task: Task) -> None:
         """Begin the stream of the task's episode, its own also within a pair."""
-        self._rows[lane] = 0.0
+        self.rows[lane] = 0.0
         words = derive("action", self._seed, *task, size=16)
         stream = np.random.Generator(np.random.SFC64(int.from_bytes(words, "little")))
         self._generators[lane] = stream if task.sign else None
@@ -124,8 +125,31 @@ class _Draws:
         """Return the next actions."""
         for lane in active:
             if (generator := self._generators[lane]) is not None:
-                self._rows[lane] = self._noise.draw(generator)
-        return self._noise(outputs, self._rows)
+                self.rows[lane] = self._noise.draw(generator)
+        return self._noise(outputs, self.rows)
+
+
+class _Trail:
+    """What each lane's network saw and which draws its actions took, from which the score of its episode follows."""
+
+    def __init__(self, policy: Policy, num_lanes: int) -> None:
+        assert policy.action_noise is not None
+        self.scorer = Scorer(policy.network, policy.layout, policy.action_noise)
+        self._steps: list[list[tuple[Float32Array, Float32Array]]] = [[] for _ in range(num_lanes)]
+
+    def start(self, lane: int) -> None:
+        """Begin an episode."""
+        self._steps[lane] = []
+
+    def keep(self, active: Sequence[int], inputs: Float32Array, draws: Float32Array) -> None:
+        """Take a step of the active lanes."""
+        for lane in active:
+            self._steps[lane].append((inputs[lane].copy(), draws[lane].copy()))
+
+    def score(self, lane: int) -> torch.Tensor:
+        """Return the score of the lane's episode."""
+        inputs, draws = (np.stack(column) for column in zip(*self._steps[lane], strict=True))
+        return self.scorer.score(inputs, draws)
 
 
 def environment_seed(seed: int, task: Task) -> int:
@@ -162,6 +186,7 @@ class Rollout:
         self._row = policy.layout.row
         self._lanes = make_lanes(policy.network, self.num_lanes, policy.layout, self._reference())
         self._draws = _Draws(policy.action_noise, self.num_lanes, seed) if policy.action_noise else None
+        self._trail: _Trail | None = None
         self._envs: list[BareEnv] = [bare(factory()) for _ in range(self.num_lanes)]
         limits = [limit for limit in (self._envs[0].max_steps, max_steps) if limit is not None]
         self._max_steps = min(limits, default=2**62)
@@ -193,6 +218,10 @@ class Rollout:
             reference = self._reference(snapshot)
             if reference is not None:
                 self._lanes.refer(reference)
+        if isinstance(snapshot.sigma, float) and snapshot.sigma == 0.0 and self._trail is None:
+            self._trail = _Trail(self._policy, self.num_lanes)
+        if self._trail is not None:
+            self._trail.scorer.begin(snapshot.theta)
 
     def _reference(self, snapshot: Snapshot | None = None) -> Float32Array | None:
         """Return virtual batch norm's reference batch as the networks see it under the snapshot's statistics."""
@@ -227,6 +256,8 @@ class Rollout:
             self._normalizer.sums[lane] = 0.0
         if self._draws is not None:
             self._draws.start(lane, task)
+        if self._trail is not None:
+            self._trail.start(lane)
         self._tasks[lane] = task
         self._returns[lane], self._started[lane] = 0.0, self._clock
         self._active = sorted([*self._active, lane])
@@ -260,14 +291,19 @@ class Rollout:
         outputs = self._lanes.forward(self._inputs, self._active)
         if self._draws is None:
             return unbatched(self._policy.head(outputs), self.num_lanes)
-        return unbatched(self._draws.act(outputs, self._active), self.num_lanes)
+        actions = self._draws.act(outputs, self._active)
+        if self._trail is not None:
+            self._trail.keep(self._active, self._inputs, self._draws.rows)
+        return unbatched(actions, self.num_lanes)
 
     def _finish(self, lane: int, terminated: bool) -> EpisodeResult:
         task = self._tasks[lane]
         assert task is not None
         self._tasks[lane] = None
         seen = self._normalizer.sums[lane].copy() if self._normalizer is not None and task.sign else None
-        return EpisodeResult(task, float(self._returns[lane]), self._clock - self._started[lane], not terminated, seen)
+        score = self._trail.score(lane) if self._trail is not None and task.sign else None
+        length = self._clock - self._started[lane]
+        return EpisodeResult(task, float(self._returns[lane]), length, not terminated, seen, score)
 
     def close(self) -> None:
         """Close the environments."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from torch_es.checks import check_count
 from torch_es.evaluators import Evaluator
@@ -99,6 +100,16 @@ class Generation:
         """Returns `(num_pairs, 2)`, column 0 is +noise."""
         return np.array([[plus.return_, minus.return_] for plus, minus in self.members])
 
+    def score_sum(
+        self, generation: int, linear: Float64Array, squared: Float64Array | None = None
+    ) -> tuple[torch.Tensor, None]:
+        """Return the sum of the members' scores, weighted by `linear` `(2 * num_pairs,)`, in member order."""
+        scores = [result.score for result in self.episodes if result.score is not None]
+        total = torch.zeros_like(scores[0])
+        for weight, score in zip(linear.tolist(), scores, strict=True):
+            total.add_(score, alpha=weight)
+        return total, None
+
     @property
     def centre(self) -> list[EpisodeResult]:
         """The centre's episodes, in order."""
@@ -154,7 +165,10 @@ class Trainer:
         generation = Generation(population.generation, self.quota, self.eval_episodes if evaluate else 0)
         for result in evaluator.evaluate(self.snapshot(), generation.next_tasks):
             generation.add(result)
-        metrics = self.strategy.tell(generation.returns, evaluator.noise_sum)
+        searches_actions = isinstance(self.strategy.sigma, float) and self.strategy.sigma == 0.0
+        metrics = self.strategy.tell(
+            generation.returns, generation.score_sum if searches_actions else evaluator.noise_sum
+        )
         self._merge(generation)
         episodes = list(generation.episodes)
         steps = sum(result.length for result in episodes)

@@ -40,6 +40,8 @@ class EpisodeResult(NamedTuple):
         truncated: Whether a time limit, not the environment, ended it.
         moments: Float64 array `(2 * observation_size,)`: sum and sum of squares of the observations relative to the
             generation's frozen mean; None where nothing is collected.
+        score: How the log-probability of the noisy actions changes with the weights, `(dim,)`; only where actions alone
+            are searched (`sigma = 0`).
     """
 
     task: Task
@@ -47,6 +49,7 @@ class EpisodeResult(NamedTuple):
     length: int
     truncated: bool
     moments: Float64Array | None
+    score: torch.Tensor | None = None
 
 
 class Snapshot(NamedTuple):

@@ -28,7 +28,7 @@ def pack_results(results: Sequence[EpisodeResult]) -> bytes:
         True
     """
     parts = [RESULTS]
-    for task, return_, length, truncated, moments in results:
+    for task, return_, length, truncated, moments, _ in results:
         flags = (task.sign + 1) | truncated << 2 | (moments is not None) << 3
         parts.append(_RESULT.pack(task.generation, task.pair, task.episode, flags, length, return_))
         if moments is not None:

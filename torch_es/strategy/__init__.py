@@ -7,6 +7,7 @@ Each can optimise a plain function of a vector or of a module:
     >>> metrics = strategy.tell([-(w**2).sum() for w in strategy.ask()])
 """
 
+from torch_es.strategy.action_space import ActionSpaceES as ActionSpaceES
 from torch_es.strategy.ars import ARS as ARS
 from torch_es.strategy.centre import Centre as Centre
 from torch_es.strategy.centre import OptimizerFactory as OptimizerFactory
