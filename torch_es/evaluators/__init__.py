@@ -5,4 +5,5 @@ from torch_es.evaluators.process import default_num_workers as default_num_worke
 from torch_es.evaluators.protocol import Evaluator as Evaluator
 from torch_es.evaluators.protocol import PlayerFactory as PlayerFactory
 from torch_es.evaluators.serial import SerialEvaluator as SerialEvaluator
+from torch_es.evaluators.tolerance import FaultTolerance as FaultTolerance
 from torch_es.evaluators.wire import Board as Board

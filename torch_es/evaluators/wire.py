@@ -12,9 +12,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from torch_es.resources import check_shared_memory
 from torch_es.types import EpisodeResult, Float64Array, Snapshot, Task
 
 _RESULT = struct.Struct("<qiiBId")
+
+_PAGES = 4 * 4096  # each of the four tensors ends within a page
 
 RESULTS, SUMMED, FAILED = b"R", b"S", b"F"
 
@@ -57,9 +60,13 @@ class Board:
         dim: Elements of theta.
         dtype: Of theta.
         observation_size: Elements of an observation; 0 without normalisation.
+
+    Raises:
+        ResourceError: If the system has too little of it.
     """
 
     def __init__(self, dim: int, dtype: torch.dtype, observation_size: int) -> None:
+        check_shared_memory(dim * (2 * dtype.itemsize + 2 * torch.float32.itemsize) + 16 * observation_size + _PAGES)
         self.theta = torch.zeros(dim, dtype=dtype).share_memory_()
         self.sigma = torch.zeros(dim, dtype=dtype).share_memory_()  # pages never written cost nothing
         self.statistics = torch.zeros(2, observation_size, dtype=torch.float64).share_memory_()
