@@ -14,7 +14,6 @@ from torch_es.appending import AppendFile
 from torch_es.errors import MissingExtraError
 from torch_es.types import Metrics
 
-
 _log = logging.getLogger(__name__)
 
 _BY_SIGNAL = 128  # exit codes above it name the signal

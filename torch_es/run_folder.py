@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
@@ -127,7 +127,7 @@ class RunFolder:
         with self._saving(f"row {record.generation} of metrics.jsonl"):
             self._metrics.log(metrics)
 
-    def save(self, generation: int, state: Tree, last: bool = False) -> None:
+    def save(self, generation: int, state: Callable[[], Tree], last: bool = False) -> None:
         """Write a checkpoint; the logs reach the disk before it, so that it never knows more than they do.
 
         Raises:
@@ -139,12 +139,12 @@ class RunFolder:
             for file in (self._replay, self._metrics):
                 if file is not None:
                     file.sync()
-            checkpoint.save(self.checkpoints / f"generation-{generation:06d}", state)
+            checkpoint.save(self.checkpoints / f"generation-{generation:06d}", state())
             self.saved = generation
             checkpoint.prune(self.checkpoints, self._keep)
 
     @contextlib.contextmanager
-    def _saving(self, what: str, must: bool = False) -> Any:
+    def _saving(self, what: str, must: bool = False) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -162,7 +162,7 @@ def cut_metrics(path: Path, generations: int) -> None:
         >>> _ = path.write_text('{"time/iterations": 1}\\n{"time/iterations": 2}\\n{"time')
         >>> cut_metrics(path, 1); path.read_text()
         '{"time/iterations": 1}\\n'
-    """
+    """  # noqa: D301 - the backslashes are the example's
     if not path.is_file():
         return
     size = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -54,12 +55,11 @@ class StopSignals:
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> bool:
+    ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self.received is not None and (error is None or isinstance(error, Stopped)):
             self._hand_over(self.received)
-        return False
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
@@ -73,6 +73,16 @@ class StopSignals:
         """Raise `Stopped` if a signal came."""
         if self.received is not None:
             raise Stopped
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within this, a signal raises `Stopped` where it comes; nothing that is to be kept may be half done here."""
+        self._playing = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._playing = False
 
     def watch(self, evaluator: Evaluator) -> Evaluator:
         """Return the evaluator, to be left at any moment of its playing when a signal comes."""
@@ -105,12 +115,8 @@ class _Watched:
             self._signals.check()
             return next_tasks()
 
-        self._signals._playing = True
-        try:
-            self._signals.check()
+        with self._signals.interruptible():
             yield from self._evaluator.evaluate(snapshot, asked)
-        finally:
-            self._signals._playing = False
 
     def noise_sum(
         self, generation: int, linear: Float64Array, squared: Float64Array | None = None

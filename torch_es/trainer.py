@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from torch_es.checks import check_count
 from torch_es.evaluators import Evaluator
@@ -99,6 +100,11 @@ class Generation:
     def returns(self) -> Float64Array:
         """Returns `(num_pairs, 2)`, column 0 is +noise."""
         return np.array([[plus.return_, minus.return_] for plus, minus in self.members])
+
+    @property
+    def lengths(self) -> npt.NDArray[np.uint32]:
+        """Lengths of the members' episodes `(num_pairs, 2)`."""
+        return np.array([[plus.length, minus.length] for plus, minus in self.members], np.uint32)
 
     @property
     def centre(self) -> list[EpisodeResult]:
@@ -238,7 +244,9 @@ class Trainer:
             ValueError: If none was evaluated.
         """
         if self.best is None:
-            raise ValueError("No centre was evaluated yet, so there is no best one; use the last, or lower `eval_every`.")
+            raise ValueError(
+                "No centre was evaluated yet, so there is no best one; use the last, or lower `eval_every`."
+            )
         self.strategy.centre.move(self.best["theta"])
         if self.observation_norm is not None:
             self.observation_norm.load_state_dict(self.best["observation_norm"])

@@ -27,7 +27,7 @@ def dumps(player_factory: PlayerFactory) -> bytes:
     """
     try:
         payload: bytes = cloudpickle.dumps(player_factory)
-    except Exception as error:  # noqa: BLE001 - whatever a foreign __reduce__ raises
+    except Exception as error:
         path, culprit = _culprit(player_factory, "player_factory", _DEPTH)
         raise TypeError(
             f"A worker cannot be sent `{path}`, a {type(culprit).__name__}: {error}. "

@@ -18,7 +18,7 @@ from torch_es.errors import WorkerError
 from torch_es.evaluators.pickling import dumps
 from torch_es.evaluators.protocol import NextTasks, PlayerFactory
 from torch_es.evaluators.remote import Remote, receive
-from torch_es.evaluators.tolerance import FaultTolerance
+from torch_es.evaluators.tolerance import TOLERANCE, FaultTolerance
 from torch_es.evaluators.wire import FAILED, SUMMED, Board, unpack_results
 from torch_es.gradient import serial_noise_sum
 from torch_es.noise import Noise, num_blocks
@@ -55,7 +55,7 @@ class ProcessEvaluator:
         board: Board,
         seed: int,
         num_workers: int | None = None,
-        tolerance: FaultTolerance = FaultTolerance(),
+        tolerance: FaultTolerance = TOLERANCE,
     ) -> None:
         count = default_num_workers() if num_workers is None else check_count("num_workers", num_workers)
         self.restarts = 0
@@ -205,7 +205,9 @@ class ProcessEvaluator:
             self._give_up(tasks.pop(), f"worker {worker.number} {reason}{detail}", cause)
         self._lost.extend(tasks)
         named = ", ".join(map(self._name, tasks)) or "none"
-        self._spend_restart(f"Worker {worker.number} {reason}; no restarts are left. Its tasks: {named}.{detail}", cause)
+        self._spend_restart(
+            f"Worker {worker.number} {reason}; no restarts are left. Its tasks: {named}.{detail}", cause
+        )
         _log.warning(
             "Worker %d %s; it is replaced (restart %d) and its tasks run again: %s.%s",
             worker.number, reason, self.restarts, named, detail,

@@ -46,3 +46,6 @@ class FaultTolerance:
         check_count("max_restarts", self.max_restarts, minimum=0)
         check_count("max_retries", self.max_retries, minimum=0)
         check_choice("on_failure", self.on_failure, ("raise", "drop_pair"))
+
+
+TOLERANCE = FaultTolerance()

@@ -57,7 +57,7 @@ def _settle(stacks: Connection, parent: int) -> None:
     os.setpgrp()  # what an environment starts can be ended together with the worker
     own = os.getpid()
 
-    def leave_to_parent(number: int, frame: FrameType | None) -> None:
+    def leave_to_parent(number: int, _: FrameType | None) -> None:
         if os.getpid() != own:  # forked by an environment, and ended by it
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

@@ -7,6 +7,12 @@ Each can optimise a plain function of a vector or of a module:
     >>> metrics = strategy.tell([-(w**2).sum() for w in strategy.ask()])
 """
 
+import inspect
+from typing import Any
+
+from torch import nn
+
+from torch_es.checks import check_choice
 from torch_es.strategy.ars import ARS as ARS
 from torch_es.strategy.centre import Centre as Centre
 from torch_es.strategy.centre import OptimizerFactory as OptimizerFactory
@@ -20,3 +26,18 @@ from torch_es.strategy.protocol import Strategy as Strategy
 from torch_es.strategy.snes import SNES as SNES
 
 STRATEGIES: dict[str, type] = {"openai_es": OpenAIES, "pgpe": PGPE, "snes": SNES, "ars": ARS}
+
+
+def make_strategy(name: str, policy: nn.Module, options: dict[str, Any]) -> Strategy:
+    """Return a strategy by its name.
+
+    Raises:
+        ValueError: If the name, or an option for it, is unknown.
+    """
+    kind = STRATEGIES[check_choice("strategy", name, STRATEGIES)]
+    known = inspect.signature(kind).parameters
+    for option in options:
+        if option not in known:
+            check_choice(f"argument of ES with strategy={name}", option, set(known) - {"target"})
+    made: Strategy = kind(policy, **options)
+    return made
