@@ -3,6 +3,7 @@
 import ctypes
 import functools
 import json
+import multiprocessing
 import os
 import resource
 import signal
@@ -26,13 +27,18 @@ TIMING = ("time/fps", "time/time_elapsed", "es/worker_restarts")
 ADAM = partial(torch.optim.Adam, lr=0.05, weight_decay=0.01)
 
 
+def in_worker():
+    """The trainer makes an environment too, to see its spaces."""
+    return multiprocessing.parent_process() is not None
+
+
 class Faulty(Stepper):
     """`Stepper` with a mishap in the second step: always, once (with a fuse), or for one environment seed only."""
 
     def __init__(self, mishap=None, fuse=None, seed=None, pause=0.0, length=5):
         super().__init__(length)
         self.kind, self.fuse_path, self.poison, self.pause = mishap, fuse, seed, pause
-        if mishap == "constructor" and os.environ.get("OMP_NUM_THREADS") == "1":  # in a worker only
+        if mishap == "constructor" and in_worker():
             with Path(fuse).open("a") as file:
                 file.write("x")
             raise OSError("no such robot")
@@ -61,7 +67,7 @@ class Faulty(Stepper):
         return True
 
     def close(self):
-        if self.kind == "slow_close":
+        if self.kind == "slow_close" and in_worker():
             time.sleep(1000)
 
 

@@ -14,7 +14,7 @@ from functools import partial
 
 import gymnasium as gym
 import pytest
-from harness import HERE, CONFIG, Command, Faulty, OwnError, bits, golden, make, torch_es, train, until
+from harness import HERE, CONFIG, Command, Faulty, OwnError, bits, golden, in_worker, make, torch_es, train, until
 from helpers import Stepper, by_task, evaluator, pairs, snapshot, stepper_policy
 
 from torch_es.errors import WorkerError
@@ -104,7 +104,7 @@ def test_F06_a_constructor_that_hangs_meets_the_deadline():
 
 
 def sleeper_in_worker():
-    if multiprocessing.parent_process() is not None:
+    if in_worker():
         time.sleep(1000)
     return Faulty()
 
