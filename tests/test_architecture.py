@@ -7,14 +7,16 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "torch_es"
 FLOORS = [
-    {"errors", "checks", "types"},
-    {"seeding", "loggers", "progress", "plotting", "video", "atari"},
+    {"appending", "checks", "machine", "options", "types"},
+    {"errors", "seeding"},
+    {"loggers", "progress", "plotting", "video", "resources", "atari"},
     {"noise", "shaping", "moments", "checkpoint", "parameters"},
-    {"gradient", "nn", "envs"},
-    {"strategy", "policies"},
+    {"gradient", "nn", "envs", "replay_log"},
+    {"strategy", "policies", "run_folder"},
     {"rollout"},
     {"evaluators"},
-    {"trainer"},
+    {"trainer", "signals"},
+    {"recording", "replay"},
     {"es"},
     {"config"},
     {"cli"},

@@ -1,6 +1,6 @@
+import hashlib
 import json
 import os
-import pickle
 
 import numpy as np
 import pytest
@@ -46,34 +46,25 @@ def test_damage_is_found(tmp_path, name, damage):
         checkpoint.load(tmp_path / "c")
 
 
-class Bomb:
-    def __reduce__(self):
-        return os.mkdir, (self.path,)
+def rewritten(folder, name, content):
+    """Change a file and have the manifest agree with it."""
+    (folder / name).write_bytes(content)
+    manifest = json.loads((folder / "MANIFEST.json").read_text())
+    manifest[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (folder / "MANIFEST.json").write_text(json.dumps(manifest))
 
 
-def test_code_in_a_checkpoint_never_runs(tmp_path):
-    checkpoint.save(tmp_path / "c", STATE)
-    bomb = Bomb()
-    bomb.path = str(tmp_path / "sentinel")
-    blob = pickle.dumps(bomb)
-    (tmp_path / "c" / "tensors.safetensors").write_bytes(blob)
-    document = json.loads((tmp_path / "c" / "state.json").read_text())
-    document["sha256"] = checkpoint.hashlib.sha256(blob).hexdigest()
-    (tmp_path / "c" / "state.json").write_text(json.dumps(document))
-    with pytest.raises(ValueError, match="is not a whole checkpoint"):
-        checkpoint.load(tmp_path / "c")
-    assert not (tmp_path / "sentinel").exists()
-
-
-def test_a_newer_schema_is_refused(tmp_path):
-    checkpoint.save(tmp_path / "c", STATE)
-    path = tmp_path / "c" / "state.json"
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
-    with pytest.raises(ValueError, match="has schema 99, this version reads up to 1"):
-        checkpoint.load(tmp_path / "c")
+def test_a_newer_schema_is_refused_with_the_version_that_reads_it(tmp_path):
+    checkpoint.save(tmp_path / "generation-000001", STATE)
+    document = json.loads((tmp_path / "generation-000001" / "state.json").read_text())
+    changed = {**document, "schema": 99, "torch_es": "7.5"}
+    rewritten(tmp_path / "generation-000001", "state.json", json.dumps(changed).encode())
+    checkpoint.save(tmp_path / "generation-000000", STATE)
+    with pytest.raises(ValueError, match=r"has schema 99, this version reads up to 2; upgrade torch-evolution to 7\.5"):
+        checkpoint.newest(tmp_path)
 
 
 def test_latest_is_the_highest_number(tmp_path):
     for number in (2, 10):
-        checkpoint.save(tmp_path / f"generation-{number:06d}", {})
-    assert checkpoint.latest(tmp_path).name == "generation-000010"
+        checkpoint.save(tmp_path / f"generation-{number:06d}", {"number": number})
+    assert checkpoint.newest(tmp_path) == {"number": 10}

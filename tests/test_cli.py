@@ -25,7 +25,8 @@ def run(tmp_path_factory):
 
 def test_a_run_leaves_its_folder_and_says_what_next(run):
     folder, done = run
-    assert {p.name for p in folder.iterdir()} == {"config.yaml", "metrics.jsonl", "curve.png", "checkpoints"}
+    files = {"config.yaml", "metrics.jsonl", "replay.log", "curve.png", "checkpoints", ".lock"}
+    assert {p.name for p in folder.iterdir()} == files
     assert rows(folder)[-1]["global_step"] >= 300
     for word in ("generation 1 |", "centre return", "evaluate", "plot", "record", "torch-es train resume=r"):
         assert word in done.stdout

@@ -69,5 +69,7 @@ def test_the_papers_hyperparameters():
 
 
 def test_an_existing_run_folder_is_refused(tmp_path):
+    config.check_free(tmp_path / "new")
+    (tmp_path / "config.yaml").touch()
     with pytest.raises(ValueError, match="exists; name another, or continue it with"):
-        config.claim_folder(tmp_path)
+        config.check_free(tmp_path)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -14,14 +16,25 @@ import safetensors
 import safetensors.torch
 import torch
 
+from torch_es.errors import NonFiniteError
+from torch_es.machine import version
+
 Tree = Any  # nested dicts and lists of tensors, arrays, numbers, strings, None
 
+_log = logging.getLogger(__name__)
+
 _TENSOR = "__tensor__"
-SCHEMA = 1
+_MANIFEST = "MANIFEST.json"
+_FILES = ("state.json", "tensors.safetensors")
+SCHEMA = 2  # 1 had no manifest: state.json held the hash of tensors.safetensors
+
+
+class NewerSchemaError(ValueError):
+    """The checkpoint was written by a newer version of torch_es."""
 
 
 def save(folder: str | Path, state: Tree) -> None:
-    """Write `state` as a folder that is either whole or absent: staged, synced, then renamed.
+    """Write `state` as a folder that is either whole or absent: staged, synced, its manifest last, then renamed.
 
     Args:
         folder: Replaced if it exists.
@@ -36,23 +49,21 @@ def save(folder: str | Path, state: Tree) -> None:
     """
     folder = Path(folder)
     tensors: dict[str, torch.Tensor] = {}
-    document = {"schema": SCHEMA, "state": _split(state, tensors, "")}
-    blob = safetensors.torch.save(tensors)
-    document["sha256"] = hashlib.sha256(blob).hexdigest()
+    document = {"schema": SCHEMA, "torch_es": version("torch-evolution"), "state": _split(state, tensors, "")}
+    contents = dict(zip(_FILES, (json.dumps(document, indent=1).encode(), _blob(tensors)), strict=True))
+    manifest = {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in contents.items()
+    }
     staging = folder.with_name(f".{folder.name}.tmp{os.getpid()}")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
-        _write(staging / "tensors.safetensors", blob)
-        _write(staging / "state.json", json.dumps(document, indent=1).encode())
+        for name, content in contents.items():
+            _write(staging / name, content)
+        _write(staging / _MANIFEST, json.dumps(manifest, indent=1).encode())
         _sync(staging)
-        if folder.exists():
-            old = folder.with_name(f".{folder.name}.old{os.getpid()}")
-            folder.rename(old)
-            staging.rename(folder)
-            shutil.rmtree(old)
-        else:
-            staging.rename(folder)
+        _replace(folder, staging)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     _sync(folder.parent)
@@ -62,15 +73,19 @@ def load(folder: str | Path) -> Tree:
     """Read what `save` wrote.
 
     Raises:
-        ValueError: If the folder is no checkpoint, is damaged, or was written by a newer version.
+        ValueError: If the folder is no checkpoint or a file of it is damaged, which is named.
+        NewerSchemaError: If it was written by a newer version.
     """
     folder = Path(folder)
     try:
-        document = json.loads((folder / "state.json").read_text())
-        blob = (folder / "tensors.safetensors").read_bytes()
+        document = json.loads(_checked(folder, "state.json"))
         if document["schema"] > SCHEMA:
-            raise ValueError(f"`{folder}` has schema {document['schema']}, this version reads up to {SCHEMA}; upgrade.")
-        if hashlib.sha256(blob).hexdigest() != document["sha256"]:
+            raise NewerSchemaError(
+                f"`{folder}` has schema {document['schema']}, this version reads up to {SCHEMA}; "
+                f"upgrade torch-evolution to {document.get('torch_es', 'a newer version')}."
+            )
+        blob = _checked(folder, "tensors.safetensors")
+        if document["schema"] == 1 and hashlib.sha256(blob).hexdigest() != document["sha256"]:
             raise ValueError(f"`{folder}/tensors.safetensors` is damaged: its hash is not the one in state.json.")
         return _join(document["state"], safetensors.torch.load(blob))
     except (
@@ -84,15 +99,96 @@ def load(folder: str | Path) -> Tree:
         raise ValueError(f"`{folder}` is not a whole checkpoint: {error}.") from error
 
 
-def latest(folder: str | Path) -> Path | None:
-    """Return the newest checkpoint below `folder` by its number, or None.
+def newest(folder: str | Path) -> Tree | None:
+    """Return the state of the newest checkpoint below `folder` that is whole, or None where there is none at all.
+
+    A damaged one is named in a warning and passed over.
+
+    Raises:
+        ValueError: If there are checkpoints and none is whole.
+        NewerSchemaError: If the newest was written by a newer version.
 
     Example:
-        >>> latest("/nonexistent") is None
+        >>> newest("/nonexistent") is None
         True
     """
-    found = sorted(Path(folder).glob("generation-*"))
-    return found[-1] if found else None
+    damaged: list[str] = []
+    for path in reversed(numbered(folder)):
+        try:
+            state = load(path)
+        except NewerSchemaError:
+            raise
+        except ValueError as error:
+            damaged.append(str(error))
+            continue
+        for message in damaged:
+            _log.warning("%s The checkpoint %s is used instead.", message, path)
+        return state
+    if damaged:
+        raise ValueError(f"No checkpoint in `{folder}` is whole. {' '.join(damaged)}")
+    return None
+
+
+def numbered(folder: str | Path) -> list[Path]:
+    """Return the checkpoints `generation-N` below `folder`, the oldest first."""
+    return sorted(Path(folder).glob("generation-*"))
+
+
+def prune(folder: str | Path, keep: int) -> None:
+    """Remove all but the newest `keep` numbered checkpoints, and what a killed process left half written."""
+    for path in numbered(folder)[:-keep]:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in (*Path(folder).glob(".*.tmp*"), *Path(folder).glob(".*.old*")):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def pack(tree: Tree) -> bytes:
+    """Return a tree as one piece of safetensors, its plain values in the metadata.
+
+    Example:
+        >>> unpack(pack({"a": torch.ones(2), "b": [1, None]}))
+        {'a': tensor([1., 1.]), 'b': [1, None]}
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    document = json.dumps(_split(tree, tensors, ""))
+    return _blob(tensors, {"tree": document})
+
+
+def unpack(blob: bytes) -> Tree:
+    """Read what `pack` wrote."""
+    header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
+    return _join(json.loads(header["__metadata__"]["tree"]), safetensors.torch.load(blob))
+
+
+def check_finite(tree: Tree, path: str = "") -> None:
+    """Refuse a state with NaN or infinity in a tensor: it must never become the newest checkpoint.
+
+    Raises:
+        NonFiniteError: Naming the tensor.
+
+    Example:
+        >>> check_finite({"a": [torch.ones(2)]})
+    """
+    if isinstance(tree, torch.Tensor) and tree.is_floating_point() and not torch.isfinite(tree).all():
+        raise NonFiniteError(f"`{path}` holds NaN or infinity and is not saved; lower the learning rate or `sigma`.")
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, (list, tuple)) else ()
+    for key, value in children:
+        check_finite(value, f"{path}/{key}" if path else str(key))
+
+
+def _checked(folder: Path, name: str) -> bytes:
+    """Return a file's content if it is the one that the manifest tells of."""
+    content = (folder / name).read_bytes()
+    if not (folder / _MANIFEST).is_file():
+        if json.loads((folder / "state.json").read_bytes())["schema"] == 1:
+            return content
+        raise ValueError(f"`{folder}` is not a whole checkpoint: it has no {_MANIFEST}.")
+    expected = json.loads((folder / _MANIFEST).read_bytes())[name]
+    if len(content) != expected["bytes"]:
+        raise ValueError(f"`{folder / name}` is damaged: {len(content)} bytes, its manifest says {expected['bytes']}.")
+    if hashlib.sha256(content).hexdigest() != expected["sha256"]:
+        raise ValueError(f"`{folder / name}` is damaged: its hash is not the one in {_MANIFEST}.")
+    return content
 
 
 def _split(tree: Tree, tensors: dict[str, torch.Tensor], path: str) -> Tree:
@@ -112,6 +208,29 @@ def _join(tree: Tree, tensors: dict[str, torch.Tensor]) -> Tree:
     if isinstance(tree, dict):
         return tensors[tree[_TENSOR]] if _TENSOR in tree else {k: _join(v, tensors) for k, v in tree.items()}
     return [_join(v, tensors) for v in tree] if isinstance(tree, list) else tree
+
+
+def _blob(tensors: dict[str, torch.Tensor], notes: dict[str, str] | None = None) -> bytes:
+    blob: bytes = safetensors.torch.save(tensors, notes)
+    return blob
+
+
+def _replace(folder: Path, staging: Path) -> None:
+    """Put `staging` in the place of `folder`; where the kernel can, without a moment in which there is neither."""
+    if not folder.exists():
+        staging.rename(folder)
+    elif not _exchange(folder, staging):
+        old = folder.with_name(f".{folder.name}.old{os.getpid()}")
+        folder.rename(old)
+        staging.rename(folder)
+        shutil.rmtree(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step (Linux, renameat2 with RENAME_EXCHANGE)."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
 def _write(path: Path, content: bytes) -> None:

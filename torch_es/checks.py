@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 
 
@@ -69,3 +69,15 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f" Did you mean `{near[0]}`?" if near else ""
+
+
+def differences(saved: Mapping[str, object], own: Mapping[str, object]) -> str:
+    """List every key whose value is another, with both values; "" if there is none.
+
+    Example:
+        >>> differences({"sigma": 0.1, "seed": 0}, {"sigma": 0.2, "seed": 0, "env": "x"})
+        '`env` was absent, is x; `sigma` was 0.1, is 0.2'
+    """
+    keys = sorted({*saved, *own})
+    both = [(key, saved.get(key, "absent"), own.get(key, "absent")) for key in keys]
+    return "; ".join(f"`{key}` was {then}, is {now}" for key, then, now in both if then != now)

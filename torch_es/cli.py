@@ -1,14 +1,15 @@
-"""The command `torch-es`: train, evaluate, plot, record."""
+"""The command `torch-es`: train, evaluate, plot, record, replay."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,34 +17,36 @@ from typing import Any
 import hydra
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from torch_es import checkpoint, config
 from torch_es.envs import Env, env_factory
-from torch_es.errors import MissingExtraError, NonFiniteError, WorkerError
+from torch_es.errors import MissingExtraError, NonFiniteError, ResourceError, WorkerError
 from torch_es.es import ES
-from torch_es.loggers import JsonlLogger
+from torch_es.loggers import Guarded
 from torch_es.plotting import plot_runs
-from torch_es.types import EpisodeResult
+from torch_es.replay_log import Record, digest
+from torch_es.run_folder import RunFolder
+from torch_es.types import EpisodeResult, Task
 from torch_es.video import Frame, FrameRecorder, write_video
 
-_TOLD = (TypeError, ValueError, MissingExtraError, WorkerError)  # told in a line, without a traceback
+_INTERRUPTED = 128 + signal.SIGINT
+_TOLD = (TypeError, ValueError, MissingExtraError, WorkerError, ResourceError)  # told in a line, without a traceback
 _console = Console(soft_wrap=True, highlight=False)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run a command; returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C; 143 SIGTERM."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = given.pop(0) if given and given[0] in _COMMANDS else "train"
     try:
         _COMMANDS[command](given)
     except _TOLD as error:
         print(f"torch-es: {error}", file=sys.stderr)
-        return 1 if isinstance(error, (WorkerError, NonFiniteError)) else 2
+        return 1 if isinstance(error, (WorkerError, NonFiniteError, ResourceError)) else 2
     except KeyboardInterrupt:
-        print("torch-es: interrupted; `torch-es train resume=RUN` continues from the last checkpoint.", file=sys.stderr)
-        return 130
+        return _INTERRUPTED
     return 0
 
 
@@ -70,43 +73,40 @@ def train(arguments: list[str]) -> None:
 
 def _train_job(composed: DictConfig) -> float:
     settings = config.plain(composed)
-    if settings["resume"]:
+    if settings["resume"] is None:
+        config.check_free(Path(settings["run_dir"]))
+        return run(settings, Path(settings["run_dir"]), resume=False)
+    if settings["resume"] == "auto":
+        folder = config.find_run(settings)
+        if folder is None:
+            return run(settings, Path(settings["run_dir"]), resume=False)
+    else:
         folder = Path(settings["resume"])
-        changed = [o for o in HydraConfig.get().overrides.task if "=" in o and not o.startswith("resume=")]
-        settings = config.plain(
-            OmegaConf.merge(OmegaConf.create(config.load_config(folder)), OmegaConf.from_dotlist(changed))  # type: ignore[arg-type]
-        )
-        return run(settings, folder, resumed=True)
-    return run(settings, Path(settings["run_dir"]), resumed=False)
+        overrides = [o for o in HydraConfig.get().overrides.task if "=" in o and not o.startswith("resume=")]
+        settings = config.changed(settings, overrides, config.load_config(folder))
+    return run(config.resumed_config(folder, settings), folder, resume=True)
 
 
-def run(settings: config.Config, folder: Path, resumed: bool) -> float:
+def run(settings: config.Config, folder: Path, resume: bool) -> float:
     """Train as `settings` say, in `folder`; returns the centre's mean return."""
-    with config.build(settings) as es:
-        loggers = config.build_loggers(settings)
-        if resumed:
-            _restore(es, folder)
-        else:
-            config.claim_folder(folder)
+    loggers = [Guarded(logger) for logger in config.build_loggers(settings)]
+    keeping = {"keep": settings["keep_checkpoints"], "on_save_error": settings["on_save_error"]}
+    with config.build(settings) as es, RunFolder(folder, **keeping) as run_folder:
+        if not resume:
             config.save_config(settings, folder)
-        loggers.insert(0, JsonlLogger())
-        exit_code = 1
-        for logger in loggers:
-            logger.start(settings, folder)
-        try:
+        with _told(run_folder, loggers):
+            for logger in loggers:
+                logger.start(settings, folder)
             es.learn(
                 settings["total_timesteps"],
                 progress_bar=True,
                 loggers=loggers,
-                checkpoints=folder / "checkpoints",
+                folder=run_folder,
+                resume=resume,
                 checkpoint_every=settings["checkpoint_every"],
                 max_seconds=settings["max_seconds"],
                 reset_num_timesteps=False,
             )
-            exit_code = 0
-        finally:
-            for logger in loggers:
-                logger.close(exit_code)
         episodes = es.evaluate(settings["final_episodes"])
     plot_runs([folder], folder / "curve.png")
     video = "off (video=false)"
@@ -116,15 +116,28 @@ def run(settings: config.Config, folder: Path, resumed: bool) -> float:
     return _summary(folder, settings, episodes, video)
 
 
-def _restore(es: ES, folder: Path) -> None:
-    newest = checkpoint.latest(folder / "checkpoints")
-    if newest is None:
-        raise ValueError(f"`resume`: {folder} holds no checkpoint yet; start it anew.")
-    es.restore(checkpoint.load(newest))
-    rows = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
-    # rows of generations that the checkpoint does not know will be written again
-    kept = [row for row in rows if json.loads(row)["time/iterations"] <= es.strategy.centre.generation]
-    (folder / "metrics.jsonl").write_text("".join(kept))
+@contextlib.contextmanager
+def _told(run_folder: RunFolder, loggers: Sequence[Guarded]) -> Iterator[None]:
+    """Close the loggers, and where training was stopped say what is saved, and how to go on."""
+    code = 1
+    try:
+        yield
+        code = 0
+    except (KeyboardInterrupt, SystemExit) as stop:
+        code = int(stop.code or 0) if isinstance(stop, SystemExit) else _INTERRUPTED
+        how = f"`torch-es train resume={run_folder.path}` continues from generation {run_folder.saved or 0}"
+        print(f"torch-es: stopped by {signal.Signals(code - 128).name}; {how}.", file=sys.stderr)
+        raise
+    except WorkerError as error:
+        if error.task is not None:
+            t = error.task
+            member = f"--pair {t.pair} --sign {'+' if t.sign > 0 else '-'}" if t.sign else f"--episode {t.episode}"
+            command = f"torch-es replay {run_folder.path} --generation {t.generation} {member}"
+            raise WorkerError(f"{error}\n\nThis plays it again: {command}", t) from error
+        raise
+    finally:
+        for logger in loggers:
+            logger.close(code)
 
 
 def _summary(folder: Path, settings: config.Config, episodes: list[EpisodeResult], video: str) -> float:
@@ -150,9 +163,12 @@ def evaluate(arguments: list[str]) -> None:
     """Play noise-free episodes of a run's centre."""
     parser = argparse.ArgumentParser("torch-es evaluate", description=evaluate.__doc__)
     parser.add_argument("run", type=Path)
+    parser.add_argument("--best", action="store_true", help="the best centre evaluated in training, not the last")
     parser.add_argument("--episodes", type=int, default=10)
     given = parser.parse_args(arguments)
     with _load(given.run, {}) as es:
+        if given.best:
+            es.trainer.restore_best()
         returns = [episode.return_ for episode in es.evaluate(given.episodes)]
     _console.print(f"centre return {np.mean(returns):,.1f} ± {np.std(returns):,.1f} over {len(returns)} episodes")
 
@@ -172,13 +188,57 @@ def record(arguments: list[str]) -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--out", type=Path, help="by default video.mp4 in the run's folder")
     given = parser.parse_args(arguments)
-    frames: list[Frame] = []
-    env = config.load_config(given.run)["env"]
-    options, fps = _rendering(env["id"], env["kwargs"])
-    factory = partial(_recorded, env["id"], options, frames)
+    frames, fps, factory = _camera(config.load_config(given.run)["env"])
     with _load(given.run, {"num_workers": 0, "num_lanes": 1}, factory) as es:
         es.evaluate(1)
     _console.print(str(write_video(frames, given.out or given.run / "video.mp4", fps)))
+
+
+def replay(arguments: list[str]) -> None:
+    """Rebuild the theta of a generation from the run's log, without a checkpoint, and play a member or the centre."""
+    parser = argparse.ArgumentParser("torch-es replay", description=replay.__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--generation", type=int, required=True, help="which is to be played next; 0 is the start")
+    parser.add_argument("--pair", type=int, help="play a member of this pair, instead of the centre")
+    parser.add_argument("--sign", choices="+-", default="+", help="which of the pair's two members")
+    parser.add_argument("--episode", type=int, default=0, help="which evaluation episode of the centre")
+    parser.add_argument("--record", action="store_true", help="record the episode")
+    parser.add_argument("--out", type=Path, help="save the generation as a checkpoint in this new folder")
+    given = parser.parse_args(arguments)
+    settings = config.load_config(given.run)
+    frames, fps, factory = _camera(settings["env"]) if given.record else ([], 0.0, None)
+    settings["evaluator"] = {**settings["evaluator"], "num_workers": 0}
+    with config.build(settings, factory) as es:
+        logged = es.replay(given.run / "replay.log", given.generation)
+        theta = es.strategy.centre.theta
+        _console.print(f"generation {given.generation}: theta {digest(theta).hex()}, as in the run")
+        if given.out:
+            es.save(given.out)
+        sign = 0 if given.pair is None else 1 if given.sign == "+" else -1
+        played = es.play(Task(given.generation, -1 if given.pair is None else given.pair, sign, given.episode))
+    _console.print(f"return {played.return_:,.6g} in {played.length} steps{_as_logged(played, logged)}")
+    if given.record:
+        name = "centre" if given.pair is None else f"pair-{given.pair}{given.sign}"
+        path = given.run / f"generation-{given.generation}-{name}.mp4"
+        _console.print(str(write_video(frames, path, fps)))
+
+
+def _as_logged(played: EpisodeResult, logged: Record | None) -> str:
+    """Say whether a member's episode is the one that the run played."""
+    if logged is None or not played.task.sign or played.task.pair >= len(logged.returns):
+        return ""
+    column = 0 if played.task.sign > 0 else 1
+    return_, length = logged.returns[played.task.pair, column], logged.lengths[played.task.pair, column]
+    if (played.return_, played.length) == (return_, length):
+        return ", as in the run, bit for bit"
+    return f"; in the run it was {return_:,.6g} in {length} steps"
+
+
+def _camera(env: config.Config) -> tuple[list[Frame], float, partial[Env]]:
+    """Return where frames go, how many there are a second, and what makes environments that leave them there."""
+    frames: list[Frame] = []
+    options, fps = _rendering(env["id"], env["kwargs"])
+    return frames, fps, partial(_recorded, env["id"], options, frames)
 
 
 def _rendering(env_id: str, kwargs: dict[str, Any]) -> tuple[dict[str, Any], float]:
@@ -197,11 +257,11 @@ def _recorded(env_id: str, options: dict[str, Any], frames: list[Frame]) -> Env:
 def _load(folder: Path, evaluator: dict[str, int], factory: Any = None) -> ES:
     settings = config.load_config(folder)
     settings["evaluator"] = {**settings["evaluator"], **evaluator}
-    newest = checkpoint.latest(folder / "checkpoints")
+    newest = checkpoint.newest(folder / "checkpoints")
     if newest is None:
         raise ValueError(f"`{folder}` holds no checkpoint yet.")
     es = config.build(settings, factory)
-    es.restore(checkpoint.load(newest))
+    es.restore(newest)
     return es
 
 
@@ -220,4 +280,4 @@ def _record_apart(folder: Path) -> str:
     return "none: rendering needs torch-evolution[video], and MuJoCo OpenGL (Debian: apt install libegl1 or libosmesa6)"
 
 
-_COMMANDS = {"train": train, "evaluate": evaluate, "plot": plot, "record": record}
+_COMMANDS = {"train": train, "evaluate": evaluate, "plot": plot, "record": record, "replay": replay}

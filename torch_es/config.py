@@ -17,13 +17,19 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from torch_es.checks import check_choice, suggestion
+from torch_es.checks import check_choice, differences, suggestion
 from torch_es.envs import EnvFactory, env_factory
 from torch_es.es import ES
+from torch_es.evaluators import FaultTolerance
 from torch_es.loggers import Logger, TensorBoardLogger, WandbLogger
 from torch_es.policies import Concatenate, Layout, RecurrentNetwork, atari_cnn, make_head, mlp
 
 Config = dict[str, Any]
+
+CHANGEABLE = (
+    "total_timesteps", "max_seconds", "eval_every", "eval_episodes", "final_episodes", "video", "evaluator", "logger",
+    "checkpoint_every", "keep_checkpoints", "on_save_error", "run_dir", "resume",
+)  # fmt: skip
 
 _LOGGERS: dict[str, type] = {"tensorboard": TensorBoardLogger, "wandb": WandbLogger}
 
@@ -130,6 +136,7 @@ def build(config: Config, factory: EnvFactory | None = None) -> ES:
         ValueError: If a value is out of its range.
     """
     env, policy, strategy = config["env"], dict(config["policy"]), dict(config["strategy"])
+    evaluator = dict(config["evaluator"])
     factory = factory or env_factory(env["id"], **env["kwargs"])
     acting = {name: policy.pop(name) for name in ("normalize_observations", "box_head", "action_noise")}
     return ES(
@@ -142,7 +149,8 @@ def build(config: Config, factory: EnvFactory | None = None) -> ES:
         eval_every=config["eval_every"],
         eval_episodes=config["eval_episodes"],
         seed=config["seed"],
-        **config["evaluator"],
+        tolerance=FaultTolerance(**evaluator.pop("tolerance", {})),
+        **evaluator,
         **strategy,
     )
 
@@ -154,18 +162,74 @@ def build_loggers(config: Config) -> list[Logger]:
     return [] if name is None else [_LOGGERS[check_choice("logger.name", name, _LOGGERS)](**options)]
 
 
-def claim_folder(folder: Path) -> None:
-    """Make the run folder.
+def check_free(folder: Path) -> None:
+    """Refuse a run folder that exists: a run never writes over another.
 
     Raises:
-        ValueError: If it exists: a run never writes over another.
+        ValueError: If it does; one that was killed before it wrote anything does not count.
     """
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
+    if folder.is_dir() and {p.name for p in folder.iterdir()} <= {".lock", ".config.yaml.tmp"}:
+        return
+    if folder.exists():
         raise ValueError(
             f"`run_dir` {folder} exists; name another, or continue it with `torch-es train resume={folder}`."
-        ) from error
+        )
+
+
+def find_run(config: Config) -> Path | None:
+    """Return the run that `resume=auto` continues, or None for a new one.
+
+    That is `run_dir` itself if there is a run in it, else the newest beside it that was started by the same settings.
+
+    Raises:
+        ValueError: If the run in `run_dir` was started by other settings; every difference is named.
+    """
+    folder = Path(config["run_dir"])
+    if (folder / "config.yaml").is_file():
+        resumed_config(folder, config)
+        return folder
+    beside = sorted(folder.parent.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return next((path.parent for path in beside if not _fixed_differences(load_config(path.parent), config)), None)
+
+
+def resumed_config(folder: Path, config: Config) -> Config:
+    """Return a run's own config with what `config` may change of it: how long, by which workers, to which logger.
+
+    Raises:
+        ValueError: If `config` differs in anything else; every key is named with both values.
+    """
+    saved = load_config(folder)
+    if found := _fixed_differences(saved, config):
+        raise ValueError(
+            f"`{folder}` was started by other settings: {found}. "
+            f"A resumed run may change {', '.join(CHANGEABLE)}; start a new one for the rest."
+        )
+    return {**saved, **{key: config[key] for key in CHANGEABLE if key in config}}
+
+
+def changed(config: Config, overrides: Sequence[str], saved: Config) -> Config:
+    """Return the saved config with what the overrides of a command line set."""
+    merged = OmegaConf.create({**config, **saved})  # what is new since then has its default
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key = override.key_or_group
+        OmegaConf.update(merged, key, OmegaConf.select(OmegaConf.create(config), key), force_add=True)
+    return plain(merged)
+
+
+def _fixed_differences(saved: Config, config: Config) -> str:
+    """List what differs and must not; keys that the saved config is too old to have count as unchanged."""
+    then, now = _values(saved), _values(config)
+    return differences(then, {key: now.get(key, "absent") for key in then})
+
+
+def _values(config: Config) -> dict[str, Any]:
+    return _flat({key: value for key, value in config.items() if key not in CHANGEABLE}, "")
+
+
+def _flat(tree: Any, path: str) -> dict[str, Any]:
+    if not isinstance(tree, dict) or not tree:
+        return {path: tree}
+    return {k: v for key, part in tree.items() for k, v in _flat(part, f"{path}.{key}" if path else key).items()}
 
 
 def save_config(config: Config, folder: Path) -> None:

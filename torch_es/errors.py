@@ -1,8 +1,25 @@
 """The errors that are torch_es's own; everything else is a plain TypeError or ValueError."""
 
+from torch_es.types import Task
+
 
 class WorkerError(RuntimeError):
-    """A worker process was lost, or an environment raised inside one; the message carries the worker's traceback."""
+    """A worker process was lost, or an environment raised inside one; the message carries the worker's traceback.
+
+    What the environment raised is its `__cause__`; `task` is the episode that is to blame, where that is known.
+    """
+
+    def __init__(self, message: str, task: Task | None = None) -> None:
+        super().__init__(message)
+        self.task = task
+
+
+class ResourceError(OSError):
+    """Shared memory, file descriptors or disk space do not suffice; found before the first generation."""
+
+
+class RunFolderError(ValueError):
+    """A run's folder is in use, belongs to another run, or its log is damaged."""
 
 
 class MissingExtraError(ImportError):

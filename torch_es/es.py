@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,19 +15,26 @@ import torch
 from torch import nn
 
 from torch_es import checkpoint
-from torch_es.checks import check_choice, check_count, check_positive
+from torch_es.checks import check_count, check_positive, differences
 from torch_es.envs import Env, EnvFactory, env_factory, random_observations
-from torch_es.evaluators import Board, Evaluator, ProcessEvaluator, SerialEvaluator
-from torch_es.loggers import Logger
+from torch_es.evaluators import TOLERANCE, Evaluator, FaultTolerance, make_evaluator
+from torch_es.loggers import Guarded, Logger
+from torch_es.machine import describe, difference
 from torch_es.nn import virtual_batch_norms
-from torch_es.parameters import FlatParameters
+from torch_es.options import describe as describe_options
+from torch_es.options import undescribe
 from torch_es.policies import Layout, Policy
 from torch_es.progress import ProgressLogger
+from torch_es.recording import Recording
+from torch_es.replay import rebuild
+from torch_es.replay_log import Record
 from torch_es.rollout import FunctionPlayer, Rollout
+from torch_es.run_folder import RunFolder
 from torch_es.seeding import derive, derive_seed
-from torch_es.strategy import STRATEGIES, ActionSpaceES, Strategy
+from torch_es.signals import StopSignals
+from torch_es.strategy import Strategy, make_strategy
 from torch_es.trainer import Quota, Trainer
-from torch_es.types import EpisodeResult
+from torch_es.types import EpisodeResult, Task
 
 REFERENCE_SIZE = 128  # frames, as in the re-implementation that published them (uber-research/deep-neuroevolution)
 
@@ -57,6 +64,7 @@ class ES:
         eval_every: Evaluate the centre every so many generations; 0 is never.
         eval_episodes: Noise-free episodes of such an evaluation.
         seed: Everything random follows from it.
+        tolerance: What is borne of workers that die or hang, and how long; see `FaultTolerance`.
         strategy_options: For the strategy: optimizer, sigma, num_pairs, shaping, ...; see `torch_es.strategy`.
 
     Raises:
@@ -89,6 +97,7 @@ class ES:
         eval_every: int = 10,
         eval_episodes: int = 4,
         seed: int = 0,
+        tolerance: FaultTolerance = TOLERANCE,
         **strategy_options: Any,
     ) -> None:
         if (env is None) == (fitness_fn is None):
@@ -96,17 +105,18 @@ class ES:
         if not isinstance(policy, nn.Module):
             raise TypeError(f"`policy` must be a torch.nn.Module, got {type(policy).__name__}.")
         self.network = policy
-        self.strategy: Strategy = _make_strategy(strategy, policy, {**strategy_options, "seed": seed})
+        self.strategy: Strategy = make_strategy(strategy, policy, {**strategy_options, "seed": seed})
         self.seed = self.strategy.centre.seed
         self.num_workers = num_workers if num_workers is None else check_count("num_workers", num_workers, minimum=0)
         acting = {"normalize_observations": normalize_observations, "box_head": box_head, "action_noise": action_noise}
         self.policy: Policy | None = None
         self.fitness_fn = fitness_fn
+        self._tolerance = tolerance
         for name, value in (("num_lanes", num_lanes), ("max_episode_steps", max_episode_steps)):
             if value is not None:
                 check_count(name, value)
         if self.strategy.sigma == 0.0:
-            _check_searches_actions(action_noise)
+            _check_searches_actions(action_noise, min_episodes or min_timesteps)
         if env is not None:
             self._factory = env_factory(env)
             self.policy = self._wrap(policy, acting)
@@ -119,19 +129,13 @@ class ES:
         self._evaluator: Evaluator | None = None
         norm = self.policy.observation_norm if self.policy else None
         self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes)
-        self._described = {
-            "env": env if isinstance(env, str) else None,
-            "strategy": strategy,
-            **acting,
-            "num_lanes": num_lanes,
-            "max_episode_steps": max_episode_steps,
-            "min_episodes": min_episodes,
-            "min_timesteps": min_timesteps,
-            "eval_every": eval_every,
-            "eval_episodes": eval_episodes,
-            "seed": seed,
-            **_describe(strategy_options),
-        }
+        self.described = {
+            "env": env if isinstance(env, str) else None, "strategy": strategy, **acting,
+            "num_lanes": num_lanes, "max_episode_steps": max_episode_steps,
+            "min_episodes": min_episodes, "min_timesteps": min_timesteps,
+            "eval_every": eval_every, "eval_episodes": eval_episodes, "seed": seed,
+            **describe_options(strategy_options),
+        }  # fmt: skip
 
     def _wrap(self, network: nn.Module, options: dict[str, Any]) -> Policy:
         self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
@@ -155,42 +159,62 @@ class ES:
         *,
         progress_bar: bool = False,
         loggers: Sequence[Logger] = (),
-        checkpoints: str | Path | None = None,
+        folder: str | Path | RunFolder | None = None,
+        resume: bool = False,
         checkpoint_every: float = 30.0,
         max_seconds: float | None = None,
         reset_num_timesteps: bool = True,
     ) -> ES:
         """Train until at least `total_timesteps` environment steps are played; the last generation is finished.
 
+        With a `folder`, nothing is lost however training ends: Ctrl-C, SIGTERM and a worker that cannot be replaced
+        save the last whole generation, and after anything else `resume=True` goes on from the newest checkpoint, with
+        the bits of a run that was never stopped.
+
         Args:
-            total_timesteps: Counted anew, or with `reset_num_timesteps=False` from the very start.
+            total_timesteps: Counted anew; with `reset_num_timesteps=False`, or resumed, from the very start.
             callback: Called with each generation's metrics; training stops when it returns False.
             progress_bar: Show progress: a bar on a terminal, else a line a generation.
-            loggers: Get each generation's metrics.
-            checkpoints: Folder to save to, every `checkpoint_every` seconds and at the end.
-            checkpoint_every: Seconds between two checkpoints.
+            loggers: Get each generation's metrics; one that fails is told of and left out.
+            folder: Where `metrics.jsonl`, `replay.log` and `checkpoints/` are written.
+            resume: Go on with the run in `folder`, if there is one; this trainer must be made as that one was.
+            checkpoint_every: Seconds between two checkpoints, besides the last.
             max_seconds: Stop after so much wall-clock time, whatever the steps.
             reset_num_timesteps: See `total_timesteps`.
+
+        Raises:
+            RunFolderError: If `folder` holds a run and `resume` is not set, or another process is writing it.
+            ValueError: If the run in `folder` differs from this one; every difference is named.
         """
         check_count("total_timesteps", total_timesteps)
-        goal = total_timesteps + (self.trainer.total_timesteps if reset_num_timesteps else 0)
-        limit = self.trainer.seconds + check_positive("max_seconds", max_seconds) if max_seconds else float("inf")
-        sinks = [*loggers, *([ProgressLogger(goal)] if progress_bar else [])]
-        saved = self.trainer.seconds
-        while self.trainer.total_timesteps < goal and self.trainer.seconds < limit:
-            metrics = self.trainer.run_generation(self.evaluator())
-            for sink in sinks:
-                sink.log(metrics)
-            if checkpoints is not None and self.trainer.seconds - saved >= checkpoint_every:
-                self._checkpoint(Path(checkpoints))
-                saved = self.trainer.seconds
-            if callback is not None and callback(metrics) is False:
-                break
-        if checkpoints is not None:
-            self._checkpoint(Path(checkpoints))
-        if progress_bar:
-            sinks[-1].close()
+        with StopSignals() as signals, contextlib.ExitStack() as stack:
+            run = stack.enter_context(Recording(self, folder)) if folder is not None else None
+            resumed = run is not None and run.begin(resume)
+            goal = total_timesteps + (self.trainer.total_timesteps if reset_num_timesteps and not resumed else 0)
+            limit = self.trainer.seconds + check_positive("max_seconds", max_seconds) if max_seconds else float("inf")
+            progress = [ProgressLogger(goal)] if progress_bar else []
+            sinks = [Guarded(sink) for sink in (*loggers, *progress)]
+            for sink in sinks[len(loggers) :]:
+                stack.callback(sink.close)
+            while self.trainer.total_timesteps < goal and self.trainer.seconds < limit:
+                metrics = self._generation(signals)
+                if run is not None:
+                    run.record(metrics, checkpoint_every)
+                for sink in sinks:
+                    sink.log(metrics)
+                if callback is not None and callback(metrics) is False:
+                    break
         return self
+
+    def _generation(self, signals: StopSignals) -> dict[str, float]:
+        """Play a generation; whatever ends it early, its workers' tasks are not those of the next."""
+        try:
+            with signals.interruptible():
+                evaluator = self.evaluator()
+            return self.trainer.run_generation(signals.watch(evaluator))
+        except BaseException:
+            self.close()
+            raise
 
     def evaluate(self, episodes: int = 10) -> list[EpisodeResult]:
         """Play noise-free episodes of the centre and return their results, in order."""
@@ -221,10 +245,38 @@ class ES:
         draws = np.stack([noise.draw(self._generator) for _ in range(rows)]) if noise else None
         return self.policy.act(observation, state, episode_start, draws)
 
+    def play(self, task: Task) -> EpisodeResult:
+        """Play one episode of the generation that is next: a member's, or with sign 0 the centre's.
+
+        Example:
+            >>> es = ES(nn.Linear(4, 2), "CartPole-v1", num_workers=0)
+            >>> es.play(Task(generation=0, pair=3, sign=-1)).length > 0
+            True
+        """
+        return self.trainer.play(self.evaluator(), [task])[0]
+
+    def replay(self, path: str | Path, generation: int) -> Record | None:
+        """Go to a generation of a run by its `replay.log` alone; see `torch_es.replay.rebuild`."""
+        self.close()
+        return rebuild(self.trainer, self.network, path, generation)
+
     def save(self, path: str | Path) -> None:
-        """Write everything needed to act and to go on training to the folder `path`: safetensors and JSON."""
-        state = {**self.trainer.state_dict(), "buffers": self._buffers(), "options": self._described}
-        checkpoint.save(path, state)
+        """Write everything needed to act and to go on training to the folder `path`: safetensors and JSON.
+
+        Raises:
+            NonFiniteError: If a weight or a statistic is NaN or infinite.
+        """
+        checkpoint.save(path, self.state_dict())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what `save` writes."""
+        state = self.trainer.state_dict()
+        checkpoint.check_finite(state)
+        parameters = self.strategy.centre.parameters
+        shapes = {name: list(p.shape) for name, p in parameters.named.items()}
+        return {
+            **state, "shapes": shapes, "buffers": self._buffers(), "options": self.described, "machine": describe(),
+        }  # fmt: skip
 
     @classmethod
     def load(
@@ -246,7 +298,7 @@ class ES:
             ValueError: If the folder is damaged or `policy` has another architecture.
         """
         state = checkpoint.load(path)
-        saved = {**_undescribe(state["options"]), **options}
+        saved = {**undescribe(state["options"]), **options}
         if env is not None:
             saved["env"] = env
         elif ":" in str(saved["env"]):
@@ -256,12 +308,25 @@ class ES:
         return es
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a checkpoint's state."""
-        self.close()  # workers hold a copy of the buffers
+        """Continue from a checkpoint's state.
+
+        Raises:
+            ValueError: If it belongs to another module; every differing name is listed with both shapes.
+        """
         buffers = self._buffers()
+        then = {n: list(b.shape) for n, b in state["buffers"].items()} | state.get("shapes", {})
+        now = {n: list(b.shape) for n, b in buffers.items()}
+        if "shapes" in state:  # not in checkpoints of schema 1
+            now |= {n: list(p.shape) for n, p in self.strategy.centre.parameters.named.items()}
+        if found := differences(then, now):
+            raise ValueError(f"The checkpoint is of another module: {found}.")
+        self.close()  # workers hold a copy of the buffers
         for name, value in state["buffers"].items():
             buffers[name].copy_(value)
         self.trainer.load_state_dict(state)
+        other = difference(state["machine"]) if "machine" in state else ""
+        if other:
+            _log.warning("From here on the bits may differ from those of a run that stayed where it was: %s.", other)
 
     def _buffers(self) -> dict[str, torch.Tensor]:
         """Return what is to be saved besides weights and observation statistics: all that is needed to act."""
@@ -283,20 +348,14 @@ class ES:
     ) -> None:
         self.close()
 
-    def _checkpoint(self, folder: Path) -> None:
-        self.save(folder / f"generation-{self.strategy.centre.generation:06d}")
-
     def evaluator(self) -> Evaluator:
         """Return the evaluator; workers start with the first need of them, so bad arguments never start any."""
         if self._evaluator is None:
-            player = self._player()
-            if self.num_workers == 0:
-                self._evaluator = SerialEvaluator(player)
-            else:
-                parameters = FlatParameters(self.network)
-                norm = self.trainer.observation_norm
-                board = Board(parameters.dim, parameters.dtype, norm.mean.numel() if norm is not None else 0)
-                self._evaluator = ProcessEvaluator(player, board, self.seed, self.num_workers)
+            parameters, norm = self.strategy.centre.parameters, self.trainer.observation_norm
+            observed = norm.mean.numel() if norm is not None else 0
+            scored = 2 * self.strategy.centre.num_pairs if self.strategy.sigma == 0.0 else 0
+            sizes = parameters.dim, parameters.dtype, observed, scored
+            self._evaluator = make_evaluator(self._player(), sizes, self.seed, self.num_workers, self._tolerance)
         return self._evaluator
 
     def _player(self) -> Callable[[], Any]:
@@ -306,49 +365,17 @@ class ES:
         return partial(Rollout, self.policy, self._factory, self.seed, **self._player_options)
 
 
-def _check_searches_actions(action_noise: str | None) -> None:
+def _check_searches_actions(action_noise: str | None, budget: int) -> None:
     """Say what `sigma` 0 means, or refuse it where nothing is left to search by."""
     if action_noise is None:
         raise ValueError(
             "`sigma` must be positive without `action_noise`, got 0: nothing would differ between members."
         )
+    if budget:
+        raise ValueError("`min_episodes` and `min_timesteps` need a positive `sigma`; give `num_pairs` instead.")
     _log.warning(
         "`sigma` is 0: all members have the centre's weights and differ by %s action noise alone. The estimate of the "
-        "gradient is then the score function's (REINFORCE with shaped returns): it needs a network that autograd can go "
-        "through, and its variance grows with the steps of an episode.",
+        "gradient is then the score function's (REINFORCE with shaped returns): it needs a network that autograd can "
+        "go through, and its variance grows with the steps of an episode.",
         action_noise,
     )
-
-
-def _make_strategy(name: str, policy: nn.Module, options: dict[str, Any]) -> Strategy:
-    kind = STRATEGIES[check_choice("strategy", name, STRATEGIES)]
-    if name == "openai_es" and options.get("sigma") == 0:
-        kind = ActionSpaceES
-    known = inspect.signature(kind).parameters
-    for option in options:
-        if option not in known:
-            check_choice(f"argument of ES with strategy={name}", option, set(known) - {"target"})
-    made: Strategy = kind(policy, **options)
-    return made
-
-
-def _describe(options: dict[str, Any]) -> dict[str, Any]:
-    """Plain values as they are, `torch.optim` factories by name; other functions must be given again to `load`."""
-    described: dict[str, Any] = {}
-    for name, value in options.items():
-        if isinstance(value, (str, int, float, bool, type(None))):
-            described[name] = value
-        elif isinstance(value, partial) and getattr(torch.optim, value.func.__name__, None) is value.func:
-            described[name] = {"torch.optim": value.func.__name__, "keywords": value.keywords}
-    return described
-
-
-def _undescribe(options: dict[str, Any]) -> dict[str, Any]:
-    made = dict(options)
-    for name, value in options.items():
-        if isinstance(value, dict):
-            kind = getattr(torch.optim, value["torch.optim"])
-            if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
-                raise ValueError(f"`{name}` of the checkpoint is no optimiser of torch.optim: {value['torch.optim']}.")
-            made[name] = partial(kind, **value["keywords"])
-    return made

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from torch_es.appending import AppendFile
 from torch_es.errors import MissingExtraError
 from torch_es.types import Metrics
+
+_log = logging.getLogger(__name__)
+
+_BY_SIGNAL = 128  # exit codes above it name the signal
 
 
 class Logger(Protocol):
@@ -28,8 +35,54 @@ class Logger(Protocol):
         ...
 
 
+class Guarded:
+    """A logger whose failures do not stop training: the first is told in a warning, and it is not asked again.
+
+    Args:
+        logger: The logger to guard.
+
+    Example:
+        >>> guarded = Guarded(JsonlLogger())
+        >>> guarded.log({"global_step": 1.0})  # never started, so it fails
+    """
+
+    def __init__(self, logger: Logger) -> None:
+        self._logger = logger
+        self._failed = False
+
+    def start(self, config: Mapping[str, Any], folder: Path) -> None:
+        """Begin a run.
+
+        Raises:
+            MissingExtraError: If the logger needs a package that is not installed.
+        """
+        self._try("start", config, folder)
+
+    def log(self, metrics: Metrics) -> None:
+        """Take a row."""
+        self._try("log", metrics)
+
+    def close(self, exit_code: int = 0) -> None:
+        """End the run."""
+        self._try("close", exit_code)
+
+    def _try(self, call: str, *arguments: Any) -> None:
+        if self._failed:
+            return
+        try:
+            getattr(self._logger, call)(*arguments)
+        except MissingExtraError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a foreign library may raise anything
+            self._failed = True
+            _log.warning(
+                "%s failed in %s() and is not used any more; training goes on, metrics.jsonl has every row. %s: %s",
+                type(self._logger).__name__, call, type(error).__name__, error,
+            )  # fmt: skip
+
+
 class JsonlLogger:
-    """Appends rows to `metrics.jsonl`, flushed as they come.
+    """Appends rows to `metrics.jsonl` as they come.
 
     Example:
         >>> import tempfile
@@ -40,13 +93,16 @@ class JsonlLogger:
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
         """Open the file to append."""
-        self._file = (folder / "metrics.jsonl").open("a")
+        self._file = AppendFile(folder / "metrics.jsonl")
 
     def log(self, metrics: Metrics) -> None:
         """Write a row; a value that is not finite has no JSON form and is left out."""
         finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
-        self._file.write(json.dumps(finite) + "\n")
-        self._file.flush()
+        self._file.append(json.dumps(finite).encode() + b"\n")
+
+    def sync(self) -> None:
+        """Wait until the rows would survive a power failure."""
+        self._file.sync()
 
     def close(self, exit_code: int = 0) -> None:
         """Close the file."""
@@ -114,5 +170,7 @@ class WandbLogger:
         self._run.log(dict(metrics))
 
     def close(self, exit_code: int = 0) -> None:
-        """Finish the run."""
+        """Finish the run; one that a signal ended is marked as preempted, so that it can be queued again."""
+        if exit_code > _BY_SIGNAL and exit_code != _BY_SIGNAL + signal.SIGINT:
+            self._run.mark_preempting()
         self._run.finish(exit_code=exit_code)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from torch_es.checks import check_count
@@ -111,6 +113,11 @@ class Generation:
         return total, None
 
     @property
+    def lengths(self) -> npt.NDArray[np.uint32]:
+        """Lengths of the members' episodes `(num_pairs, 2)`."""
+        return np.array([[plus.length, minus.length] for plus, minus in self.members], np.uint32)
+
+    @property
     def centre(self) -> list[EpisodeResult]:
         """The centre's episodes, in order."""
         return [self._centre[episode] for episode in sorted(self._centre)]
@@ -148,6 +155,8 @@ class Trainer:
         self.total_timesteps = 0
         self.total_episodes = 0
         self.seconds = 0.0
+        self.played: Generation | None = None  # the last one
+        self.best: dict[str, Any] | None = None  # the centre that was best when evaluated
 
     def snapshot(self) -> Snapshot:
         """Return what this generation's evaluations depend on."""
@@ -163,13 +172,16 @@ class Trainer:
         population = self.strategy.ask()
         evaluate = self.eval_every and population.generation % self.eval_every == 0
         generation = Generation(population.generation, self.quota, self.eval_episodes if evaluate else 0)
-        for result in evaluator.evaluate(self.snapshot(), generation.next_tasks):
+        snapshot = self.snapshot()
+        for result in evaluator.evaluate(snapshot, generation.next_tasks):
             generation.add(result)
         searches_actions = isinstance(self.strategy.sigma, float) and self.strategy.sigma == 0.0
         metrics = self.strategy.tell(
             generation.returns, generation.score_sum if searches_actions else evaluator.noise_sum
         )
+        self._remember(generation, snapshot)
         self._merge(generation)
+        self.played = generation
         episodes = list(generation.episodes)
         steps = sum(result.length for result in episodes)
         self.total_timesteps += steps
@@ -177,15 +189,22 @@ class Trainer:
         elapsed = time.perf_counter() - start
         self.seconds += elapsed
         played = steps + sum(result.length for result in generation.centre)
-        return {**self._report(generation, steps, played / elapsed), **metrics}
+        restarts = {"es/worker_restarts": float(evaluator.restarts)} if evaluator.restarts else {}
+        return {**self._report(generation, steps, played / elapsed), **metrics, **restarts}
 
     def evaluate_centre(self, evaluator: Evaluator, episodes: int) -> list[EpisodeResult]:
         """Play noise-free episodes of the centre; training is not affected."""
-        generation = Generation(self.strategy.centre.generation, Quota(0), check_count("episodes", episodes))
-        generation._closed = 0
-        for result in evaluator.evaluate(self.snapshot(), generation.next_tasks):
-            generation.add(result)
-        return generation.centre
+        number = self.strategy.centre.generation
+        return self.play(evaluator, [Task(number, -1, 0, i) for i in range(check_count("episodes", episodes))])
+
+    def play(self, evaluator: Evaluator, tasks: Sequence[Task]) -> list[EpisodeResult]:
+        """Play tasks of the generation that is next, and return their results in that order; nothing is trained."""
+        waiting = deque(tasks)
+        results = {
+            result.task: result
+            for result in evaluator.evaluate(self.snapshot(), lambda: (waiting.popleft(),) if waiting else None)
+        }
+        return [results[task] for task in tasks]
 
     def _merge(self, generation: Generation) -> None:
         """Merge what the members saw into the statistics, in member order, so that the bits follow from the seed."""
@@ -218,38 +237,71 @@ class Trainer:
             "rollout/truncated": float(np.mean([result.truncated for result in generation.episodes])),
             "es/num_pairs": float(len(returns)),
             "es/nonfinite_returns": float(returns.size - finite.size),
+            "es/dropped_pairs": float((~np.isfinite(returns).all(axis=1)).sum()),
             "train/sigma": float(sigma if isinstance(sigma, float) else sigma.mean()),
         }
         return {**metrics, **centre_metrics(generation.centre)}
 
+    def _remember(self, generation: Generation, snapshot: Snapshot) -> None:
+        """Keep the centre that was just evaluated if it is the best so far."""
+        mean = centre_metrics(generation.centre).get("eval/mean_reward")
+        if mean is None or (self.best is not None and mean <= self.best["mean_reward"]):
+            return
+        statistics = self.progress_dict()["observation_norm"]
+        self.best = {"generation": generation.number, "mean_reward": mean, "theta": snapshot.theta}
+        self.best["observation_norm"] = statistics and {name: value.clone() for name, value in statistics.items()}
+
+    def restore_best(self) -> None:
+        """Take the theta and the statistics of the best centre evaluated so far, to act, not to train on.
+
+        Raises:
+            ValueError: If none was evaluated.
+        """
+        if self.best is None:
+            raise ValueError(
+                "No centre was evaluated yet, so there is no best one; use the last, or lower `eval_every`."
+            )
+        self.strategy.centre.move(self.best["theta"])
+        if self.observation_norm is not None:
+            self.observation_norm.load_state_dict(self.best["observation_norm"])
+
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the next generation depends on, and the counters."""
+        """Return all that the next generation depends on, the counters, and the best centre."""
+        return {"strategy": self.strategy.state_dict(), "best": self.best, **self.progress_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from `state`."""
+        self.strategy.load_state_dict(state["strategy"])
+        self.best = state.get("best")
+        self.load_progress_dict(state)
+
+    def progress_dict(self) -> dict[str, Any]:
+        """Return what a generation leaves behind besides the strategy's step: statistics and counters, all small."""
         norm = self.observation_norm
         return {
-            "strategy": self.strategy.state_dict(),
             "observation_norm": dict(norm.state_dict()) if norm is not None else None,
             "total_timesteps": self.total_timesteps,
             "total_episodes": self.total_episodes,
             "seconds": self.seconds,
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state`."""
-        self.strategy.load_state_dict(state["strategy"])
+    def load_progress_dict(self, progress: dict[str, Any]) -> None:
+        """Continue from `progress_dict()`."""
         if self.observation_norm is not None:
-            self.observation_norm.load_state_dict(state["observation_norm"])
-        self.total_timesteps = state["total_timesteps"]
-        self.total_episodes = state["total_episodes"]
-        self.seconds = state["seconds"]
+            self.observation_norm.load_state_dict(progress["observation_norm"])
+        self.total_timesteps = progress["total_timesteps"]
+        self.total_episodes = progress["total_episodes"]
+        self.seconds = progress["seconds"]
 
 
 def centre_metrics(episodes: list[EpisodeResult]) -> dict[str, float]:
     """Return the metrics of the centre's episodes; none where there are none, never NaN."""
-    if not episodes:
+    finite = [result for result in episodes if np.isfinite(result.return_)]
+    if not finite:
         return {}
-    returns = [result.return_ for result in episodes]
+    returns = [result.return_ for result in finite]
     return {
         "eval/mean_reward": float(np.mean(returns)),
         "eval/std_reward": float(np.std(returns)),
-        "eval/mean_ep_length": float(np.mean([result.length for result in episodes])),
+        "eval/mean_ep_length": float(np.mean([result.length for result in finite])),
     }

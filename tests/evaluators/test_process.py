@@ -11,7 +11,7 @@ import torch
 from helpers import Stepper, by_task, env, env_policy, evaluator, pairs, snapshot, stepper_policy
 
 from torch_es.errors import WorkerError
-from torch_es.evaluators import Board, ProcessEvaluator
+from torch_es.evaluators import Board, FaultTolerance, ProcessEvaluator
 from torch_es.evaluators.wire import pack_results
 from torch_es.gradient import serial_noise_sum
 from torch_es.noise import BLOCK, Noise
@@ -55,12 +55,12 @@ def test_a_killed_worker_is_replaced_and_nothing_changes(tmp_path, caplog):
 
 def test_a_worker_that_always_dies_ends_the_run():
     with pytest.raises(WorkerError, match=r"killed by SIGKILL.*no restarts are left.*pair 0"):
-        play(stepper_policy(), partial(Stepper, mishap="kill"), 1, max_restarts=1)
+        play(stepper_policy(), partial(Stepper, mishap="kill"), 1, tolerance=FaultTolerance(max_restarts=1))
 
 
 def test_a_hung_worker_is_replaced(tmp_path, caplog):
     policy = stepper_policy()
-    running = evaluator(policy, Stepper, 1, timeout=1.5)
+    running = evaluator(policy, Stepper, 1, tolerance=FaultTolerance(task_timeout=1.5))
     expected = play(policy, Stepper, 0)
     os.kill(running.pids[0], 19)  # SIGSTOP
     start = time.monotonic()

@@ -7,77 +7,45 @@ import logging
 import os
 import pickle
 import selectors
-import signal
-import sys
 import time
-import types
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
-from typing import Any
 
-import cloudpickle
-import torch.multiprocessing as mp
 from torch import Tensor
 
-from torch_es.checks import check_count, check_positive
+from torch_es.checks import check_count
 from torch_es.errors import WorkerError
+from torch_es.evaluators.pickling import dumps
 from torch_es.evaluators.protocol import NextTasks, PlayerFactory
+from torch_es.evaluators.remote import Remote, receive
+from torch_es.evaluators.tolerance import TOLERANCE, FaultTolerance
 from torch_es.evaluators.wire import FAILED, SUMMED, Board, unpack_results
-from torch_es.evaluators.worker import main
 from torch_es.gradient import serial_noise_sum
 from torch_es.noise import Noise, num_blocks
+from torch_es.resources import check_descriptors
+from torch_es.rollout import environment_seed
 from torch_es.types import EpisodeResult, Float64Array, Snapshot, Task
 
 _log = logging.getLogger(__name__)
 
-_START_SECONDS = 120.0  # to import torch and make the environments
-
-
-class _Worker:
-    """The parent's end of one process."""
-
-    def __init__(self, number: int, board: Board, payload: bytes) -> None:
-        context = mp.get_context("spawn")
-        self.number = number
-        self.connection, theirs = context.Pipe()
-        self.tasks: set[Task] = set()
-        self.num_lanes = 0  # unknown until it is up
-        self.heard = time.monotonic()
-        self.process = context.Process(
-            target=main, args=(theirs, board, payload, os.getpid()), name=f"torch-es-worker-{number}"
-        )
-        with _single_thread_libraries(), _without_main():
-            self.process.start()
-        theirs.close()
-
-    def send(self, *command: Any) -> None:
-        with contextlib.suppress(OSError):  # a dead worker is found by its sentinel
-            self.connection.send_bytes(pickle.dumps(command))
-
-    def end(self, grace: float) -> None:
-        self.process.join(grace)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-        self.connection.close()
+_DESCRIPTORS = 12  # of one worker: its pipes and sentinel here, and what it is started with
 
 
 class ProcessEvaluator:
     """Plays tasks in worker processes; the results have the same bits for any number of workers.
 
-    A worker that dies, or is silent for `timeout` seconds with tasks in hand, is replaced and its tasks are played
-    again with the same seeds.
+    A worker that dies or hangs is replaced and its tasks are played again with the same seeds; see `FaultTolerance`.
 
     Args:
         player_factory: Makes a worker's player, in the worker; anything cloudpickle takes, also from a notebook.
         board: Shared memory of the right size.
         seed: The run's seed.
         num_workers: Processes; by default one for each core this process may use.
-        timeout: Seconds without a word after which a worker counts as hung.
-        max_restarts: Replacements before giving up.
+        tolerance: Deadlines and retries.
 
     Raises:
+        TypeError: If a worker cannot be sent what it needs.
+        ResourceError: If there are too few file descriptors.
         WorkerError: If a worker cannot start, an environment raises, or workers keep dying.
     """
 
@@ -87,23 +55,29 @@ class ProcessEvaluator:
         board: Board,
         seed: int,
         num_workers: int | None = None,
-        timeout: float = 600.0,
-        max_restarts: int = 10,
+        tolerance: FaultTolerance = TOLERANCE,
     ) -> None:
         count = default_num_workers() if num_workers is None else check_count("num_workers", num_workers)
-        self._timeout = check_positive("timeout", timeout)
-        self._restarts_left = check_count("max_restarts", max_restarts, minimum=0)
-        self._payload = cloudpickle.dumps(player_factory)
+        self.restarts = 0
+        self._tolerance = tolerance
+        self._seed = seed
+        self._payload = dumps(player_factory)
         self._board = board
         self._sigma: float | None = None
+        self._restarts_left = tolerance.max_restarts
         self._lost: deque[Task] = deque()
+        self._losses: Counter[Task] = Counter()
+        self._given_up: deque[EpisodeResult] = deque()
         self._noise_sum = serial_noise_sum(Noise(seed, board.theta.numel()))
-        self._workers: list[_Worker] = []
+        self._workers: list[Remote] = []
         self._selector = selectors.DefaultSelector()  # connection.wait() would build one each time
+        check_descriptors(_DESCRIPTORS * count)
         try:
-            self._workers = [_Worker(number, board, self._payload) for number in range(count)]
+            for number in range(count):
+                self._workers.append(Remote(number, board, self._payload))
+            deadline = time.monotonic() + tolerance.start_timeout
             for worker in self._workers:
-                self._greet(worker)
+                self._greet(worker, deadline)
         except BaseException:
             self.close()
             raise
@@ -116,6 +90,8 @@ class ProcessEvaluator:
     def evaluate(self, snapshot: Snapshot, next_tasks: NextTasks) -> Iterator[EpisodeResult]:
         """See `Evaluator.evaluate`."""
         self._sigma = self._board.post(snapshot)
+        self._restarts_left = self._tolerance.max_restarts
+        self._losses.clear()
         for worker in self._workers:
             worker.send("begin", self._sigma)
         while True:
@@ -126,7 +102,9 @@ class ProcessEvaluator:
                 for result in unpack_results(message, 2 * self._board.statistics.shape[1]):
                     if result.task in worker.tasks:  # else an answer to a task that was given again
                         worker.tasks.discard(result.task)
-                        yield result
+                        yield self._board.with_score(result)
+            while self._given_up:
+                yield self._given_up.popleft()
 
     def noise_sum(
         self, generation: int, linear: Float64Array, squared: Float64Array | None = None
@@ -137,6 +115,7 @@ class ProcessEvaluator:
             return self._noise_sum(generation, linear, squared)
         pending = set(self._workers)
         for i, worker in enumerate(self._workers):
+            worker.heard = time.monotonic()
             worker.send("sum", generation, range(i, blocks, len(self._workers)), linear, squared)
         while pending:
             for worker, message in self._listen(pending):
@@ -149,81 +128,149 @@ class ProcessEvaluator:
         return self._board.sums[0], None if squared is None else self._board.sums[1]
 
     def close(self) -> None:
-        """End the workers: asked first, killed after a grace."""
+        """End the workers: asked first, killed after a grace; those in the middle of something at once."""
         for worker in self._workers:
             worker.send("stop")
+        deadline = time.monotonic() + self._tolerance.stop_timeout
         for worker in self._workers:
-            worker.end(grace=0.0 if worker.tasks else 5.0)
+            idle = worker.num_lanes and not worker.tasks  # else it is starting, or in the middle of an episode
+            if not worker.end(max(deadline - time.monotonic(), 0.0) if idle else 0.0) and idle:
+                _log.warning(
+                    "Worker %d was killed: its environments did not close within %g s.",
+                    worker.number, self._tolerance.stop_timeout,
+                )  # fmt: skip
         self._workers = []
         self._selector.close()
 
     def _dispatch(self, next_tasks: NextTasks) -> None:
-        """Give pairs to the least busy workers that have room for them."""
-        while self._lost:
-            worker = min(self._workers, key=lambda w: len(w.tasks))
-            self._give(worker, (self._lost.popleft(),))
-        while True:
-            worker = min(self._workers, key=lambda w: len(w.tasks))
-            if len(worker.tasks) > max(worker.num_lanes - 2, 0) or not (tasks := next_tasks()):
+        """Give lost tasks again, those lost twice each to a worker that has no other; then new ones where is room."""
+        for task in tuple(self._lost):
+            alone = self._losses[task] > 1
+            worker = self._least_busy()
+            if worker is not None and not (alone and worker.tasks):
+                self._lost.remove(task)
+                self._give(worker, (task,))
+                worker.alone = alone
+        while not self._lost:
+            worker = self._least_busy()
+            if worker is None or len(worker.tasks) > max(worker.num_lanes - 2, 0) or not (tasks := next_tasks()):
                 return
             self._give(worker, tasks)
 
-    def _give(self, worker: _Worker, tasks: tuple[Task, ...]) -> None:
+    def _least_busy(self) -> Remote | None:
+        open_ = [worker for worker in self._workers if not (worker.alone and worker.tasks)]
+        return min(open_, key=lambda w: len(w.tasks), default=None)
+
+    def _give(self, worker: Remote, tasks: tuple[Task, ...]) -> None:
         if not worker.tasks:
             worker.heard = time.monotonic()
+        worker.alone = False
         worker.tasks.update(tasks)
         worker.send("play", tasks)
 
-    def _listen(self, busy: set[_Worker] | None = None) -> Iterator[tuple[_Worker, bytes]]:
+    def _listen(self, busy: set[Remote] | None = None) -> Iterator[tuple[Remote, bytes]]:
         """Yield what workers say, replacing those that died or hang."""
-        for worker in {key.data for key, _ in self._selector.select(timeout=1.0)}:
-            message = _receive(worker.connection)
+        for worker in {key.data for key, _ in self._selector.select(timeout=min(1.0, self._tolerance.task_timeout))}:
+            message = receive(worker.connection)
             if message is None:
-                self._replace(worker, _death(worker))
+                self._replace(worker, worker.death(), worker.stack())
             elif message[:1] == FAILED:
-                raise _failure(worker, message)
+                self._failed(worker, message)
             else:
                 worker.heard = time.monotonic()
                 yield worker, message
         for worker in list(self._workers):
             working = worker.tasks or (busy is not None and worker in busy)
-            if working and time.monotonic() - worker.heard > self._timeout:
-                self._replace(worker, f"was silent for {self._timeout:g} s and was killed")
+            if working and time.monotonic() - worker.heard > self._tolerance.task_timeout:
+                reason = f"was silent for {self._tolerance.task_timeout:g} s and was killed"
+                self._replace(worker, reason, worker.stack(ask=True))
 
-    def _replace(self, worker: _Worker, reason: str) -> None:
+    def _failed(self, worker: Remote, message: bytes) -> None:
+        """An exception in an environment is the same when tried again, unless memory was short: so it is raised."""
+        kind, text, trace, itself = pickle.loads(message[1:])
+        cause = _unpickled(itself)
+        reason, detail = f"raised {kind}: {text}", f"\n\nIts traceback:\n{trace}"
+        if worker.tasks and (self._tolerance.on_failure == "drop_pair" or isinstance(cause, MemoryError)):
+            self._replace(worker, reason, detail, cause)
+        else:
+            raise WorkerError(f"Worker {worker.number} {reason}{detail}") from cause
+
+    def _replace(self, worker: Remote, reason: str, detail: str, cause: BaseException | None = None) -> None:
         """Start another worker in its place; its tasks run again with the same seeds, so nothing changes."""
         tasks = sorted(worker.tasks)
-        named = ", ".join(f"generation {t.generation} pair {t.pair} sign {t.sign:+d}" for t in tasks) or "none"
-        if self._restarts_left == 0:
-            raise WorkerError(f"Worker {worker.number} {reason}; no restarts are left. Its tasks: {named}.")
-        self._restarts_left -= 1
-        _log.warning("Worker %d %s; it is replaced and its tasks run again: %s.", worker.number, reason, named)
+        self._losses.update(tasks)
         self._watch(worker, False)
         worker.end(grace=0.0)
-        fresh = _Worker(worker.number, self._board, self._payload)
-        self._workers[self._workers.index(worker)] = fresh
-        self._greet(fresh)
-        fresh.send("begin", self._sigma)
+        if len(tasks) == 1 and self._losses[tasks[0]] > self._tolerance.max_retries:
+            self._give_up(tasks.pop(), f"worker {worker.number} {reason}{detail}", cause)
         self._lost.extend(tasks)
+        named = ", ".join(map(self._name, tasks)) or "none"
+        self._spend_restart(
+            f"Worker {worker.number} {reason}; no restarts are left. Its tasks: {named}.{detail}", cause
+        )
+        _log.warning(
+            "Worker %d %s; it is replaced (restart %d) and its tasks run again: %s.%s",
+            worker.number, reason, self.restarts, named, detail,
+        )  # fmt: skip
+        fresh = self._fresh(worker.number)
+        self._workers[self._workers.index(worker)] = fresh
+        fresh.send("begin", self._sigma)
 
-    def _greet(self, worker: _Worker) -> None:
+    def _fresh(self, number: int) -> Remote:
+        """Return a worker that is up; one that dies while starting costs a restart."""
+        while True:
+            fresh = Remote(number, self._board, self._payload)
+            try:
+                self._greet(fresh, time.monotonic() + self._tolerance.start_timeout)
+                return fresh
+            except _DiedStartingError as error:
+                fresh.end(grace=0.0)
+                self._spend_restart(f"No restarts are left. {error}", error)
+            except BaseException:
+                fresh.end(grace=0.0)
+                raise
+
+    def _spend_restart(self, message: str, cause: BaseException | None) -> None:
+        if self._restarts_left == 0:
+            raise WorkerError(message) from cause
+        self._restarts_left -= 1
+        self.restarts += 1
+
+    def _give_up(self, task: Task, reason: str, cause: BaseException | None) -> None:
+        """The task was alone with its worker: it is to blame."""
+        tried = f"{self._name(task)} took down a worker {self._losses[task]} times, the last time alone"
+        if self._tolerance.on_failure == "raise":
+            raise WorkerError(f"{tried}: {reason}", task) from cause
+        _log.warning("%s. It has no return, and its pair is dropped: %s", tried, reason)
+        self._given_up.append(EpisodeResult(task, float("nan"), 0, False, None))
+
+    def _name(self, task: Task) -> str:
+        seed = environment_seed(self._seed, task)
+        return f"generation {task.generation} pair {task.pair} sign {task.sign:+d} (environment seed {seed})"
+
+    def _greet(self, worker: Remote, deadline: float) -> None:
         """Wait until the worker's player stands."""
-        if not worker.connection.poll(_START_SECONDS):
-            raise WorkerError(f"Worker {worker.number} did not come up within {_START_SECONDS:g} s.")
-        message = _receive(worker.connection)
+        if not worker.connection.poll(max(deadline - time.monotonic(), 0.0)):
+            late = f"Worker {worker.number} did not come up within {self._tolerance.start_timeout:g} s."
+            raise WorkerError(late + worker.stack(ask=True))
+        message = receive(worker.connection)
         if message is None:
-            raise WorkerError(f"Worker {worker.number} {_death(worker)} while starting.")
+            raise _DiedStartingError(f"Worker {worker.number} {worker.death()} while starting.{worker.stack()}")
         if message[:1] == FAILED and len(message) > 1:
-            raise _failure(worker, message)
+            self._failed(worker, message)
         worker.num_lanes = message[0]
         self._watch(worker, True)
 
-    def _watch(self, worker: _Worker, on: bool) -> None:
+    def _watch(self, worker: Remote, on: bool) -> None:
         for handle in (worker.connection, worker.process.sentinel):
             if on:
                 self._selector.register(handle, selectors.EVENT_READ, worker)
             else:
                 self._selector.unregister(handle)
+
+
+class _DiedStartingError(WorkerError):
+    """A worker died before it was up."""
 
 
 def default_num_workers() -> int:
@@ -236,52 +283,9 @@ def default_num_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _receive(connection: Connection) -> bytes | None:
-    try:
-        return connection.recv_bytes()
-    except (EOFError, OSError):
-        return None
-
-
-def _death(worker: _Worker) -> str:
-    worker.process.join(5.0)
-    code = worker.process.exitcode
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        return f"was killed by {name}{' (possibly out of memory)' if name == 'SIGKILL' else ''}"
-    return f"exited with code {code}"
-
-
-def _failure(worker: _Worker, message: bytes) -> WorkerError:
-    kind, text, trace = pickle.loads(message[1:])
-    return WorkerError(f"Worker {worker.number} raised {kind}: {text}\n\nIts traceback:\n{trace}")
-
-
-@contextlib.contextmanager
-def _single_thread_libraries() -> Iterator[None]:
-    """Set, for a child about to start, what BLAS and OpenMP read when they are loaded."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-@contextlib.contextmanager
-def _without_main() -> Iterator[None]:
-    """Keep spawn from running the user's script again in the child: no `if __name__ == "__main__"` is needed.
-
-    What the child needs of `__main__` came by value in cloudpickle's payload.
-    """
-    own = sys.modules["__main__"]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = own
+def _unpickled(itself: bytes) -> BaseException | None:
+    """Return the exception that a worker raised, if this process can have it too."""
+    with contextlib.suppress(Exception):
+        error: BaseException = pickle.loads(itself)
+        return error
+    return None

@@ -17,6 +17,11 @@ NextTasks = Callable[[], tuple[Task, ...] | None]
 class Evaluator(Protocol):
     """Runs tasks somewhere; the results depend on the tasks and the snapshot alone."""
 
+    @property
+    def restarts(self) -> int:
+        """How many workers were replaced so far."""
+        ...
+
     def evaluate(self, snapshot: Snapshot, next_tasks: NextTasks) -> Iterator[EpisodeResult]:
         """Yield results as they come in.
 

@@ -12,11 +12,13 @@ from torch_es.types import EpisodeResult, Float64Array, Snapshot
 
 
 class SerialEvaluator:
-    """Plays every task here.
+    """Plays every task here, so what an environment raises is raised as it is, and its crash is this process's.
 
     Args:
         player_factory: Makes the player.
     """
+
+    restarts = 0
 
     def __init__(self, player_factory: PlayerFactory) -> None:
         self._player = player_factory()

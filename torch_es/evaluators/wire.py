@@ -12,9 +12,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from torch_es.resources import check_shared_memory
 from torch_es.types import EpisodeResult, Float64Array, Snapshot, Task
 
 _RESULT = struct.Struct("<qiiBId")
+
+_PAGES = 4 * 4096  # each of the four tensors ends within a page
 
 RESULTS, SUMMED, FAILED = b"R", b"S", b"F"
 
@@ -50,6 +53,10 @@ def unpack_results(message: bytes, moments_size: int) -> Iterator[EpisodeResult]
         yield EpisodeResult(task, return_, length, bool(flags & 4), moments)
 
 
+def _row(task: Task) -> int:
+    return 2 * task.pair + (task.sign < 0)
+
+
 class Board:
     """The shared memory: the parent writes a snapshot before it gives tasks, workers write blocks of the sums.
 
@@ -57,13 +64,20 @@ class Board:
         dim: Elements of theta.
         dtype: Of theta.
         observation_size: Elements of an observation; 0 without normalisation.
+        scored_members: Members whose scores come back, where actions alone are searched.
+
+    Raises:
+        ResourceError: If the system has too little of it.
     """
 
-    def __init__(self, dim: int, dtype: torch.dtype, observation_size: int) -> None:
+    def __init__(self, dim: int, dtype: torch.dtype, observation_size: int, scored_members: int = 0) -> None:
+        rows = 2 * dtype.itemsize + (2 + scored_members) * torch.float32.itemsize
+        check_shared_memory(dim * rows + 16 * observation_size + _PAGES)
         self.theta = torch.zeros(dim, dtype=dtype).share_memory_()
         self.sigma = torch.zeros(dim, dtype=dtype).share_memory_()  # pages never written cost nothing
         self.statistics = torch.zeros(2, observation_size, dtype=torch.float64).share_memory_()
         self.sums = torch.zeros(2, dim).share_memory_()
+        self.scores = torch.zeros(scored_members, dim).share_memory_()
 
     def post(self, snapshot: Snapshot) -> float | None:
         """Write the snapshot; return sigma if it is one number."""
@@ -75,6 +89,17 @@ class Board:
             self.sigma.copy_(snapshot.sigma)
             return None
         return snapshot.sigma
+
+    def keep_score(self, result: EpisodeResult) -> None:
+        """Write the member's score, if there is one, to its row."""
+        if result.score is not None:
+            self.scores[_row(result.task)] = result.score
+
+    def with_score(self, result: EpisodeResult) -> EpisodeResult:
+        """Return the result with the score that a worker wrote, where there are any."""
+        if not len(self.scores) or not result.task.sign:
+            return result
+        return result._replace(score=self.scores[_row(result.task)])
 
     def read(self, sigma: float | None) -> Snapshot:
         """Return the snapshot as views of the shared memory."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import gc
@@ -12,6 +13,7 @@ import signal
 import sys
 import traceback
 from multiprocessing.connection import Connection
+from types import FrameType
 from typing import Any
 
 import cloudpickle
@@ -23,10 +25,21 @@ from torch_es.rollout import Player
 
 _PR_SET_PDEATHSIG = 1
 
+PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # meant for the parent, which ends the workers
+SAY_WHERE = signal.SIGUSR2  # has the worker write where it stands, also when it hangs
 
-def main(connection: Connection, board: Board, payload: bytes, parent: int) -> None:
-    """Serve the parent until it says stop or goes away."""
-    _settle(parent)
+
+def main(connection: Connection, stacks: Connection, board: Board, payload: bytes, parent: int) -> None:
+    """Serve the parent until it says stop or goes away.
+
+    Args:
+        connection: Commands in, results out.
+        stacks: Where a crash, or the parent's asking, writes the stack.
+        board: The shared memory.
+        payload: Makes the player.
+        parent: The parent's process id.
+    """
+    _settle(stacks, parent)
     try:
         player: Player = cloudpickle.loads(payload)()
         gc.collect()
@@ -34,17 +47,26 @@ def main(connection: Connection, board: Board, payload: bytes, parent: int) -> N
         connection.send_bytes(bytes([player.num_lanes]))
         _serve(connection, board, player)
         player.close()
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        os._exit(1)  # the parent is gone, nobody is left to tell
     except BaseException as error:  # noqa: BLE001 - told to the parent, whatever it is
         _report(connection, error)
         os._exit(1)
 
 
-def _settle(parent: int) -> None:
-    """One thread; the parent alone handles Ctrl-C; die with the parent; say where a crash happened."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    faulthandler.enable()
+def _settle(stacks: Connection, parent: int) -> None:
+    """One thread; the parent alone handles signals; die with the parent; say where a crash happened."""
+    os.setpgrp()  # what an environment starts can be ended together with the worker
+    own = os.getpid()
+
+    def leave_to_parent(number: int, _: FrameType | None) -> None:
+        if os.getpid() != own:  # forked by an environment, and ended by it
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    for number in PARENTS_SIGNALS:
+        signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else leave_to_parent)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PARENTS_SIGNALS)  # blocked by the parent while we started
+    faulthandler.enable(stacks.fileno())
+    faulthandler.register(SAY_WHERE, stacks.fileno())
     torch.set_num_threads(1)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -66,6 +88,8 @@ def _serve(connection: Connection, board: Board, player: Player) -> None:
                 return
             _obey(connection, board, player, command, arguments)
         if results := player.advance(interrupt=message_waits):
+            for result in results:
+                board.keep_score(result)
             connection.send_bytes(pack_results(results))
 
 
@@ -84,8 +108,13 @@ def _obey(connection: Connection, board: Board, player: Player, command: str, ar
 
 
 def _report(connection: Connection, error: BaseException) -> None:
+    """Tell the parent: the name, the text, the traceback, and the exception itself where it can be pickled."""
     kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    trace = traceback.format_exc()
     try:
-        connection.send_bytes(FAILED + pickle.dumps((kind, str(error), traceback.format_exc())))
-    except OSError:
-        traceback.print_exc()
+        itself = cloudpickle.dumps(error)
+        pickle.loads(itself)
+    except Exception:  # noqa: BLE001 - its class may not take its own arguments; the text must do
+        itself = b""
+    with contextlib.suppress(OSError):  # the parent is gone, nobody is left to tell
+        connection.send_bytes(FAILED + pickle.dumps((kind, str(error), trace, itself)))

@@ -7,6 +7,12 @@ Each can optimise a plain function of a vector or of a module:
     >>> metrics = strategy.tell([-(w**2).sum() for w in strategy.ask()])
 """
 
+import inspect
+from typing import Any
+
+from torch import nn
+
+from torch_es.checks import check_choice
 from torch_es.strategy.action_space import ActionSpaceES as ActionSpaceES
 from torch_es.strategy.ars import ARS as ARS
 from torch_es.strategy.centre import Centre as Centre
@@ -21,3 +27,20 @@ from torch_es.strategy.protocol import Strategy as Strategy
 from torch_es.strategy.snes import SNES as SNES
 
 STRATEGIES: dict[str, type] = {"openai_es": OpenAIES, "pgpe": PGPE, "snes": SNES, "ars": ARS}
+
+
+def make_strategy(name: str, policy: nn.Module, options: dict[str, Any]) -> Strategy:
+    """Return a strategy by its name; with `sigma` 0, the one that searches by action noise alone.
+
+    Raises:
+        ValueError: If the name, or an option for it, is unknown.
+    """
+    kind = STRATEGIES[check_choice("strategy", name, STRATEGIES)]
+    if kind is OpenAIES and options.get("sigma") == 0:
+        kind = ActionSpaceES
+    known = inspect.signature(kind).parameters
+    for option in options:
+        if option not in known:
+            check_choice(f"argument of ES with strategy={name}", option, set(known) - {"target"})
+    made: Strategy = kind(policy, **options)
+    return made

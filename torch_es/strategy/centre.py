@@ -188,7 +188,11 @@ class Centre:
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])
         self.generation = state["generation"]
-        self.theta = state["theta"].to(self.parameters.dtype).clone()
+        self.move(state["theta"])
+
+    def move(self, theta: Tensor) -> None:
+        """Put the centre at `theta`, shape `(dim,)`."""
+        self.theta = theta.to(self.parameters.dtype).clone()
         self.parameters.restore(self.theta)
 
 

@@ -1,0 +1,19 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture
+def tried(record_property):
+    """`tried(n)` counts n more faults injected; `make faults` adds them up. A test that does not call it tries one."""
+    count = 0
+
+    def add(number=1):
+        nonlocal count
+        count += number
+        record_property("tried", count)
+
+    return add

@@ -1,0 +1,236 @@
+"""F11 to F15, F28 and F36: the run is stopped from outside, at any moment, and goes on."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+from harness import CONFIG, Command, rows, theta_of, torch_es
+
+from torch_es.signals import StopSignals
+
+SLOW = "+env.kwargs.pause=0.02"  # a generation takes about 0.4 s
+LONG = [*CONFIG, SLOW, "total_timesteps=100000", "run_dir=r"]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """Metrics and theta of an undisturbed run of `generations`."""
+    cwd = tmp_path_factory.mktemp("straight")
+    code, _, error = torch_es(*CONFIG, "total_timesteps=480", "run_dir=r", cwd=cwd)  # 12 generations of 40 steps
+    assert code == 0, error
+    return rows(cwd / "r"), theta_of(cwd / "r")
+
+
+def begun(folder, generations=1):
+    """Whether so many generations are written."""
+    path = folder / "metrics.jsonl"
+    return lambda: path.exists() and len(path.read_text().splitlines()) >= generations
+
+
+def continued(cwd, straight, **environment):
+    """Resume to 12 generations and compare with the undisturbed run."""
+    code, out, error = torch_es(*CONFIG, "total_timesteps=480", "run_dir=r", "resume=auto", cwd=cwd, **environment)
+    assert code == 0, error
+    assert rows(cwd / "r") == straight[0]
+    assert theta_of(cwd / "r") == straight[1]
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["spawning", "playing"])
+def test_F11_workers_die_with_a_parent_that_is_killed(moment, tmp_path, tried):
+    for delay in (0.0, 0.3, 0.8) if moment == "spawning" else (0.0,):
+        command = Command(*LONG, "resume=auto", cwd=tmp_path)
+        if moment == "spawning":
+            command.wait_for(lambda c=command: len(c.pids()) > 1)
+            time.sleep(delay)
+        else:
+            command.wait_for(begun(tmp_path / "r"))
+        command.process.kill()
+        command.process.wait()
+        assert command.wait_gone(5) <= 2
+        command.end()
+        tried()
+    code, _, error = torch_es(*LONG[:-2], "total_timesteps=80", "run_dir=r", "resume=auto", cwd=tmp_path)
+    assert code == 0, error
+
+
+def test_F12_ctrl_c_saves_and_resumes_to_the_bit(tmp_path, straight):
+    command = Command(*CONFIG, SLOW, "total_timesteps=480", "run_dir=r", cwd=tmp_path)
+    command.wait_for(begun(tmp_path / "r", 2))
+    os.killpg(command.process.pid, signal.SIGINT)
+    code, _, error = command.end()
+    assert code == 130
+    assert error.count("\n") == 1
+    assert "stopped by SIGINT; `torch-es train resume=r` continues from generation" in error
+    command.wait_gone(2)
+    saved = len(rows(tmp_path / "r"))
+    assert (tmp_path / "r" / "checkpoints" / f"generation-{saved:06d}").is_dir()
+    finish(tmp_path, straight)
+
+
+def finish(cwd, straight):
+    """Resume by the printed command and compare."""
+    code, _, error = torch_es("train", "resume=r", "total_timesteps=480", cwd=cwd)
+    assert code == 0, error
+    assert rows(cwd / "r") == straight[0]
+    assert theta_of(cwd / "r") == straight[1]
+
+
+@pytest.mark.slow
+def test_F12_ctrl_c_twice_ends_at_once(tmp_path, straight):
+    command = Command(*CONFIG, SLOW, "total_timesteps=480", "run_dir=r", cwd=tmp_path)
+    command.wait_for(begun(tmp_path / "r", 2))
+    os.killpg(command.process.pid, signal.SIGINT)
+    time.sleep(0.1)
+    os.killpg(command.process.pid, signal.SIGINT)
+    start = time.monotonic()
+    code, _, error = command.end()
+    assert time.monotonic() - start < 2
+    assert code == 130, error
+    assert "Traceback" not in error
+    finish(tmp_path, straight)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", [False, True])
+def test_F13_sigterm_saves_and_exits_143(group, tmp_path, straight):
+    command = Command(*CONFIG, SLOW, "total_timesteps=480", "run_dir=r", cwd=tmp_path)
+    command.wait_for(begun(tmp_path / "r", 3))
+    (os.killpg if group else os.kill)(command.process.pid, signal.SIGTERM)
+    start = time.monotonic()
+    code, _, error = command.end()
+    assert code == 143
+    assert time.monotonic() - start < 5
+    assert "stopped by SIGTERM" in error
+    assert "is replaced" not in error
+    finish(tmp_path, straight)
+
+
+@pytest.mark.slow
+def test_F13_sigterm_to_the_group_while_workers_start(tmp_path):
+    command = Command(*LONG, cwd=tmp_path)
+    command.wait_for(lambda: len(command.pids()) > 3)
+    os.killpg(command.process.pid, signal.SIGTERM)
+    code, _, error = command.end()
+    assert code == 143, error
+    assert "Traceback" not in error
+    command.wait_gone(2)
+
+
+def test_F13_the_handler_before_ours_is_called_and_restored():
+    heard = []
+    before = signal.signal(signal.SIGTERM, lambda *_: heard.append("before"))
+    own = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(SystemExit) as stop, StopSignals() as signals:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signals.received == signal.SIGTERM  # noted; nothing is raised outside of playing
+            assert heard == []
+        assert stop.value.code == 143
+        assert heard == ["before"]
+        assert signal.getsignal(signal.SIGTERM) is own
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.slow
+def test_F14_slurm_is_asked_once_to_requeue_and_the_run_goes_on(tmp_path, straight):
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "scontrol").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/calls\n')
+    (tools / "scontrol").chmod(0o755)
+    slurm = {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "2"}
+    slurm["PATH"] = f"{tools}:{os.environ['PATH']}"
+    arguments = [*CONFIG, SLOW, "total_timesteps=480", "resume=auto"]  # the folder's name has the time in it
+    command = Command(*arguments, cwd=tmp_path, **slurm)
+    runs = tmp_path / "runs" / "harness:Faulty-v0"
+    command.wait_for(lambda: any(begun(folder, 2)() for folder in runs.glob("*")))
+    os.killpg(command.process.pid, signal.SIGUSR1)
+    code, _, error = command.end()
+    assert code == 128 + signal.SIGUSR1, error
+    assert (tmp_path / "calls").read_text() == "requeue 5_2\n"
+    code, _, error = torch_es(*arguments, cwd=tmp_path, **slurm)
+    assert code == 0, error
+    (folder,) = runs.glob("*")
+    assert rows(folder) == straight[0]
+    assert theta_of(folder) == straight[1]
+
+
+SLOW_WRITE = """
+    import os, signal, sys, time
+    from pathlib import Path
+    from torch_es import checkpoint
+    import torch
+    write = checkpoint._write
+    def slowly(path, content):
+        write(path, content[: len(content) // 2])
+        print(path.name, flush=True)
+        time.sleep(0.3)
+        write(path, content)
+    checkpoint.save("checkpoints/generation-000001", {"n": 1, "t": torch.ones(3)})
+    checkpoint.save("best", {"n": 1, "t": torch.ones(3)})
+    checkpoint._write = slowly
+    for folder in ("checkpoints/generation-000002", "best"):
+        checkpoint.save(folder, {"n": 2, "t": torch.zeros(3)})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_F15_killed_while_a_checkpoint_is_written(number, tmp_path, tried):
+    from torch_es import checkpoint
+
+    for written in range(6):  # three files of each of two checkpoints
+        cwd = tmp_path / str(written)
+        cwd.mkdir()
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(SLOW_WRITE)], cwd=cwd, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(written + 1):
+            process.stdout.readline()
+        process.send_signal(number)
+        process.wait()
+        process.stdout.close()
+        newest = checkpoint.newest(cwd / "checkpoints")
+        assert newest["n"] == (1 if written < 3 else 2)
+        assert newest["t"].sum() == (3 if newest["n"] == 1 else 0)
+        assert checkpoint.load(cwd / "best")["n"] == 1
+        checkpoint.prune(cwd / "checkpoints", 3)
+        assert len(list((cwd / "checkpoints").iterdir())) == newest["n"]
+        tried()
+
+
+@pytest.mark.slow
+def test_F28_a_hundred_kills(tmp_path, straight, tried):
+    chance = random.Random(28)
+    for _ in range(100):
+        command = Command(
+            *CONFIG, "+env.kwargs.pause=0.01", "total_timesteps=480", "run_dir=r", "resume=auto", cwd=tmp_path
+        )
+        try:
+            command.process.wait(chance.uniform(0.5, 6.0))
+        except subprocess.TimeoutExpired:
+            command.process.kill()
+        code, _, error = command.end()
+        assert code in (0, -signal.SIGKILL), error
+        tried()
+    continued(tmp_path, straight)
+
+
+def test_F36_two_processes_on_one_folder(tmp_path, tried):
+    first = Command(*LONG, cwd=tmp_path)
+    first.wait_for(begun(tmp_path / "r"))
+    code, _, error = torch_es("train", "resume=r", cwd=tmp_path)
+    assert code == 2
+    assert f"is being written by process {first.process.pid} on " in error
+    first.process.kill()
+    first.end()
+    tried(2)
+    code, _, error = torch_es("train", "resume=r", "total_timesteps=10", cwd=tmp_path)  # the lock is free
+    assert code == 0, error

@@ -1,0 +1,56 @@
+"""A file that only grows, by whole pieces: what metrics and the replay log are written with."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class AppendFile:
+    """Appends pieces; one that does not fit on the disk leaves no half of itself, and is written with the next.
+
+    Args:
+        path: Made if it does not exist.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "log"
+        >>> file = AppendFile(path); file.append(b"one"); file.append(b"two"); file.cut(3); file.close()
+        >>> path.read_bytes()
+        b'one'
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        self.size = os.fstat(self._handle).st_size
+        self._waiting = b""
+
+    def append(self, piece: bytes) -> None:
+        """Write a piece, after those that could not be written before.
+
+        Raises:
+            OSError: If there is no room; nothing is lost.
+        """
+        self._waiting += piece
+        written = 0
+        try:
+            while written < len(self._waiting):
+                written += os.write(self._handle, self._waiting[written:])
+        except OSError:
+            os.ftruncate(self._handle, self.size)
+            raise
+        self.size += written
+        self._waiting = b""
+
+    def cut(self, size: int) -> None:
+        """Keep the first `size` bytes."""
+        os.ftruncate(self._handle, size)
+        self.size = size
+
+    def sync(self) -> None:
+        """Wait until what is written would survive a power failure."""
+        os.fsync(self._handle)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._handle)

@@ -1,0 +1,70 @@
+"""What a worker needs, as bytes; and which part of it is to blame when that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import cloudpickle
+
+from torch_es.evaluators.protocol import PlayerFactory
+
+_DEPTH = 8
+
+
+def dumps(player_factory: PlayerFactory) -> bytes:
+    """Pickle by value what makes a worker's player.
+
+    Raises:
+        TypeError: Naming the path of what cannot be pickled.
+
+    Example:
+        >>> import threading
+        >>> dumps(partial(print, lock=threading.Lock()))
+        Traceback (most recent call last):
+        TypeError: A worker cannot be sent `player_factory.lock`, a lock: cannot pickle '_thread.lock' object. ...
+    """
+    try:
+        payload: bytes = cloudpickle.dumps(player_factory)
+    except Exception as error:
+        path, culprit = _culprit(player_factory, "player_factory", _DEPTH)
+        raise TypeError(
+            f"A worker cannot be sent `{path}`, a {type(culprit).__name__}: {error}. "
+            "Make it inside the function that makes the environment, which runs in the worker, or use `num_workers=0`."
+        ) from error
+    return payload
+
+
+def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any]:
+    """Return the innermost part that cannot be pickled."""
+    for name, part in _parts(value) if depth else ():
+        if not _pickles(part):
+            return _culprit(part, f"{path}{name}", depth - 1)
+    return path, value
+
+
+def _parts(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what a value holds: arguments of a partial, variables of a function, items, attributes."""
+    if isinstance(value, partial):
+        yield ".func", value.func
+        yield from ((f"[{i}]", part) for i, part in enumerate(value.args))
+        yield from ((f".{name}", part) for name, part in value.keywords.items())
+    elif isinstance(value, dict):
+        yield from ((f"[{name!r}]", part) for name, part in value.items())
+    elif isinstance(value, (list, tuple)):
+        yield from ((f"[{i}]", part) for i, part in enumerate(value))
+    elif code := getattr(value, "__code__", None):
+        cells = value.__closure__ or ()
+        yield from ((f".{n}", cell.cell_contents) for n, cell in zip(code.co_freevars, cells, strict=True))
+        yield from ((f".{n}", value.__globals__[n]) for n in code.co_names if n in value.__globals__)
+    else:
+        yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())
+
+
+def _pickles(value: Any) -> bool:
+    try:
+        cloudpickle.dumps(value)
+    except Exception:  # noqa: BLE001 - as above
+        return False
+    return True

@@ -1,0 +1,134 @@
+"""The parent's end of a worker process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+import time
+import types
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch.multiprocessing as mp
+
+from torch_es.evaluators.wire import Board
+from torch_es.evaluators.worker import PARENTS_SIGNALS, SAY_WHERE, main
+from torch_es.types import Task
+
+_DUMP_SECONDS = 0.5  # for a hung worker to write its stack; what holds the GIL still answers
+_DUMP_BYTES = 1 << 16
+
+
+class Remote:
+    """A worker process as its parent sees it.
+
+    Args:
+        number: Of the worker, from 0.
+        board: The shared memory.
+        payload: Makes the player, in the worker.
+    """
+
+    def __init__(self, number: int, board: Board, payload: bytes) -> None:
+        context = mp.get_context("spawn")
+        self.number = number
+        self.connection, theirs = context.Pipe()
+        self._stacks, their_stacks = context.Pipe(duplex=False)
+        self.tasks: set[Task] = set()
+        self.alone = False  # its one task is suspected of taking workers down
+        self.num_lanes = 0  # unknown until it is up
+        self.heard = time.monotonic()
+        self.process = context.Process(
+            target=main, args=(theirs, their_stacks, board, payload, os.getpid()), name=f"torch-es-worker-{number}"
+        )
+        with _single_thread_libraries(), _without_main(), _signals_blocked():
+            self.process.start()
+        theirs.close()
+        their_stacks.close()
+
+    def send(self, *command: Any) -> None:
+        """Send a command; that a worker is dead is found by its sentinel."""
+        with contextlib.suppress(OSError):
+            self.connection.send_bytes(pickle.dumps(command))
+
+    def end(self, grace: float) -> bool:
+        """Wait so long for the process to end, then kill it with all that it started; return whether it ended."""
+        self.process.join(grace)
+        in_time = not self.process.is_alive()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid or 0, signal.SIGKILL)
+        if not in_time:
+            self.process.kill()  # it may not lead a group yet
+            self.process.join()
+        self.connection.close()
+        self._stacks.close()
+        return in_time
+
+    def death(self) -> str:
+        """Say how the process ended."""
+        self.process.join(5.0)
+        code = self.process.exitcode
+        if code is None or code >= 0:
+            return f"exited with code {code}"
+        name = signal.Signals(-code).name
+        return f"was killed by {name}{' (possibly out of memory)' if name == 'SIGKILL' else ''}"
+
+    def stack(self, ask: bool = False) -> str:
+        """Return where the process stood when it crashed, or with `ask` where one that hangs stands; else ""."""
+        if ask:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.process.pid or 0, SAY_WHERE)
+                time.sleep(_DUMP_SECONDS)
+        text = os.read(self._stacks.fileno(), _DUMP_BYTES).decode(errors="replace") if self._stacks.poll() else ""
+        return f"\n\nIt stood at:\n{text}" if text else ""
+
+
+def receive(connection: Connection) -> bytes | None:
+    """Return a message, or None from a process that is gone."""
+    try:
+        return connection.recv_bytes()
+    except (EOFError, OSError):
+        return None
+
+
+@contextlib.contextmanager
+def _single_thread_libraries() -> Iterator[None]:
+    """Set, for a child about to start, what BLAS and OpenMP read when they are loaded."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Keep spawn from running the user's script again in the child: no `if __name__ == "__main__"` is needed.
+
+    What the child needs of `__main__` came by value in cloudpickle's payload.
+    """
+    own = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = own
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Keep a Ctrl-C or SIGTERM to the whole group from ending a child before it has learnt to leave them to us."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, PARENTS_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

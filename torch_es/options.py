@@ -1,0 +1,40 @@
+"""The arguments of `ES` as plain data, for checkpoints; of functions, only `torch.optim`'s own are made again."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+
+
+def describe(options: dict[str, Any]) -> dict[str, Any]:
+    """Plain values as they are, `torch.optim` factories by name; other functions must be given again to `load`.
+
+    Example:
+        >>> describe({"sigma": 0.1, "optimizer": partial(torch.optim.SGD, lr=0.1), "shaping": max})
+        {'sigma': 0.1, 'optimizer': {'torch.optim': 'SGD', 'keywords': {'lr': 0.1}}}
+    """
+    described: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, (str, int, float, bool, type(None))):
+            described[name] = value
+        elif isinstance(value, partial) and getattr(torch.optim, value.func.__name__, None) is value.func:
+            described[name] = {"torch.optim": value.func.__name__, "keywords": value.keywords}
+    return described
+
+
+def undescribe(options: dict[str, Any]) -> dict[str, Any]:
+    """Return arguments from their description.
+
+    Raises:
+        ValueError: If one names something that is no optimiser.
+    """
+    made = dict(options)
+    for name, value in options.items():
+        if isinstance(value, dict):
+            kind = getattr(torch.optim, value["torch.optim"])
+            if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
+                raise ValueError(f"`{name}` of the checkpoint is no optimiser of torch.optim: {value['torch.optim']}.")
+            made[name] = partial(kind, **value["keywords"])
+    return made
