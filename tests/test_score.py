@@ -125,7 +125,7 @@ def learned(num_workers):
 @pytest.mark.parametrize(
     ("network", "options", "message"),
     [
-        (lambda: nn.Linear(3, 1), {}, "`sigma` must be positive without `action_noise`, got 0"),
+        (lambda: nn.Linear(3, 1), {}, "`sigma` must be positive, got 0: without `action_noise`"),
         (lambda: RecurrentNetwork(3, 1), {"action_noise": "gaussian:1"}, "networks without a state"),
         (lambda: Signs(), {"action_noise": "gaussian:1"}, "autograd can go through"),
     ],

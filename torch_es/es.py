@@ -369,7 +369,7 @@ def _check_searches_actions(action_noise: str | None, budget: int) -> None:
     """Say what `sigma` 0 means, or refuse it where nothing is left to search by."""
     if action_noise is None:
         raise ValueError(
-            "`sigma` must be positive without `action_noise`, got 0: nothing would differ between members."
+            "`sigma` must be positive, got 0: without `action_noise` nothing would differ between members."
         )
     if budget:
         raise ValueError("`min_episodes` and `min_timesteps` need a positive `sigma`; give `num_pairs` instead.")

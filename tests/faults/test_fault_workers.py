@@ -14,7 +14,7 @@ from functools import partial
 
 import gymnasium as gym
 import pytest
-from harness import HERE, CONFIG, Command, Faulty, OwnError, bits, golden, in_worker, make, torch_es, train, until
+from harness import CONFIG, HERE, Command, Faulty, OwnError, bits, golden, in_worker, make, torch_es, train, until
 from helpers import Stepper, by_task, evaluator, pairs, snapshot, stepper_policy
 
 from torch_es.errors import WorkerError
