@@ -69,6 +69,21 @@ def test_a_log_costs_bytes_an_evaluation_not_parameters(tmp_path):
     assert sizes[0] < 12 + 10  # a return and a length, and the generation's statistics and counters shared by 64
 
 
+def test_a_resume_forgets_the_frames_that_come_again(tmp_path):
+    make().learn(10**9, callback=until(5), folder=tmp_path / "r", checkpoint_every=1e-9)
+    for name in ("4", "5"):
+        shutil.rmtree(tmp_path / "r" / "checkpoints" / f"generation-00000{name}")
+    make().learn(10**9, callback=until(6), folder=tmp_path / "r", resume=True)
+    _, records = replay_log.read(tmp_path / "r" / "replay.log")
+    assert [record.generation for record in records] == [0, 1, 2, 3, 4, 5]
+    other = make()
+    other.replay(tmp_path / "r" / "replay.log", 6)
+    other.trainer.best = None
+    straight = train(num_workers=0, generations=6)
+    straight.trainer.best = None
+    assert bits(other) == bits(straight)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("logged") / "r"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness import HERE, bits, golden, make, train, until
+from harness import HERE, Faulty, bits, golden, make, train, until
 
 from torch_es import ES, checkpoint, mlp
 from torch_es.errors import ResourceError
@@ -104,10 +104,9 @@ def full_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def large(**options):
-    return make(**{"num_workers": 0, "num_pairs": 2, **options}) if False else ES(
-        mlp(3, 1, (100, 100), seed=0), make.__defaults__[0], num_workers=0, num_pairs=2, sigma=0.1, **options
-    )
+def large():
+    """A trainer whose checkpoints are larger than the full disk takes."""
+    return ES(mlp(3, 1, (100, 100), seed=0), Faulty, num_workers=0, num_pairs=2, sigma=0.1)
 
 
 @pytest.mark.parametrize("policy", ["warn", "raise"])

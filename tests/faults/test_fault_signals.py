@@ -45,11 +45,15 @@ def continued(cwd, straight, **environment):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["spawning", "playing"])
+@pytest.mark.parametrize("moment", ["spawning", "playing", "hanging"])
 def test_F11_workers_die_with_a_parent_that_is_killed(moment, tmp_path, tried):
+    fuse = tmp_path / "fuse"
+    mishap = ["+env.kwargs.mishap=sleep", f"+env.kwargs.fuse={fuse}"] if moment == "hanging" else []
     for delay in (0.0, 0.3, 0.8) if moment == "spawning" else (0.0,):
-        command = Command(*LONG, "resume=auto", cwd=tmp_path)
-        if moment == "spawning":
+        command = Command(*LONG, *mishap, "resume=auto", cwd=tmp_path)
+        if moment == "hanging":
+            command.wait_for(fuse.exists)
+        elif moment == "spawning":
             command.wait_for(lambda c=command: len(c.pids()) > 1)
             time.sleep(delay)
         else:
@@ -59,7 +63,8 @@ def test_F11_workers_die_with_a_parent_that_is_killed(moment, tmp_path, tried):
         assert command.wait_gone(5) <= 2
         command.end()
         tried()
-    code, _, error = torch_es(*LONG[:-2], "total_timesteps=80", "run_dir=r", "resume=auto", cwd=tmp_path)
+    again = [*LONG[:-2], *mishap, "total_timesteps=80", "run_dir=r", "resume=auto"]
+    code, _, error = torch_es(*again, cwd=tmp_path)
     assert code == 0, error
 
 
@@ -83,6 +88,7 @@ def test_F12_F13_a_signal_leaves_the_generation_and_saves_the_last_whole_one(num
         es.learn(10**9, callback=until(5), folder=tmp_path / "r")
     assert bits(es) == golden(3)
     assert len(rows(tmp_path / "r")) == 3
+    assert (tmp_path / "r" / "checkpoints" / "generation-000003").is_dir()
     assert bits(make().learn(10**9, callback=until(5), folder=tmp_path / "r", resume=True)) == golden(5)
     if number == signal.SIGINT:
         return
