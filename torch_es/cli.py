@@ -18,7 +18,6 @@ import hydra
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
-from rich.console import Console
 
 from torch_es import checkpoint, config
 from torch_es.envs import Env, env_factory
@@ -26,6 +25,7 @@ from torch_es.errors import MissingExtraError, NonFiniteError, ResourceError, Wo
 from torch_es.es import ES
 from torch_es.loggers import Guarded
 from torch_es.plotting import plot_runs
+from torch_es.progress import Terminal
 from torch_es.replay_log import Record, digest
 from torch_es.run_folder import RunFolder
 from torch_es.types import EpisodeResult, Task
@@ -33,7 +33,7 @@ from torch_es.video import Frame, FrameRecorder, write_video
 
 _INTERRUPTED = 128 + signal.SIGINT
 _TOLD = (TypeError, ValueError, MissingExtraError, WorkerError, ResourceError)  # told in a line, without a traceback
-_console = Console(soft_wrap=True, highlight=False)
+_console = Terminal()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -160,7 +160,13 @@ class WandbLogger:
         except ImportError as error:
             raise MissingExtraError("wandb", "wandb") from error
         options = {**self._options, "name": self._options["name"] or folder.name}
-        self._run = wandb.init(dir=str(folder), config=dict(config), **options)
+        # a resumed run goes on in W&B as the same one; offline, its parts are brought together when they are synced
+        kept = folder / ".wandb-id"
+        if not kept.is_file():
+            kept.write_text(wandb.util.generate_id())
+        self._run = wandb.init(
+            dir=str(folder), config=dict(config), id=kept.read_text(), resume="allow", **options
+        )
         # rows carry their own x-axis, since W&B silently drops steps that go back
         self._run.define_metric("global_step")
         self._run.define_metric("*", step_metric="global_step")

@@ -33,8 +33,8 @@ def undescribe(options: dict[str, Any]) -> dict[str, Any]:
     made = dict(options)
     for name, value in options.items():
         if isinstance(value, dict):
-            kind = getattr(torch.optim, value["torch.optim"])
+            kind = getattr(torch.optim, str(value.get("torch.optim")), None)
             if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
-                raise ValueError(f"`{name}` of the checkpoint is no optimiser of torch.optim: {value['torch.optim']}.")
+                raise ValueError(f"`{name}` of the checkpoint is no optimiser of torch.optim: {value}.")
             made[name] = partial(kind, **value["keywords"])
     return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from torch_es.types import Metrics
+
+
+class Terminal(Console):
+    """Standard output, on which nobody listening any more (`| head -1`) is no reason to end."""
+
+    def __init__(self) -> None:
+        super().__init__(file=sys.stdout, soft_wrap=True, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing more."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class ProgressLogger:
@@ -26,7 +39,7 @@ class ProgressLogger:
     """
 
     def __init__(self, total_timesteps: int, console: Console | None = None) -> None:
-        self._console = console or Console(file=sys.stdout, soft_wrap=True, highlight=False)
+        self._console = console or Terminal()
         self._total = total_timesteps
         self._centre = "-"
         self._bar: Progress | None = None

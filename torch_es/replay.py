@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from torch import nn
@@ -43,9 +44,10 @@ def rebuild(trainer: Trainer, network: nn.Module, path: str | Path, generation: 
             f"`{path}` began with other weights, at generation {first}; give the module as it was when the run began. "
             + difference(header["machine"])
         )
-    for record in records:
-        if record.generation == generation:
-            return record
+    while strategy.centre.generation < generation:
+        record = next(records, None)
+        if record is None:
+            raise ValueError(f"`generation` must be at most {strategy.centre.generation}, got {generation}.")
         strategy.tell(record.returns)
         trainer.load_progress_dict(record.progress)
         if digest(strategy.centre.theta) != record.theta:
@@ -53,6 +55,6 @@ def rebuild(trainer: Trainer, network: nn.Module, path: str | Path, generation: 
                 f"Generation {record.generation} gives theta other bits than the run had: "
                 f"{difference(header['machine']) or 'the module, strategy or optimiser is another'}."
             )
-    if strategy.centre.generation != generation:
-        raise ValueError(f"`generation` must be at most {strategy.centre.generation}, got {generation}.")
+    with contextlib.suppress(RunFolderError):  # damage that follows does not touch what was rebuilt
+        return next(records, None)
     return None

@@ -163,6 +163,17 @@ def environment_seed(seed: int, task: Task) -> int:
     return derive_seed(purpose, seed, task.generation, task.pair, task.episode)
 
 
+def task_name(seed: int, task: Task) -> str:
+    """Say which episode it is, and in which environment.
+
+    Example:
+        >>> task_name(0, Task(3, 1, -1))
+        'generation 3 pair 1 sign -1 (environment seed 1010823109)'
+    """
+    where = f"generation {task.generation} pair {task.pair} sign {task.sign:+d}"
+    return f"{where} (environment seed {environment_seed(seed, task)})"
+
+
 class Rollout:
     """The lanes: all act in one batched forward, and a lane whose episode ends takes the next task at once.
 

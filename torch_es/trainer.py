@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -12,11 +14,15 @@ import numpy.typing as npt
 import torch
 
 from torch_es.checks import check_count
+from torch_es.errors import NonFiniteError
 from torch_es.evaluators import Evaluator
 from torch_es.moments import Moments
 from torch_es.nn import ObservationNorm
+from torch_es.rollout import task_name
 from torch_es.strategy import Strategy
 from torch_es.types import EpisodeResult, Float64Array, Snapshot, Task
+
+_log = logging.getLogger(__name__)
 
 
 class Quota(NamedTuple):
@@ -156,6 +162,7 @@ class Trainer:
         self.total_episodes = 0
         self.seconds = 0.0
         self.played: Generation | None = None  # the last one
+        self._warned = False  # of a NaN observation
         self.best: dict[str, Any] | None = None  # the centre that was best when evaluated
 
     def snapshot(self) -> Snapshot:
@@ -175,10 +182,7 @@ class Trainer:
         snapshot = self.snapshot()
         for result in evaluator.evaluate(snapshot, generation.next_tasks):
             generation.add(result)
-        searches_actions = isinstance(self.strategy.sigma, float) and self.strategy.sigma == 0.0
-        metrics = self.strategy.tell(
-            generation.returns, generation.score_sum if searches_actions else evaluator.noise_sum
-        )
+        metrics = self._tell(generation, evaluator)
         self._remember(generation, snapshot)
         self._merge(generation)
         self.played = generation
@@ -214,13 +218,24 @@ class Trainer:
         origin = norm.moments.mean
         seen = Moments.zero(origin.size)
         for result in generation.episodes:
-            if result.moments is not None and np.isfinite(result.moments).all():
+            if result.moments is None:
+                continue
+            if np.isfinite(result.moments).all():
                 seen = seen.merge(Moments.from_sums(result.length, result.moments, origin))
+            elif not self._warned:
+                self._warned = True
+                elements = np.flatnonzero(~np.isfinite(result.moments[: origin.size]))
+                _log.warning(
+                    "Element %s of an observation was NaN or infinite, first in generation %d pair %d sign %+d; the "
+                    "statistics leave out such episodes.", ", ".join(map(str, elements)), *result.task[:3],
+                )  # fmt: skip
         norm.update(seen)
 
     def _report(self, generation: Generation, steps: int, fps: float) -> dict[str, float]:
         returns = generation.returns
         finite = returns[np.isfinite(returns)]
+        with np.errstate(over="ignore"):  # of returns near the largest number there is
+            spread = float(finite.std())
         sigma = self.strategy.sigma
         metrics = {
             "global_step": float(self.total_timesteps),
@@ -230,7 +245,7 @@ class Trainer:
             "time/time_elapsed": self.seconds,
             "time/fps": fps,
             "rollout/ep_rew_mean": float(finite.mean()),
-            "rollout/ep_rew_std": float(finite.std()),
+            "rollout/ep_rew_std": spread,
             "rollout/ep_rew_min": float(finite.min()),
             "rollout/ep_rew_max": float(finite.max()),
             "rollout/ep_len_mean": steps / (2 * len(returns)),
@@ -241,6 +256,22 @@ class Trainer:
             "train/sigma": float(sigma if isinstance(sigma, float) else sigma.mean()),
         }
         return {**metrics, **centre_metrics(generation.centre)}
+
+    def _tell(self, generation: Generation, evaluator: Evaluator) -> dict[str, float]:
+        """Move the centre; where returns are to blame that it cannot be, name the first."""
+        try:
+            noise_sum = generation.score_sum if self.searches_actions else evaluator.noise_sum
+            return self.strategy.tell(generation.returns, noise_sum)
+        except NonFiniteError as error:
+            bad = next((r.task for r in generation.episodes if not math.isfinite(r.return_)), None)
+            if bad is None:
+                raise
+            raise NonFiniteError(f"{task_name(self.strategy.centre.seed, bad)}: {error}") from error
+
+    @property
+    def searches_actions(self) -> bool:
+        """Whether members differ by their action noise alone, so that a step depends on more than their returns."""
+        return isinstance(self.strategy.sigma, float) and self.strategy.sigma == 0.0
 
     def _remember(self, generation: Generation, snapshot: Snapshot) -> None:
         """Keep the centre that was just evaluated if it is the best so far."""

@@ -53,7 +53,7 @@ class Faulty(Stepper):
         outcome = super().step(action)
         if self.kind and self.at == 2 and self.poison in (None, self.seed) and self._lights():
             MISHAPS[self.kind]()
-        if self.kind == "nan_observation":
+        if self.kind == "nan_observation" and self.poison in (None, self.seed):
             outcome[0][2] = np.nan
         return outcome
 

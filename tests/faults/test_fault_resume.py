@@ -85,12 +85,13 @@ def test_F29_with_virtual_batch_norm_and_a_recurrent_policy(noise, tmp_path):
     assert torch.equal(resumed.policy.reference, straight.policy.reference)
 
 
-def test_F30_another_number_of_workers_gives_the_same_bits(tmp_path, tried):
-    for generations, num_workers in enumerate((1, 4, 2, 0), start=1):
+@pytest.mark.parametrize("workers", [(2, 0), pytest.param((1, 4, 2, 0), marks=pytest.mark.slow)])
+def test_F30_another_number_of_workers_gives_the_same_bits(workers, tmp_path, tried):
+    for generations, num_workers in enumerate(workers, start=1):
         with make(num_workers=num_workers) as es:
             es.learn(10**9, callback=until(generations), folder=tmp_path / "r", resume=True)
         tried()
-    assert bits(es) == golden(4)
+    assert bits(es) == golden(len(workers))
 
 
 def saved_run(folder, generations=4):
@@ -178,9 +179,9 @@ def rewrite(folder, name, content):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"optimizer": {"torch.optim": "load", "keywords": {"f": "x"}}}, "is no optimiser of torch.optim: load"),
+        ({"optimizer": {"torch.optim": "load", "keywords": {"f": "x"}}}, "is no optimiser of torch.optim"),
         ({"env": "evil:Env-v0"}, "would import a module; pass `env` yourself"),
-        ({"optimizer": {"_target_": "os.system", "command": "touch sentinel"}}, "torch.optim"),
+        ({"optimizer": {"_target_": "os.system", "command": "touch sentinel"}}, "is no optimiser of torch.optim"),
     ],
 )
 def test_F33_nor_does_code_in_its_options(options, message, tmp_path, monkeypatch):
@@ -191,11 +192,12 @@ def test_F33_nor_does_code_in_its_options(options, message, tmp_path, monkeypatc
     document = json.loads(Path("c/state.json").read_text())
     document["state"]["options"].update(options)
     rewrite(Path("c"), "state.json", json.dumps(document).encode())
-    with pytest.raises((ValueError, KeyError), match=message):
+    with pytest.raises(ValueError, match=message):
         ES.load("c", mlp(3, 1, (8,)))
     assert not Path("sentinel").exists()
 
 
+@pytest.mark.slow
 def test_F33_targets_in_a_runs_config_are_data(tmp_path):
     code, _, error = torch_es(*CONFIG, "total_timesteps=40", "run_dir=r", cwd=tmp_path)
     assert code == 0, error

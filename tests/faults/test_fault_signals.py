@@ -7,11 +7,14 @@ import subprocess
 import sys
 import textwrap
 import time
+from functools import partial
 
 import pytest
-from harness import CONFIG, Command, rows, theta_of, torch_es
+from harness import CONFIG, Command, Faulty, bits, golden, make, rows, theta_of, torch_es, until
 
+from torch_es.rollout import environment_seed
 from torch_es.signals import StopSignals
+from torch_es.types import Task
 
 SLOW = "+env.kwargs.pause=0.02"  # a generation takes about 0.4 s
 LONG = [*CONFIG, SLOW, "total_timesteps=100000", "run_dir=r"]
@@ -42,11 +45,15 @@ def continued(cwd, straight, **environment):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["spawning", "playing"])
+@pytest.mark.parametrize("moment", ["spawning", "playing", "hanging"])
 def test_F11_workers_die_with_a_parent_that_is_killed(moment, tmp_path, tried):
+    fuse = tmp_path / "fuse"
+    mishap = ["+env.kwargs.mishap=sleep", f"+env.kwargs.fuse={fuse}"] if moment == "hanging" else []
     for delay in (0.0, 0.3, 0.8) if moment == "spawning" else (0.0,):
-        command = Command(*LONG, "resume=auto", cwd=tmp_path)
-        if moment == "spawning":
+        command = Command(*LONG, *mishap, "resume=auto", cwd=tmp_path)
+        if moment == "hanging":
+            command.wait_for(fuse.exists)
+        elif moment == "spawning":
             command.wait_for(lambda c=command: len(c.pids()) > 1)
             time.sleep(delay)
         else:
@@ -56,10 +63,42 @@ def test_F11_workers_die_with_a_parent_that_is_killed(moment, tmp_path, tried):
         assert command.wait_gone(5) <= 2
         command.end()
         tried()
-    code, _, error = torch_es(*LONG[:-2], "total_timesteps=80", "run_dir=r", "resume=auto", cwd=tmp_path)
+    again = [*LONG[:-2], *mishap, "total_timesteps=80", "run_dir=r", "resume=auto"]
+    code, _, error = torch_es(*again, cwd=tmp_path)
     assert code == 0, error
 
 
+class Signalled(Faulty):
+    """Sends its own process a signal in the middle of a generation."""
+
+    def __init__(self, number, generation):
+        super().__init__()
+        self.number, self.at_seed = number, environment_seed(0, Task(generation, 1, 1))
+
+    def step(self, action):
+        if self.seed == self.at_seed and self.at == 2 and self.number is not None:
+            self.number = signal.raise_signal(self.number)
+        return super().step(action)
+
+
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+def test_F12_F13_a_signal_leaves_the_generation_and_saves_the_last_whole_one(number, raised, tmp_path):
+    es = make(partial(Signalled, number, 3))
+    with pytest.raises(raised):
+        es.learn(10**9, callback=until(5), folder=tmp_path / "r")
+    assert bits(es) == golden(3)
+    assert len(rows(tmp_path / "r")) == 3
+    assert (tmp_path / "r" / "checkpoints" / "generation-000003").is_dir()
+    assert bits(make().learn(10**9, callback=until(5), folder=tmp_path / "r", resume=True)) == golden(5)
+    if number == signal.SIGINT:
+        return
+    es = make(partial(Signalled, number, 0))  # before anything is whole, what is saved is the start
+    with pytest.raises(raised, match="143"):
+        es.learn(10**9, callback=until(5), folder=tmp_path / "s")
+    assert bits(make().learn(10**9, callback=until(2), folder=tmp_path / "s", resume=True)) == golden(2)
+
+
+@pytest.mark.slow
 def test_F12_ctrl_c_saves_and_resumes_to_the_bit(tmp_path, straight):
     command = Command(*CONFIG, SLOW, "total_timesteps=480", "run_dir=r", cwd=tmp_path)
     command.wait_for(begun(tmp_path / "r", 2))
@@ -223,6 +262,7 @@ def test_F28_a_hundred_kills(tmp_path, straight, tried):
     continued(tmp_path, straight)
 
 
+@pytest.mark.slow
 def test_F36_two_processes_on_one_folder(tmp_path, tried):
     first = Command(*LONG, cwd=tmp_path)
     first.wait_for(begun(tmp_path / "r"))

@@ -23,7 +23,7 @@ from torch_es.evaluators.wire import FAILED, SUMMED, Board, unpack_results
 from torch_es.gradient import serial_noise_sum
 from torch_es.noise import Noise, num_blocks
 from torch_es.resources import check_descriptors
-from torch_es.rollout import environment_seed
+from torch_es.rollout import task_name
 from torch_es.types import EpisodeResult, Float64Array, Snapshot, Task
 
 _log = logging.getLogger(__name__)
@@ -245,8 +245,7 @@ class ProcessEvaluator:
         self._given_up.append(EpisodeResult(task, float("nan"), 0, False, None))
 
     def _name(self, task: Task) -> str:
-        seed = environment_seed(self._seed, task)
-        return f"generation {task.generation} pair {task.pair} sign {task.sign:+d} (environment seed {seed})"
+        return task_name(self._seed, task)
 
     def _greet(self, worker: Remote, deadline: float) -> None:
         """Wait until the worker's player stands."""

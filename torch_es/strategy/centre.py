@@ -140,7 +140,11 @@ class Centre:
         before = self.theta
         self.parameters.set_grad(gradient)
         del gradient  # a large module's copies add up
-        self.optimizer.step()
+        try:
+            self.optimizer.step()
+        except RuntimeError as error:  # torch refuses a step size beyond float32, in the middle of the parameters
+            self.parameters.restore(before)
+            raise NonFiniteError(f"The optimiser could not step, {error}; lower the learning rate.") from error
         self.optimizer.zero_grad(set_to_none=True)
         theta = self.parameters.gather()
         norm = float(theta.norm())

@@ -1,0 +1,62 @@
+"""Every fault of tests/faults injected, in a table: fault, tried, survived, lost.
+
+    make faults        or        .venv/bin/python benchmarks/faults.py [pytest arguments]
+
+Written to benchmarks/results/faults.json. A test named after a fault passes only if the run ended as it would have
+without it, to the bit; one that fails counts as lost what it tried.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from machine import RESULTS, describe
+from rich.console import Console
+from rich.table import Table
+
+SUITE = Path(__file__).parent.parent / "tests" / "faults"
+
+
+class Counter:
+    """Counts, from pytest's reports, what was tried and survived of each fault."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, dict[str, Any]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when != "call" and report.outcome == "passed":
+            return
+        name = report.nodeid.split("::")[-1]
+        faults = re.findall(r"F\d\d", name) or ["replay" if "replay" in report.nodeid else "other"]
+        number = dict(report.user_properties).get("tried", 1)
+        for fault in faults:
+            row = self.rows.setdefault(fault, {"fault": fault, "tried": 0, "survived": 0, "lost": 0, "skipped": 0})
+            if report.outcome == "skipped":
+                row["skipped"] += 1
+                continue
+            row["tried"] += number
+            row["survived" if report.outcome == "passed" else "lost"] += number
+
+
+def main() -> int:
+    counter = Counter()
+    arguments = [str(SUITE), "-m", "slow or not slow", "--deselect", str(SUITE / "test_mutations.py"), *sys.argv[1:]]
+    code = pytest.main(arguments, plugins=[counter])
+    rows = [counter.rows[fault] for fault in sorted(counter.rows)]
+    table = Table("fault", "tried", "survived", "lost", "skipped")
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    Console(width=80).print(table)
+    if not sys.argv[1:]:
+        document = {"machine": describe(), "command": "make faults", "rows": rows}
+        (RESULTS / "faults.json").write_text(json.dumps(document, indent=1) + "\n")
+    return int(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

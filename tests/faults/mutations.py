@@ -1,0 +1,198 @@
+"""Protections taken away one at a time: each must turn a test red, or the test guards nothing.
+
+    python tests/faults/mutations.py [F01 F31 ...]
+
+Each is one line of the package, `old` replaced by `new` in a copy of the tree in which the test then runs. A test that
+does not end in time counts as red: what was taken away is what ends it. The table goes to
+benchmarks/results/mutations.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent.parent
+LIMIT = 150  # seconds for a test
+
+
+class Mutation(NamedTuple):
+    """A protection, the line that is it, what stands there without it, and the test that must notice."""
+
+    fault: str
+    protection: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+def _m(fault: str, protection: str, file: str, old: str, new: str, test: str) -> Mutation:
+    return Mutation(fault, protection, f"torch_es/{file}", old, new, f"tests/faults/test_fault_{test}")
+
+
+PROCESS, REMOTE, WORKER = "evaluators/process.py", "evaluators/remote.py", "evaluators/worker.py"
+DIES = "workers.py::test_F01_F02_F03_a_worker_that_dies_changes_nothing"
+
+MUTATIONS = [
+    _m("F01", "lost tasks run again", PROCESS, "self._lost.extend(tasks)", "pass", f"{DIES}"),
+    _m("F02", "a crash writes its stack", WORKER, "faulthandler.enable(stacks.fileno())", "pass", DIES),
+    _m("F03", "SIGKILL may be the OOM killer", REMOTE, "' (possibly out of memory)'", "''", DIES),
+    _m("F03", "a MemoryError is retried", PROCESS, "isinstance(cause, MemoryError)", "False",
+       "workers.py::test_F03_a_memory_error_that_passes_changes_nothing"),
+    _m("F04", "a poison member is found", PROCESS, "self._losses[tasks[0]] > self._tolerance.max_retries", "False",
+       "workers.py::test_F04_or_its_pair_is_dropped_and_counted"),
+    _m("F04", "suspects play alone", PROCESS, "alone = self._losses[task] > 1", "alone = False",
+       "workers.py::test_F04_or_its_pair_is_dropped_and_counted"),
+    _m("F05", "the original exception is the cause", PROCESS,
+       'raise WorkerError(f"Worker {worker.number} {reason}{detail}") from cause',
+       'raise WorkerError(f"Worker {worker.number} {reason}{detail}")', "workers.py::test_F05"),
+    _m("F06", "a failed constructor ends the start", PROCESS, "if message[:1] == FAILED and len(message) > 1:",
+       "if False:", "workers.py::test_F06_a_constructor_that_fails_fails_once"),
+    _m("F07", "silence has a limit", PROCESS, "time.monotonic() - worker.heard > self._tolerance.task_timeout", "False",
+       "workers.py::test_F07_F09"),
+    _m("F10", "a new worker gets the snapshot", PROCESS, 'fresh.send("begin", self._sigma)', "pass", DIES),
+    _m("F11", "workers die with the parent", WORKER,
+       "ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)", "pass", "signals.py::test_F11"),
+    _m("F12", "a stopped run is saved", "recording.py", "(Stopped, WorkerError, type(None))", "(WorkerError, type(None))",
+       "signals.py::test_F12_F13"),
+    _m("F13", "the exit code names the signal", "signals.py", "raise SystemExit(128 + number)", "return",
+       "signals.py::test_F13_the_handler_before_ours_is_called_and_restored"),
+    _m("F13", "workers leave SIGTERM to the parent", WORKER, "else leave_to_parent)", "else signal.SIG_DFL)",
+       "signals.py::test_F13_sigterm_to_the_group_while_workers_start"),
+    _m("F15", "checkpoints are staged", "checkpoint.py",
+       'staging = folder.with_name(f".{folder.name}.tmp{os.getpid()}")', "staging = folder", "signals.py::test_F15"),
+    _m("F17", "what cannot be pickled is named", "evaluators/pickling.py",
+       'path, culprit = _culprit(player_factory, "player_factory", _DEPTH)',
+       'path, culprit = "player_factory", player_factory', "workers.py::test_F17"),
+    _m("F22", "shared memory is looked at first", "resources.py", "if free < needed:\n        raise ResourceError(\n"
+       '            f"{_SHARED}', "if False:\n        raise ResourceError(\n" '            f"{_SHARED}',
+       "resources.py::test_F22_is_checked"),
+    _m("F23", "nothing is kept of a generation", "trainer.py", "self.played = generation",
+       'self.played = generation; self.__dict__.setdefault("kept", []).append(bytearray(10_000))',
+       "resources.py::test_F23"),
+    _m("F24", "libraries have one thread", REMOTE, 'os.environ.update(dict.fromkeys(names, "1"))', "pass",
+       "resources.py::test_F24"),
+    _m("F25", "a full disk is borne", "run_folder.py", 'if must or self._on_save_error == "raise":', "if True:",
+       "resources.py::test_F25_a_full_disk"),
+    _m("F25", "and at the end it is an error", "run_folder.py", 'if must or self._on_save_error == "raise":',
+       'if self._on_save_error == "raise":', "resources.py::test_F25_a_full_disk"),
+    _m("F26", "the folder is tried first", "run_folder.py", "check_folder(self.path, 0)", "pass",
+       "resources.py::test_F26"),
+    _m("F28", "rows of the lost generations go", "run_folder.py", 'cut_metrics(self.path / "metrics.jsonl", generation)',
+       "pass", "resume.py::test_F31_F32"),
+    _m("F28", "so do frames of the replay log", "replay_log.py", "self._file.cut(last.end)", "pass",
+       "replay.py::test_a_resume_forgets_the_frames_that_come_again"),
+    _m("F29", "the scheduler's state", "strategy/centre.py", 'self.scheduler.load_state_dict(state["scheduler"])', "pass",
+       "resume.py::test_F29_resumed_is_straight"),
+    _m("F29", "the optimiser's state", "strategy/centre.py", "self.optimizer.load_state_dict(optimizer)", "pass",
+       "resume.py::test_F29_resumed_is_straight"),
+    _m("F29", "the statistics", "trainer.py", 'self.observation_norm.load_state_dict(progress["observation_norm"])',
+       "pass", "resume.py::test_F29_resumed_is_straight"),
+    _m("F30", "statistics merge in member order", "trainer.py", "for result in generation.episodes:\n            if result.moments is None",
+       "for result in sorted(generation.episodes, key=id):\n            if result.moments is None", "resume.py::test_F30"),
+    _m("F31", "hashes are compared", "checkpoint.py",
+       'if hashlib.sha256(content).hexdigest() != expected["sha256"]:', "if False:", "resume.py::test_F31_F32"),
+    _m("F31", "the one before is used", "checkpoint.py", "damaged.append(str(error))\n            continue",
+       "damaged.append(str(error))\n            break", "resume.py::test_F31_F32"),
+    _m("F32", "stale staging folders go", "checkpoint.py",
+       'for path in (*Path(folder).glob(".*.tmp*"), *Path(folder).glob(".*.old*")):', "for path in ():",
+       "resume.py::test_F32"),
+    _m("F33", "only torch.optim's optimisers are made", "options.py",
+       "if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):", "if False:",
+       "resume.py::test_F33_nor"),
+    _m("F33", "an id that imports is refused", "es.py", 'elif ":" in str(saved["env"]):', "elif False:",
+       "resume.py::test_F33_nor"),
+    _m("F34", "options are compared", "recording.py", "if found := differences(saved,",
+       "if False and differences(saved,", "resume.py::test_F34_a_run"),
+    _m("F34", "shapes are compared", "es.py", "if found := differences(then, now):",
+       "if found := \"\":", "resume.py::test_F34_a_run"),
+    _m("F36", "one process a folder", "run_folder.py", "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass",
+       "signals.py::test_F36"),
+    _m("F37", "what is strided is saved", "checkpoint.py", "tree.detach().clone(memory_format=torch.contiguous_format)",
+       "tree.detach()", "resume.py::test_F37"),
+    _m("F39", "NaN is not ranked", "gradient.py", "np.all(np.isfinite(returns), axis=1)", "np.ones(len(returns), bool)",
+       "numerics.py::test_F39"),
+    _m("F40", "a generation of NaN is an error", "gradient.py", "if kept == 0 or (", "if (",
+       "numerics.py::test_F40_a_generation"),
+    _m("F42", "an infinite step is taken back", "strategy/centre.py", "if not math.isfinite(norm):", "if False:",
+       "numerics.py::test_F42_an_absurd"),
+    _m("F42", "what is not finite is not saved", "es.py", "checkpoint.check_finite(state)", "pass",
+       "numerics.py::test_F42_what"),
+    _m("F43", "ties share their rank", "shaping.py", "(last - (counts - 1) / 2)[inverse]",
+       "np.argsort(np.argsort(returns.ravel()))", "numerics.py::test_F43"),
+    _m("F45", "returns start at zero", "rollout.py", "self._returns[lane], self._started[lane] = 0.0, self._clock",
+       "self._started[lane] = self._clock", "numerics.py::test_F45"),
+    _m("F46", "episodes are capped", "rollout.py", "if terminated or truncated or started[lane] <= latest:",
+       "if terminated or truncated:", "numerics.py::test_F46"),
+    _m("F51", "a logger's failure is caught", "loggers.py", "self._failed = True\n", "raise\n",
+       "logging.py::test_F51_a_logger"),
+    _m("F52", "W&B's id is kept", "loggers.py", "if not kept.is_file():", "if True:", "logging.py::test_F52"),
+    _m("F55", "nobody listening is no fault", "progress.py", "def on_broken_pipe(self)", "def _unused(self)",
+       "logging.py::test_F55_a_terminal"),
+    _m("replay", "bits are compared", "replay.py", "if digest(strategy.centre.theta) != record.theta:", "if False:",
+       "replay.py::test_another_start"),
+    _m("replay", "frames are checked", "replay_log.py", "if chain != expected:", "if False:",
+       "replay.py::test_a_damaged_frame"),
+    _m("replay", "digests are chained", "replay_log.py", "chain = _digest(chain + body)", "chain = _digest(body)",
+       "replay.py::test_a_frame_that"),
+]  # fmt: skip
+
+
+def applied(mutation: Mutation, tree: Path) -> None:
+    """Take the protection away in a copy of the tree."""
+    path = tree / mutation.file
+    text = path.read_text()
+    if text.count(mutation.old) != 1:
+        raise ValueError(f"{mutation.fault}: {mutation.old!r} stands {text.count(mutation.old)} times in {path}")
+    path.write_text(text.replace(mutation.old, mutation.new))
+
+
+def outcome(mutation: Mutation) -> str:
+    """Return "red", "GREEN" where nothing noticed, or "BROKEN" where the test could not run."""
+    with tempfile.TemporaryDirectory() as folder:
+        tree = Path(folder) / "tree"
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "runs", "__pycache__", "docs"))
+        applied(mutation, tree)
+        node, _, name = mutation.test.partition("::")
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "slow or not slow", node, "-k", name]
+        try:
+            done = subprocess.run(
+                command, cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)}, capture_output=True, timeout=LIMIT, text=True
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            return "red"
+        return {0: "GREEN", 1: "red"}.get(done.returncode, f"BROKEN\n{done.stdout}{done.stderr}")
+
+
+def main(wanted: list[str]) -> int:
+    """Run the mutations of the wanted faults, or all, and write the table."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    from machine import RESULTS, describe
+
+    found = []
+    for mutation in MUTATIONS:
+        if wanted and mutation.fault not in wanted:
+            continue
+        start = time.monotonic()
+        result = outcome(mutation)
+        found.append({"fault": mutation.fault, "taken away": mutation.protection, "test": mutation.test.split("::")[1]})
+        found[-1]["result"] = result
+        print(f"{mutation.fault:6} {result:6} {mutation.protection} ({time.monotonic() - start:.0f} s)", flush=True)
+    if not wanted:
+        document = {"machine": describe(), "command": "python tests/faults/mutations.py", "rows": found}
+        (RESULTS / "mutations.json").write_text(json.dumps(document, indent=1) + "\n")
+    survived = [row for row in found if row["result"] != "red"]
+    print(f"{len(found) - len(survived)} of {len(found)} mutations turn a test red")
+    return bool(survived)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
