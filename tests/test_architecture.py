@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "torch_es"
 FLOORS = [
     {"errors", "checks", "types"},
     {"seeding", "loggers", "progress", "plotting", "video", "atari"},
-    {"noise", "shaping", "moments", "checkpoint", "parameters"},
+    {"noise", "shaping", "moments", "checkpoint", "parameters", "episodes"},
     {"gradient", "nn", "envs"},
     {"strategy", "policies"},
     {"rollout"},

@@ -11,6 +11,7 @@ from helpers import pairs, snapshot
 from torch_es import config
 from torch_es.atari import Atari
 from torch_es.envs import env_factory
+from torch_es.episodes import EpisodeRules
 from torch_es.errors import MissingExtraError
 from torch_es.evaluators import SerialEvaluator
 from torch_es.nn import collect_statistics, virtual_batch_norms
@@ -100,7 +101,7 @@ def test_fitness_is_the_sum_of_the_unclipped_rewards_of_the_plain_path():
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4 * 84 * 84, 18, bias=False))
     space = make()
     policy = Policy(network, space.observation_space, space.action_space, normalize_observations=False)
-    player = SerialEvaluator(lambda: Rollout(policy, make, 0, 1, max_steps=300))
+    player = SerialEvaluator(lambda: Rollout(policy, make, 0, 1, EpisodeRules(max_steps=300)))
     results = list(player.evaluate(snapshot(policy)._replace(mean=None, std=None), pairs(2)))
     for result, (no_ops, actions) in zip(results, played, strict=True):
         rewards = [step[1] for step in trace(plain_path("ALE/Seaquest-v5", no_ops), actions)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,6 +17,7 @@ from torch import nn
 from torch_es import checkpoint
 from torch_es.checks import check_choice, check_count, check_positive
 from torch_es.envs import Env, EnvFactory, env_factory, random_observations
+from torch_es.episodes import EpisodeRules
 from torch_es.evaluators import Board, Evaluator, ProcessEvaluator, SerialEvaluator
 from torch_es.loggers import Logger
 from torch_es.nn import virtual_batch_norms
@@ -48,7 +50,7 @@ class ES:
             `torch_es.policies.make_action_noise`.
         num_workers: Processes; one for each core by default; 0 plays everything in this process.
         num_lanes: Perturbed policies side by side in a worker; as many as stay in cache by default.
-        max_episode_steps: Cap of an episode's length, besides the environment's own.
+        rules: How long episodes may be, in which world they are played, what they are worth; see `EpisodeRules`.
         min_episodes: A generation plays on until it has so many episodes,
         min_timesteps: and so many environment steps.
         eval_every: Evaluate the centre every so many generations; 0 is never.
@@ -80,7 +82,7 @@ class ES:
         action_noise: str | None = None,
         num_workers: int | None = None,
         num_lanes: int | None = None,
-        max_episode_steps: int | None = None,
+        rules: EpisodeRules = EpisodeRules(),
         min_episodes: int = 0,
         min_timesteps: int = 0,
         eval_every: int = 10,
@@ -99,13 +101,12 @@ class ES:
         acting = {"normalize_observations": normalize_observations, "box_head": box_head, "action_noise": action_noise}
         self.policy: Policy | None = None
         self.fitness_fn = fitness_fn
-        for name, value in (("num_lanes", num_lanes), ("max_episode_steps", max_episode_steps)):
-            if value is not None:
-                check_count(name, value)
+        if num_lanes is not None:
+            check_count("num_lanes", num_lanes)
         if env is not None:
             self._factory = env_factory(env)
             self.policy = self._wrap(policy, acting)
-        self._player_options = {"num_lanes": num_lanes, "max_steps": max_episode_steps}
+        self._player_options = {"num_lanes": num_lanes, "rules": rules}
         quota = Quota(
             self.strategy.centre.num_pairs,
             check_count("min_episodes", min_episodes, minimum=0),
@@ -113,13 +114,13 @@ class ES:
         )
         self._evaluator: Evaluator | None = None
         norm = self.policy.observation_norm if self.policy else None
-        self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes)
+        self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes, rules)
         self._described = {
             "env": env if isinstance(env, str) else None,
             "strategy": strategy,
             **acting,
             "num_lanes": num_lanes,
-            "max_episode_steps": max_episode_steps,
+            "rules": dataclasses.asdict(rules),
             "min_episodes": min_episodes,
             "min_timesteps": min_timesteps,
             "eval_every": eval_every,
@@ -324,8 +325,9 @@ def _describe(options: dict[str, Any]) -> dict[str, Any]:
 
 def _undescribe(options: dict[str, Any]) -> dict[str, Any]:
     made = dict(options)
+    made["rules"] = EpisodeRules(**made["rules"])
     for name, value in options.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and "torch.optim" in value:
             kind = getattr(torch.optim, value["torch.optim"])
             if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
                 raise ValueError(f"`{name}` of the checkpoint is no optimiser of torch.optim: {value['torch.optim']}.")
