@@ -21,7 +21,7 @@ from machine import RESULTS, describe
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from torch_es import ES
+from torch_es import ES, EpisodeRules
 from torch_es.envs import env_factory
 from torch_es.policies import atari_cnn
 
@@ -42,7 +42,7 @@ def main() -> None:
     optimizer = partial(torch.optim.Adam, lr=given.lr, weight_decay=0.005)
     options: dict[str, Any] = {"normalize_observations": False, "sigma": given.sigma, "num_pairs": given.num_pairs}
     start, rows = time.perf_counter(), [measured(network, game, 0, 0, 0.0)]
-    with ES(network, game, optimizer=optimizer, max_episode_steps=CAP, eval_every=0, **options) as es:
+    with ES(network, game, optimizer=optimizer, rules=EpisodeRules(max_steps=CAP), eval_every=0, **options) as es:
         while time.perf_counter() - start < 60 * given.minutes:
             metrics = es.trainer.run_generation(es.evaluator())
             if es.strategy.centre.generation % given.every == 0:

@@ -68,15 +68,18 @@ def share(pairs: int) -> Row:
 def whole(pairs: int) -> Row:
     """Return training with a folder beside training without, alternating; noise of the machine is larger than the cost."""
     case = CASES[0]
-    with tempfile.TemporaryDirectory() as path, trainer(case, case.env, WORKERS) as one, trainer(case, case.env, WORKERS) as two:
-        with RunFolder(Path(path)) as folder:
-            generations(one, 1, folder), generations(two, 1, None)
+    with (
+        tempfile.TemporaryDirectory() as path,
+        trainer(case, case.env, WORKERS) as one,
+        trainer(case, case.env, WORKERS) as two,RunFolder(Path(path)) as folder
+    ):
+        generations(one, 1, folder), generations(two, 1, None)
 
-            def sides() -> Iterator[tuple[Side, Side]]:
-                for _ in range(pairs):
-                    yield lambda: generations(one, 1, folder), lambda: generations(two, 1, None)
+        def sides() -> Iterator[tuple[Side, Side]]:
+            for _ in range(pairs):
+                yield lambda: generations(one, 1, folder), lambda: generations(two, 1, None)
 
-            return alternate("recording/HalfCheetah-v5 with over without", sides(), "s", "<= 1.01")
+        return alternate("recording/HalfCheetah-v5 with over without", sides(), "s", "<= 1.01")
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ FLOORS = [
     {"appending", "checks", "machine", "options", "types"},
     {"errors", "seeding"},
     {"loggers", "progress", "plotting", "video", "resources", "atari"},
-    {"noise", "shaping", "moments", "checkpoint", "parameters"},
+    {"noise", "shaping", "moments", "checkpoint", "parameters", "episodes"},
     {"gradient", "nn", "envs", "replay_log"},
     {"strategy", "policies", "run_folder"},
     {"rollout"},

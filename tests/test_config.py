@@ -68,6 +68,27 @@ def test_the_papers_hyperparameters():
     assert composed["policy"]["hidden"] == [64, 64]
 
 
+def test_the_papers_atari():
+    # golden: uber-research/deep-neuroevolution's configurations, and Mnih et al. 2016's preprocessing
+    composed = config.compose_config(["experiment=salimans_atari", "env.id=ALE/Seaquest-v5"])
+    assert composed["env"]["id"] == "ALE/Seaquest-v5"
+    assert composed["env"]["kwargs"] == {
+        "frame_skip": 4,
+        "frame_stack": 4,
+        "screen_size": 84,
+        "noop_max": 30,
+        "repeat_action_probability": 0.0,
+        "full_action_space": False,
+        "max_frames": 108_000,
+    }
+    assert composed["strategy"]["num_pairs"] == 2_500
+    assert composed["final_episodes"] == 10
+    with config.build(composed) as es:
+        assert es.strategy.centre.parameters.dim == 681_378  # Seaquest has eighteen actions
+        assert es.policy.reference.shape == (128, 4 * 84 * 84)
+        assert es.policy.observation_norm is None
+
+
 def test_an_existing_run_folder_is_refused(tmp_path):
     config.check_free(tmp_path / "new")
     (tmp_path / "config.yaml").touch()

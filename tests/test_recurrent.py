@@ -10,6 +10,7 @@ from helpers import Stepper, boxed, by_task, evaluator, pairs, snapshot
 from torch import nn
 
 from torch_es import ES, Policy
+from torch_es.episodes import EpisodeRules
 from torch_es.nn import convert_batch_norm
 from torch_es.parameters import FlatParameters
 from torch_es.policies import RecurrentNetwork
@@ -145,9 +146,7 @@ def test_evaluation_plays_what_predict_says():
         es.learn(100)
         (result,) = es.evaluate(1)
         env = Stepper()
-        from torch_es.rollout import environment_seed
-
-        observation, _ = env.reset(seed=environment_seed(3, result.task))
+        observation, _ = env.reset(seed=EpisodeRules().environment_seed(3, result.task))
         state, total, over = None, 0.0, False
         while not over:
             action, state = es.predict(observation, state)

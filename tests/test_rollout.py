@@ -4,9 +4,10 @@ import pytest
 import torch
 from helpers import Stepper, by_task, env, env_policy, evaluator, pairs, snapshot, stepper_policy
 
+from torch_es.episodes import EpisodeRules
 from torch_es.nn import normalize
 from torch_es.noise import Noise
-from torch_es.rollout import FunctionPlayer, Rollout, environment_seed
+from torch_es.rollout import FunctionPlayer, Rollout
 from torch_es.types import Snapshot, Task
 
 
@@ -17,7 +18,7 @@ def plain_episode(policy, env_id, shot, task):
     Noise(7, len(eps)).fill(eps, task.generation, task.pair)
     lanes.write(0, torch.add(shot.theta, torch.from_numpy(eps), alpha=task.sign * shot.sigma))
     world = gym.make(env_id)
-    observation, _ = world.reset(seed=environment_seed(7, task))
+    observation, _ = world.reset(seed=EpisodeRules().environment_seed(7, task))
     total, length, done = 0.0, 0, False
     while not done:
         x = np.zeros((4, len(observation)), np.float32)
@@ -48,7 +49,7 @@ def test_the_number_of_lanes_changes_nothing():
 
 def test_time_limits_are_truncation_and_the_cap_holds():
     policy = env_policy("InvertedPendulum-v5")
-    player = Rollout(policy, env("InvertedPendulum-v5"), 0, 2, max_steps=3)
+    player = Rollout(policy, env("InvertedPendulum-v5"), 0, 2, EpisodeRules(max_steps=3))
     player.begin(snapshot(policy, 1e-9))
     player.submit(Task(0, 0, 1))
     (result,) = player.advance()
@@ -57,12 +58,6 @@ def test_time_limits_are_truncation_and_the_cap_holds():
     ended.begin(snapshot(stepper_policy()))
     ended.submit(Task(0, 0, 1))
     assert ended.advance()[0].truncated is False
-
-
-def test_a_pair_shares_its_world_and_pairs_do_not():
-    assert environment_seed(0, Task(1, 2, 1)) == environment_seed(0, Task(1, 2, -1))
-    seeds = {environment_seed(0, Task(g, p, s)) for g in range(3) for p in range(3) for s in (0, 1)}
-    assert len(seeds) == 18
 
 
 def test_statistics_are_those_of_the_observations_seen():

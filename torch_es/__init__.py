@@ -3,6 +3,7 @@
 `ES` trains a policy; `OpenAIES`, `PGPE`, `SNES` and `ARS` optimise any function of a module or a vector.
 """
 
+from torch_es.episodes import EpisodeRules as EpisodeRules
 from torch_es.es import ES as ES
 from torch_es.policies import Policy as Policy
 from torch_es.policies import atari_cnn as atari_cnn

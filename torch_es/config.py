@@ -18,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from torch_es.checks import check_choice, differences, suggestion
-from torch_es.envs import EnvFactory, env_factory
+from torch_es.envs import EnvFactory, env_factory, repeated
+from torch_es.episodes import EpisodeRules
 from torch_es.es import ES
 from torch_es.evaluators import FaultTolerance
 from torch_es.loggers import Logger, TensorBoardLogger, WandbLogger
@@ -137,7 +138,7 @@ def build(config: Config, factory: EnvFactory | None = None) -> ES:
     """
     env, policy, strategy = config["env"], dict(config["policy"]), dict(config["strategy"])
     evaluator = dict(config["evaluator"])
-    factory = factory or env_factory(env["id"], **env["kwargs"])
+    factory = repeated(factory or env_factory(env["id"], **env["kwargs"]), env["action_repeat"])
     acting = {name: policy.pop(name) for name in ("normalize_observations", "box_head", "action_noise")}
     return ES(
         _network(policy, factory(), acting["box_head"], config["seed"]),
@@ -145,7 +146,7 @@ def build(config: Config, factory: EnvFactory | None = None) -> ES:
         strategy=strategy.pop("name"),
         optimizer=_optimizer(config["optimizer"]),
         **acting,
-        max_episode_steps=env["max_episode_steps"],
+        rules=EpisodeRules(**config["episode"]),
         eval_every=config["eval_every"],
         eval_episodes=config["eval_episodes"],
         seed=config["seed"],

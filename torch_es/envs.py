@@ -10,7 +10,7 @@ import gymnasium as gym
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from torch_es.atari import Atari
-from torch_es.checks import suggestion
+from torch_es.checks import check_count, suggestion
 from torch_es.errors import MissingExtraError
 
 Env = gym.Env[Any, Any]
@@ -59,6 +59,50 @@ def _make(env_id: str, kwargs: dict[str, Any]) -> Env:
         raise MissingExtraError("mujoco", "mujoco") from error
     except gym.error.Error as error:
         raise ValueError(f"`env` {env_id!r} is not registered.{suggestion(env_id, gym.registry)}") from error
+
+
+class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
+    """Takes each action several times; the reward is the sum.
+
+    Args:
+        env: The environment, whose own time limit goes on counting its own steps.
+        times: How often.
+
+    Example:
+        >>> env = ActionRepeat(gym.make("CartPole-v1"), 3)
+        >>> _ = env.reset(seed=0)
+        >>> env.step(0)[1]
+        3.0
+    """
+
+    def __init__(self, env: Env, times: int) -> None:
+        super().__init__(env)
+        self._times = check_count("action_repeat", times)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Step up to `times` times, fewer if the episode ends."""
+        total = 0.0
+        for _ in range(self._times):
+            observation, reward, terminated, truncated, info = self.env.step(action)
+            total += float(reward)
+            if terminated or truncated:
+                break
+        return observation, total, bool(terminated), bool(truncated), info
+
+
+def repeated(factory: EnvFactory, times: int) -> EnvFactory:
+    """Return a function that makes the same environments with each action taken `times` times.
+
+    Example:
+        >>> repeated(env_factory("CartPole-v1"), 2)()
+        <ActionRepeat<TimeLimit<OrderEnforcing<CartPoleEnv<CartPole-v1>>>>>
+    """
+    check_count("action_repeat", times)
+    return factory if times == 1 else partial(_repeated, factory, times)
+
+
+def _repeated(factory: EnvFactory, times: int) -> Env:
+    return ActionRepeat(factory(), times)
 
 
 def random_observations(env: Env, count: int, seed: int, every: int = 8) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,6 +18,7 @@ from torch import nn
 from torch_es import checkpoint
 from torch_es.checks import check_count, check_positive, differences
 from torch_es.envs import Env, EnvFactory, env_factory, random_observations
+from torch_es.episodes import EpisodeRules
 from torch_es.evaluators import TOLERANCE, Evaluator, FaultTolerance, make_evaluator
 from torch_es.loggers import Guarded, Logger
 from torch_es.machine import describe, difference
@@ -58,7 +60,7 @@ class ES:
             `torch_es.policies.make_action_noise`.
         num_workers: Processes; one for each core by default; 0 plays everything in this process.
         num_lanes: Perturbed policies side by side in a worker; as many as stay in cache by default.
-        max_episode_steps: Cap of an episode's length, besides the environment's own.
+        rules: How long episodes may be, in which world they are played, what they are worth; see `EpisodeRules`.
         min_episodes: A generation plays on until it has so many episodes,
         min_timesteps: and so many environment steps.
         eval_every: Evaluate the centre every so many generations; 0 is never.
@@ -91,7 +93,7 @@ class ES:
         action_noise: str | None = None,
         num_workers: int | None = None,
         num_lanes: int | None = None,
-        max_episode_steps: int | None = None,
+        rules: EpisodeRules = EpisodeRules(),
         min_episodes: int = 0,
         min_timesteps: int = 0,
         eval_every: int = 10,
@@ -112,15 +114,14 @@ class ES:
         self.policy: Policy | None = None
         self.fitness_fn = fitness_fn
         self._tolerance = tolerance
-        for name, value in (("num_lanes", num_lanes), ("max_episode_steps", max_episode_steps)):
-            if value is not None:
-                check_count(name, value)
+        if num_lanes is not None:
+            check_count("num_lanes", num_lanes)
         if self.strategy.sigma == 0.0:
-            _check_searches_actions(action_noise, min_episodes or min_timesteps)
+            _check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
         if env is not None:
             self._factory = env_factory(env)
             self.policy = self._wrap(policy, acting)
-        self._player_options = {"num_lanes": num_lanes, "max_steps": max_episode_steps}
+        self._num_lanes = num_lanes
         quota = Quota(
             self.strategy.centre.num_pairs,
             check_count("min_episodes", min_episodes, minimum=0),
@@ -128,10 +129,10 @@ class ES:
         )
         self._evaluator: Evaluator | None = None
         norm = self.policy.observation_norm if self.policy else None
-        self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes)
+        self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes, rules)
         self.described = {
             "env": env if isinstance(env, str) else None, "strategy": strategy, **acting,
-            "num_lanes": num_lanes, "max_episode_steps": max_episode_steps,
+            "num_lanes": num_lanes, "rules": dataclasses.asdict(rules),
             "min_episodes": min_episodes, "min_timesteps": min_timesteps,
             "eval_every": eval_every, "eval_episodes": eval_episodes, "seed": seed,
             **describe_options(strategy_options),
@@ -298,7 +299,7 @@ class ES:
             ValueError: If the folder is damaged or `policy` has another architecture.
         """
         state = checkpoint.load(path)
-        saved = {**undescribe(state["options"]), **options}
+        saved = {**undescribe(state["options"]), "rules": EpisodeRules(**state["options"]["rules"]), **options}
         if env is not None:
             saved["env"] = env
         elif ":" in str(saved["env"]):
@@ -355,24 +356,28 @@ class ES:
             observed = norm.mean.numel() if norm is not None else 0
             scored = 2 * self.strategy.centre.num_pairs if self.strategy.sigma == 0.0 else 0
             sizes = parameters.dim, parameters.dtype, observed, scored
-            self._evaluator = make_evaluator(self._player(), sizes, self.seed, self.num_workers, self._tolerance)
+            self._evaluator = make_evaluator(
+                self._player(), sizes, self.seed, self.num_workers, self._tolerance, self.trainer.rules
+            )
         return self._evaluator
 
     def _player(self) -> Callable[[], Any]:
         if self.policy is None:
             assert self.fitness_fn is not None
             return partial(FunctionPlayer, self.network, self.fitness_fn, self.seed)
-        return partial(Rollout, self.policy, self._factory, self.seed, **self._player_options)
+        return partial(Rollout, self.policy, self._factory, self.seed, self._num_lanes, self.trainer.rules)
 
 
-def _check_searches_actions(action_noise: str | None, budget: int) -> None:
+def _check_searches_actions(action_noise: str | None, uneven: bool | int) -> None:
     """Say what `sigma` 0 means, or refuse it where nothing is left to search by."""
     if action_noise is None:
         raise ValueError(
             "`sigma` must be positive, got 0: without `action_noise` nothing would differ between members."
         )
-    if budget:
-        raise ValueError("`min_episodes` and `min_timesteps` need a positive `sigma`; give `num_pairs` instead.")
+    if uneven:
+        raise ValueError(
+            "`min_episodes`, `min_timesteps` and several episodes a member need a positive `sigma`; give `num_pairs`."
+        )
     _log.warning(
         "`sigma` is 0: all members have the centre's weights and differ by %s action noise alone. The estimate of the "
         "gradient is then the score function's (REINFORCE with shaped returns): it needs a network that autograd can "

@@ -164,9 +164,7 @@ class WandbLogger:
         kept = folder / ".wandb-id"
         if not kept.is_file():
             kept.write_text(wandb.util.generate_id())
-        self._run = wandb.init(
-            dir=str(folder), config=dict(config), id=kept.read_text(), resume="allow", **options
-        )
+        self._run = wandb.init(dir=str(folder), config=dict(config), id=kept.read_text(), resume="allow", **options)
         # rows carry their own x-axis, since W&B silently drops steps that go back
         self._run.define_metric("global_step")
         self._run.define_metric("*", step_metric="global_step")

@@ -32,7 +32,7 @@ def undescribe(options: dict[str, Any]) -> dict[str, Any]:
     """
     made = dict(options)
     for name, value in options.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and name != "rules":
             kind = getattr(torch.optim, str(value.get("torch.optim")), None)
             if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
                 raise ValueError(f"`{name}` of the checkpoint is no optimiser of torch.optim: {value}.")

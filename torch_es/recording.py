@@ -102,7 +102,7 @@ class Recording:
         theta = digest(trainer.strategy.centre.theta)
         progress = trainer.progress_dict()
         played = trainer.played
-        self._folder.record(metrics, Record(played.number, played.returns, played.lengths, theta, progress))
+        self._folder.record(metrics, Record(played.number, played.fitness, played.lengths, theta, progress))
         if trainer.seconds - self._saved_at >= checkpoint_every:
             self._save()
             self._saved_at = trainer.seconds

@@ -37,8 +37,8 @@ class Record(NamedTuple):
 
     Attributes:
         generation: Its number.
-        returns: Of its members, `(num_pairs, 2)`; NaN for one that was dropped.
-        lengths: Of their episodes, `(num_pairs, 2)`.
+        returns: Of its members as the strategy was told them, `(num_pairs, 2)`; NaN for one that was dropped.
+        lengths: Steps of each member, `(num_pairs, 2)`.
         theta: Digest of theta after its step.
         progress: The trainer's statistics and counters after it; see `Trainer.progress_dict`.
     """

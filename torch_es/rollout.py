@@ -13,12 +13,13 @@ import torch
 from torch import nn
 
 from torch_es.envs import BareEnv, EnvFactory, bare
+from torch_es.episodes import EpisodeRules
 from torch_es.nn import normalize
 from torch_es.noise import Noise
 from torch_es.parameters import FlatParameters
 from torch_es.policies import ActionNoise, Policy, default_num_lanes, make_lanes, unbatched
 from torch_es.policies.score import Scorer
-from torch_es.seeding import Purpose, derive, derive_seed
+from torch_es.seeding import derive
 from torch_es.strategy import perturbed
 from torch_es.types import EpisodeResult, Float32Array, Float64Array, Snapshot, Task
 
@@ -152,28 +153,6 @@ class _Trail:
         return self.scorer.score(inputs, draws)
 
 
-def environment_seed(seed: int, task: Task) -> int:
-    """Return the seed of the task's environment: shared by a pair, so that its two returns differ by the sign alone.
-
-    Example:
-        >>> environment_seed(0, Task(3, 1, +1)) == environment_seed(0, Task(3, 1, -1))
-        True
-    """
-    purpose: Purpose = "evaluation" if task.sign == 0 else "environment"
-    return derive_seed(purpose, seed, task.generation, task.pair, task.episode)
-
-
-def task_name(seed: int, task: Task) -> str:
-    """Say which episode it is, and in which environment.
-
-    Example:
-        >>> task_name(0, Task(3, 1, -1))
-        'generation 3 pair 1 sign -1 (environment seed 1010823109)'
-    """
-    where = f"generation {task.generation} pair {task.pair} sign {task.sign:+d}"
-    return f"{where} (environment seed {environment_seed(seed, task)})"
-
-
 class Rollout:
     """The lanes: all act in one batched forward, and a lane whose episode ends takes the next task at once.
 
@@ -182,11 +161,16 @@ class Rollout:
         factory: Makes an environment; one for each lane.
         seed: The run's seed.
         num_lanes: By default as many as stay in cache.
-        max_steps: Cap of an episode's length, besides the environment's own.
+        rules: Of the episodes.
     """
 
     def __init__(
-        self, policy: Policy, factory: EnvFactory, seed: int, num_lanes: int | None = None, max_steps: int | None = None
+        self,
+        policy: Policy,
+        factory: EnvFactory,
+        seed: int,
+        num_lanes: int | None = None,
+        rules: EpisodeRules = EpisodeRules(),
     ) -> None:
         dim = FlatParameters(policy.network).dim
         self.num_lanes = num_lanes or default_num_lanes(dim)
@@ -199,8 +183,8 @@ class Rollout:
         self._draws = _Draws(policy.action_noise, self.num_lanes, seed) if policy.action_noise else None
         self._trail: _Trail | None = None
         self._envs: list[BareEnv] = [bare(factory()) for _ in range(self.num_lanes)]
-        limits = [limit for limit in (self._envs[0].max_steps, max_steps) if limit is not None]
-        self._max_steps = min(limits, default=2**62)
+        self._rules = rules
+        self._cap: int | None = None  # of the members' episodes
         shape, norm = (self.num_lanes, policy.layout.size), policy.observation_norm
         self._normalizer = None if norm is None else _Normalizer(*shape, norm.limit)
         self._inputs = np.zeros(shape, np.float32)
@@ -209,7 +193,7 @@ class Rollout:
         self._returns = [0.0] * self.num_lanes
         self._steps = [env.env.step for env in self._envs]
         self._clock = 0  # steps of the lanes together: a lane's length follows from when it started
-        self._started = [0] * self.num_lanes
+        self._started, self._ends = [0] * self.num_lanes, [0] * self.num_lanes
         self._flat = isinstance(policy.layout.space, gym.spaces.Box) and len(policy.layout.space.shape) == 1
         self._waiting: deque[Task] = deque()
         self._active: list[int] = []
@@ -224,6 +208,7 @@ class Rollout:
         """Play what follows with this snapshot."""
         self._begun = True
         self._members.begin(snapshot)
+        self._cap = snapshot.max_steps
         if self._normalizer is not None:
             self._normalizer.begin(snapshot)
             reference = self._reference(snapshot)
@@ -261,7 +246,7 @@ class Rollout:
         if not self._begun:
             raise RuntimeError("begin() must be called before submit().")
         self._lanes.write(lane, self._members.theta(task))
-        observation, _ = self._envs[lane].env.reset(seed=environment_seed(self.seed, task))
+        observation, _ = self._envs[lane].env.reset(seed=self._rules.environment_seed(self.seed, task))
         self._observations[lane] = self._row(observation)
         if self._normalizer is not None:
             self._normalizer.sums[lane] = 0.0
@@ -270,23 +255,24 @@ class Rollout:
         if self._trail is not None:
             self._trail.start(lane)
         self._tasks[lane] = task
+        limits = (self._envs[lane].max_steps, self._rules.fixed_cap, self._cap if task.sign else None)
         self._returns[lane], self._started[lane] = 0.0, self._clock
+        self._ends[lane] = self._clock + min((limit for limit in limits if limit is not None), default=2**62)
         self._active = sorted([*self._active, lane])
 
     @torch.inference_mode()
     def advance(self, interrupt: Callable[[], bool] = lambda: False) -> list[EpisodeResult]:
         """See `Player.advance`."""
-        observations, returns, started, steps = self._observations, self._returns, self._started, self._steps
+        observations, returns, ends, steps = self._observations, self._returns, self._ends, self._steps
         results: list[EpisodeResult] = []
         while self._active and not results:
             actions = self._act()
-            self._clock += 1
-            latest = self._clock - self._max_steps  # who started then, or before, has had all its steps
+            self._clock = clock = self._clock + 1
             for lane in self._active:
                 observation, reward, terminated, truncated, _ = steps[lane](actions[lane])
                 observations[lane] = observation if self._flat else self._row(observation)
                 returns[lane] += float(reward)
-                if terminated or truncated or started[lane] <= latest:
+                if terminated or truncated or ends[lane] <= clock:
                     results.append(self._finish(lane, bool(terminated)))
             if len(self._active) < self.num_lanes and interrupt():
                 break

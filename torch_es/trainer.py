@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,11 +14,11 @@ import numpy.typing as npt
 import torch
 
 from torch_es.checks import check_count
+from torch_es.episodes import EpisodeRules
 from torch_es.errors import NonFiniteError
 from torch_es.evaluators import Evaluator
 from torch_es.moments import Moments
 from torch_es.nn import ObservationNorm
-from torch_es.rollout import task_name
 from torch_es.strategy import Strategy
 from torch_es.types import EpisodeResult, Float64Array, Snapshot, Task
 
@@ -49,11 +49,13 @@ class Generation:
         number: The generation.
         quota: When it is complete.
         evaluations: Noise-free episodes of the centre, played in the same pool.
+        rules: Of the episodes.
     """
 
-    def __init__(self, number: int, quota: Quota, evaluations: int) -> None:
+    def __init__(self, number: int, quota: Quota, evaluations: int, rules: EpisodeRules = EpisodeRules()) -> None:
         self.number = number
         self._quota = quota
+        self._rules = rules
         self._pairs: list[list[EpisodeResult | None]] = []
         self._centre: dict[int, EpisodeResult] = {}
         self._centre_left = list(reversed(range(evaluations)))
@@ -66,16 +68,17 @@ class Generation:
             return (Task(self.number, -1, 0, self._centre_left.pop()),)
         if self._closed is not None or not self._short():
             return None
-        pair = len(self._pairs)
-        self._pairs.append([None, None])
-        return (Task(self.number, pair, +1), Task(self.number, pair, -1))
+        pair, each = len(self._pairs), range(self._rules.per_member)
+        self._pairs.append([None for _ in (+1, -1) for _ in each])
+        return tuple(Task(self.number, pair, sign, episode) for sign in (+1, -1) for episode in each)
 
     def add(self, result: EpisodeResult) -> None:
         """Take a result."""
         if result.task.sign == 0:
             self._centre[result.task.episode] = result
             return
-        self._pairs[result.task.pair][0 if result.task.sign > 0 else 1] = result
+        first = 0 if result.task.sign > 0 else self._rules.per_member
+        self._pairs[result.task.pair][first + result.task.episode] = result
         self._scan()
 
     def _scan(self) -> None:
@@ -88,7 +91,8 @@ class Generation:
 
     def _filled(self, pairs: int, steps: float) -> bool:
         quota = self._quota
-        return pairs >= quota.pairs and 2 * pairs >= quota.episodes and steps >= quota.timesteps
+        episodes = 2 * pairs * self._rules.per_member
+        return pairs >= quota.pairs and episodes >= quota.episodes and steps >= quota.timesteps
 
     def _short(self) -> bool:
         """Whether the pairs begun will, at the mean length so far, leave the quota open."""
@@ -96,17 +100,25 @@ class Generation:
             return not self._filled(len(self._pairs), 0)
         known = [r.length for pair in self._pairs for r in pair if r]
         mean = float(np.mean(known)) if known else 1.0
-        return not self._filled(len(self._pairs), sum(known) + mean * (2 * len(self._pairs) - len(known)))
+        begun = 2 * self._rules.per_member * len(self._pairs)
+        return not self._filled(len(self._pairs), sum(known) + mean * (begun - len(known)))
 
     @property
-    def members(self) -> list[tuple[EpisodeResult, EpisodeResult]]:
-        """The pairs of the complete generation, in order."""
-        return [(plus, minus) for plus, minus in self._pairs[: self._closed] if plus and minus]
+    def members(self) -> list[tuple[list[EpisodeResult], list[EpisodeResult]]]:
+        """The pairs of the complete generation, in order: the episodes of either member."""
+        each = self._rules.per_member
+        whole = [[result for result in pair if result] for pair in self._pairs[: self._closed]]
+        return [(results[:each], results[each:]) for results in whole if len(results) == 2 * each]
 
     @property
     def returns(self) -> Float64Array:
-        """Returns `(num_pairs, 2)`, column 0 is +noise."""
-        return np.array([[plus.return_, minus.return_] for plus, minus in self.members])
+        """Returns `(num_pairs, 2)`, column 0 is +noise: the mean of a member's episodes, as the environment pays."""
+        return np.array([[np.mean([r.return_ for r in member]) for member in pair] for pair in self.members])
+
+    @property
+    def fitness(self) -> Float64Array:
+        """What the members are worth to the strategy, `(num_pairs, 2)`."""
+        return np.array([[self._rules.fitness(member) for member in pair] for pair in self.members])
 
     def score_sum(
         self, generation: int, linear: Float64Array, squared: Float64Array | None = None
@@ -120,8 +132,8 @@ class Generation:
 
     @property
     def lengths(self) -> npt.NDArray[np.uint32]:
-        """Lengths of the members' episodes `(num_pairs, 2)`."""
-        return np.array([[plus.length, minus.length] for plus, minus in self.members], np.uint32)
+        """Steps of each member, over all its episodes, `(num_pairs, 2)`."""
+        return np.array([[sum(r.length for r in member) for member in pair] for pair in self.members], np.uint32)
 
     @property
     def centre(self) -> list[EpisodeResult]:
@@ -129,9 +141,9 @@ class Generation:
         return [self._centre[episode] for episode in sorted(self._centre)]
 
     @property
-    def episodes(self) -> Iterator[EpisodeResult]:
-        """All members' episodes, in (pair, sign) order."""
-        return (result for pair in self.members for result in pair)
+    def episodes(self) -> list[EpisodeResult]:
+        """All members' episodes, in (pair, sign, episode) order."""
+        return [result for pair in self.members for member in pair for result in member]
 
 
 class Trainer:
@@ -143,6 +155,7 @@ class Trainer:
         quota: When a generation is complete.
         eval_every: Evaluate the centre every so many generations, in the pool of the next one; 0 is never.
         eval_episodes: Episodes of such an evaluation.
+        rules: Of the episodes.
     """
 
     def __init__(
@@ -152,8 +165,11 @@ class Trainer:
         quota: Quota,
         eval_every: int = 10,
         eval_episodes: int = 4,
+        rules: EpisodeRules = EpisodeRules(),
     ) -> None:
         self.strategy = strategy
+        self.rules = rules
+        self.max_steps = rules.first_cap
         self.observation_norm = observation_norm
         self.quota = quota
         self.eval_every = check_count("eval_every", eval_every, minimum=0)
@@ -170,15 +186,15 @@ class Trainer:
         norm = self.observation_norm
         theta = self.strategy.centre.theta
         if norm is None:
-            return Snapshot(theta, self.strategy.sigma)
-        return Snapshot(theta, self.strategy.sigma, *norm.scale)
+            return Snapshot(theta, self.strategy.sigma, max_steps=self.max_steps)
+        return Snapshot(theta, self.strategy.sigma, *norm.scale, self.max_steps)
 
     def run_generation(self, evaluator: Evaluator) -> dict[str, float]:
         """Play one generation and move the centre; returns its metrics."""
         start = time.perf_counter()
         population = self.strategy.ask()
         evaluate = self.eval_every and population.generation % self.eval_every == 0
-        generation = Generation(population.generation, self.quota, self.eval_episodes if evaluate else 0)
+        generation = Generation(population.generation, self.quota, self.eval_episodes if evaluate else 0, self.rules)
         snapshot = self.snapshot()
         for result in evaluator.evaluate(snapshot, generation.next_tasks):
             generation.add(result)
@@ -186,7 +202,7 @@ class Trainer:
         self._remember(generation, snapshot)
         self._merge(generation)
         self.played = generation
-        episodes = list(generation.episodes)
+        episodes = generation.episodes
         steps = sum(result.length for result in episodes)
         self.total_timesteps += steps
         self.total_episodes += len(episodes)
@@ -194,7 +210,9 @@ class Trainer:
         self.seconds += elapsed
         played = steps + sum(result.length for result in generation.centre)
         restarts = {"es/worker_restarts": float(evaluator.restarts)} if evaluator.restarts else {}
-        return {**self._report(generation, steps, played / elapsed), **metrics, **restarts}
+        metrics = {**self._report(generation, steps, played / elapsed), **metrics, **restarts}
+        self.max_steps = self.rules.next_cap(self.max_steps, episodes)
+        return metrics
 
     def evaluate_centre(self, evaluator: Evaluator, episodes: int) -> list[EpisodeResult]:
         """Play noise-free episodes of the centre; training is not affected."""
@@ -232,7 +250,8 @@ class Trainer:
         norm.update(seen)
 
     def _report(self, generation: Generation, steps: int, fps: float) -> dict[str, float]:
-        returns = generation.returns
+        returns, episodes = generation.returns, generation.episodes
+        truncated = float(sum(result.truncated for result in episodes))
         finite = returns[np.isfinite(returns)]
         with np.errstate(over="ignore"):  # of returns near the largest number there is
             spread = float(finite.std())
@@ -248,8 +267,10 @@ class Trainer:
             "rollout/ep_rew_std": spread,
             "rollout/ep_rew_min": float(finite.min()),
             "rollout/ep_rew_max": float(finite.max()),
-            "rollout/ep_len_mean": steps / (2 * len(returns)),
-            "rollout/truncated": float(np.mean([result.truncated for result in generation.episodes])),
+            "rollout/ep_len_mean": steps / len(episodes),
+            "rollout/terminated": len(episodes) - truncated,
+            "rollout/truncated": truncated,
+            **({} if self.max_steps is None else {"rollout/max_ep_length": float(self.max_steps)}),
             "es/num_pairs": float(len(returns)),
             "es/nonfinite_returns": float(returns.size - finite.size),
             "es/dropped_pairs": float((~np.isfinite(returns).all(axis=1)).sum()),
@@ -261,12 +282,12 @@ class Trainer:
         """Move the centre; where returns are to blame that it cannot be, name the first."""
         try:
             noise_sum = generation.score_sum if self.searches_actions else evaluator.noise_sum
-            return self.strategy.tell(generation.returns, noise_sum)
+            return self.strategy.tell(generation.fitness, noise_sum)
         except NonFiniteError as error:
             bad = next((r.task for r in generation.episodes if not math.isfinite(r.return_)), None)
             if bad is None:
                 raise
-            raise NonFiniteError(f"{task_name(self.strategy.centre.seed, bad)}: {error}") from error
+            raise NonFiniteError(f"{self.rules.task_name(self.strategy.centre.seed, bad)}: {error}") from error
 
     @property
     def searches_actions(self) -> bool:
@@ -313,6 +334,7 @@ class Trainer:
             "observation_norm": dict(norm.state_dict()) if norm is not None else None,
             "total_timesteps": self.total_timesteps,
             "total_episodes": self.total_episodes,
+            "max_steps": self.max_steps,
             "seconds": self.seconds,
         }
 
@@ -322,6 +344,7 @@ class Trainer:
             self.observation_norm.load_state_dict(progress["observation_norm"])
         self.total_timesteps = progress["total_timesteps"]
         self.total_episodes = progress["total_episodes"]
+        self.max_steps = progress["max_steps"]
         self.seconds = progress["seconds"]
 
 

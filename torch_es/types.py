@@ -37,7 +37,7 @@ class EpisodeResult(NamedTuple):
         task: The task that was played.
         return_: Sum of the raw rewards, never shaped.
         length: Steps taken.
-        truncated: Whether a time limit, not the environment, ended it.
+        truncated: Whether a time limit, not the environment, ended it; else it is terminated.
         moments: Float64 array `(2 * observation_size,)`: sum and sum of squares of the observations relative to the
             generation's frozen mean; None where nothing is collected.
         score: How the log-probability of the noisy actions changes with the weights, `(dim,)`; only where actions alone
@@ -60,9 +60,11 @@ class Snapshot(NamedTuple):
         sigma: Standard deviation of the perturbation: a number, or one for each parameter `(dim,)`.
         mean: Observation mean `(observation_size,)`, or None without normalisation.
         std: Observation standard deviation, floored, `(observation_size,)`, or None.
+        max_steps: Cap of the members' episodes, or None.
     """
 
     theta: torch.Tensor
     sigma: float | torch.Tensor
     mean: Float64Array | None = None
     std: Float64Array | None = None
+    max_steps: int | None = None

@@ -10,11 +10,11 @@ from harness import ADAM, Faulty, bits, make, until
 from helpers import Stepper, evaluator, pairs, snapshot, stepper_policy
 
 from torch_es import OpenAIES, checkpoint
+from torch_es.episodes import EpisodeRules
 from torch_es.errors import NonFiniteError
 from torch_es.gradient import shaped_weights
 from torch_es.moments import Moments
 from torch_es.nn import ObservationNorm
-from torch_es.rollout import environment_seed
 from torch_es.seeding import derive_seed
 from torch_es.shaping import SHAPINGS, centered_ranks
 from torch_es.types import Task
@@ -60,7 +60,9 @@ def test_F39_it_is_counted_or_stops_the_run_by_option():
     seen = []
     make(partial(Rewarding, np.nan, PAIR_2)).learn(10**9, callback=lambda m: seen.append(m) or len(seen) < 2)
     assert [(m["es/dropped_pairs"], m["es/nonfinite_returns"]) for m in seen] == [(1.0, 2.0), (0.0, 0.0)]
-    with pytest.raises(NonFiniteError, match=rf"generation 0 pair 2 sign \+1 \(environment seed {PAIR_2}\): 1 of 4 pairs"):
+    with pytest.raises(
+        NonFiniteError, match=rf"generation 0 pair 2 sign \+1 \(environment seed {PAIR_2}\): 1 of 4 pairs"
+    ):
         make(partial(Rewarding, np.nan, PAIR_2), non_finite="raise").learn(100)
 
 
@@ -194,4 +196,6 @@ def test_F49_every_seed_is_a_seed(seed):
     assert first == again
     other = bits(make(seed=seed + 1).learn(10**9, callback=until(2)))
     assert first["/strategy/theta"] != other["/strategy/theta"]
-    assert environment_seed(seed, Task(0, 0, 1)) != environment_seed(seed + 1, Task(0, 0, 1))
+    assert EpisodeRules().environment_seed(seed, Task(0, 0, 1)) != EpisodeRules().environment_seed(
+        seed + 1, Task(0, 0, 1)
+    )

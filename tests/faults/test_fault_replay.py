@@ -29,7 +29,9 @@ def test_a_replay_is_the_checkpoint_bit_for_bit(case, tmp_path, tried):
     assert run.strategy.centre.generation == 5
 
 
-@pytest.mark.parametrize("build", [make, partial(make, action_noise="gaussian:0.2"), normed], ids=["mlp", "noise", "vbn"])
+@pytest.mark.parametrize(
+    "build", [make, partial(make, action_noise="gaussian:0.2"), normed], ids=["mlp", "noise", "vbn"]
+)
 def test_every_member_plays_as_it_did(build, tmp_path, tried):
     build().learn(10**9, callback=until(3), folder=tmp_path / "r")
     _, records = replay_log.read(tmp_path / "r" / "replay.log")

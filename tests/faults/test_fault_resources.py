@@ -37,7 +37,7 @@ def test_F22_too_little_shared_memory_is_found_before_workers_start():
         from torch_es import ES, mlp
         ES(mlp(3, 1, (1600, 1600)), Faulty, num_pairs=1, num_workers=1).learn(1)
     """
-    mount = "mount -t tmpfs -o size=1m tmpfs /dev/shm && exec \"$@\""
+    mount = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"'
     done = python(script, "unshare", "-rm", "sh", "-c", mount, "sh")
     assert done.returncode == 1  # not by SIGBUS
     assert "/dev/shm has 1.0 MiB free, but the workers' shared memory needs 39." in done.stderr
@@ -98,8 +98,9 @@ def test_F24_each_worker_has_one_thread(monkeypatch):
 def full_disk():
     """A function after which no file grows beyond 40 kB, and another that lifts that."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield partial(resource.setrlimit, resource.RLIMIT_FSIZE, (40_000, hard)), partial(
-        resource.setrlimit, resource.RLIMIT_FSIZE, (soft, hard)
+    yield (
+        partial(resource.setrlimit, resource.RLIMIT_FSIZE, (40_000, hard)),
+        partial(resource.setrlimit, resource.RLIMIT_FSIZE, (soft, hard)),
     )
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 

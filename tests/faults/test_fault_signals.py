@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 from harness import CONFIG, Command, Faulty, bits, golden, make, rows, theta_of, torch_es, until
 
-from torch_es.rollout import environment_seed
+from torch_es.episodes import EpisodeRules
 from torch_es.signals import StopSignals
 from torch_es.types import Task
 
@@ -73,7 +73,7 @@ class Signalled(Faulty):
 
     def __init__(self, number, generation):
         super().__init__()
-        self.number, self.at_seed = number, environment_seed(0, Task(generation, 1, 1))
+        self.number, self.at_seed = number, EpisodeRules().environment_seed(0, Task(generation, 1, 1))
 
     def step(self, action):
         if self.seed == self.at_seed and self.at == 2 and self.number is not None:

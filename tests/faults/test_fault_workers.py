@@ -17,9 +17,10 @@ import pytest
 from harness import CONFIG, HERE, Faulty, OwnError, bits, golden, in_worker, make, torch_es, train, until
 from helpers import Stepper, by_task, evaluator, pairs, snapshot, stepper_policy
 
+from torch_es.episodes import EpisodeRules
 from torch_es.errors import WorkerError
 from torch_es.evaluators import Board, FaultTolerance, ProcessEvaluator
-from torch_es.rollout import Rollout, environment_seed
+from torch_es.rollout import Rollout
 from torch_es.seeding import derive_seed
 from torch_es.types import Task
 
@@ -276,4 +277,4 @@ def test_F21_a_result_that_comes_twice_counts_once():
 
 
 def test_the_seed_named_is_the_environments():
-    assert environment_seed(0, Task(0, 2, -1)) == POISON
+    assert EpisodeRules().environment_seed(0, Task(0, 2, -1)) == POISON

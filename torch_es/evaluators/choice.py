@@ -7,6 +7,7 @@ import multiprocessing
 
 import torch
 
+from torch_es.episodes import EpisodeRules
 from torch_es.evaluators.process import ProcessEvaluator
 from torch_es.evaluators.protocol import Evaluator, PlayerFactory
 from torch_es.evaluators.serial import SerialEvaluator
@@ -22,6 +23,7 @@ def make_evaluator(
     seed: int,
     num_workers: int | None,
     tolerance: FaultTolerance,
+    rules: EpisodeRules,
 ) -> Evaluator:
     """Return the evaluator for a number of workers.
 
@@ -31,10 +33,11 @@ def make_evaluator(
         seed: The run's seed.
         num_workers: 0 for none; None for one on each core.
         tolerance: Deadlines and retries.
+        rules: Of the episodes.
     """
     if num_workers == 0:
         return SerialEvaluator(player_factory)
     if multiprocessing.current_process().daemon:
         _log.warning("This process is a daemon, which may start no workers: it plays itself, with the same bits.")
         return SerialEvaluator(player_factory)
-    return ProcessEvaluator(player_factory, Board(*sizes), seed, num_workers, tolerance)
+    return ProcessEvaluator(player_factory, Board(*sizes), seed, num_workers, tolerance, rules)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from torch_es.checks import check_count
+from torch_es.episodes import EpisodeRules
 from torch_es.errors import WorkerError
 from torch_es.evaluators.pickling import dumps
 from torch_es.evaluators.protocol import NextTasks, PlayerFactory
@@ -23,7 +24,6 @@ from torch_es.evaluators.wire import FAILED, SUMMED, Board, unpack_results
 from torch_es.gradient import serial_noise_sum
 from torch_es.noise import Noise, num_blocks
 from torch_es.resources import check_descriptors
-from torch_es.rollout import task_name
 from torch_es.types import EpisodeResult, Float64Array, Snapshot, Task
 
 _log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class ProcessEvaluator:
         seed: The run's seed.
         num_workers: Processes; by default one for each core this process may use.
         tolerance: Deadlines and retries.
+        rules: Of the episodes, to name one that fails.
 
     Raises:
         TypeError: If a worker cannot be sent what it needs.
@@ -56,10 +57,11 @@ class ProcessEvaluator:
         seed: int,
         num_workers: int | None = None,
         tolerance: FaultTolerance = TOLERANCE,
+        rules: EpisodeRules = EpisodeRules(),
     ) -> None:
         count = default_num_workers() if num_workers is None else check_count("num_workers", num_workers)
         self.restarts = 0
-        self._tolerance = tolerance
+        self._tolerance, self._rules = tolerance, rules
         self._seed = seed
         self._payload = dumps(player_factory)
         self._board = board
@@ -245,7 +247,7 @@ class ProcessEvaluator:
         self._given_up.append(EpisodeResult(task, float("nan"), 0, False, None))
 
     def _name(self, task: Task) -> str:
-        return task_name(self._seed, task)
+        return self._rules.task_name(self._seed, task)
 
     def _greet(self, worker: Remote, deadline: float) -> None:
         """Wait until the worker's player stands."""

@@ -76,12 +76,14 @@ class Board:
         self.theta = torch.zeros(dim, dtype=dtype).share_memory_()
         self.sigma = torch.zeros(dim, dtype=dtype).share_memory_()  # pages never written cost nothing
         self.statistics = torch.zeros(2, observation_size, dtype=torch.float64).share_memory_()
+        self.max_steps = torch.zeros(1, dtype=torch.int64).share_memory_()  # 0 is no cap
         self.sums = torch.zeros(2, dim).share_memory_()
         self.scores = torch.zeros(scored_members, dim).share_memory_()
 
     def post(self, snapshot: Snapshot) -> float | None:
         """Write the snapshot; return sigma if it is one number."""
         self.theta.copy_(snapshot.theta)
+        self.max_steps.fill_(snapshot.max_steps or 0)
         if snapshot.mean is not None and snapshot.std is not None:
             self.statistics[0] = torch.from_numpy(snapshot.mean)
             self.statistics[1] = torch.from_numpy(snapshot.std)
@@ -104,4 +106,4 @@ class Board:
     def read(self, sigma: float | None) -> Snapshot:
         """Return the snapshot as views of the shared memory."""
         mean, std = self.statistics.numpy() if self.statistics.numel() else (None, None)
-        return Snapshot(self.theta, self.sigma if sigma is None else sigma, mean, std)
+        return Snapshot(self.theta, self.sigma if sigma is None else sigma, mean, std, int(self.max_steps) or None)
