@@ -66,12 +66,13 @@ def share(pairs: int) -> Row:
 
 
 def whole(pairs: int) -> Row:
-    """Return training with a folder beside training without, alternating; noise of the machine is larger than the cost."""
+    """Return training with a folder beside training without, alternating; the machine's noise is larger than the cost."""
     case = CASES[0]
     with (
         tempfile.TemporaryDirectory() as path,
         trainer(case, case.env, WORKERS) as one,
-        trainer(case, case.env, WORKERS) as two,RunFolder(Path(path)) as folder
+        trainer(case, case.env, WORKERS) as two,
+        RunFolder(Path(path)) as folder,
     ):
         generations(one, 1, folder), generations(two, 1, None)
 

@@ -34,7 +34,7 @@ from torch_es.rollout import FunctionPlayer, Rollout
 from torch_es.run_folder import RunFolder
 from torch_es.seeding import derive, derive_seed
 from torch_es.signals import StopSignals
-from torch_es.strategy import Strategy, make_strategy
+from torch_es.strategy import Strategy, make_strategy, unperturbed
 from torch_es.trainer import Quota, Trainer
 from torch_es.types import EpisodeResult, Task
 
@@ -116,7 +116,7 @@ class ES:
         self._tolerance = tolerance
         if num_lanes is not None:
             check_count("num_lanes", num_lanes)
-        if self.strategy.sigma == 0.0:
+        if unperturbed(self.strategy.sigma):
             _check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
         if env is not None:
             self._factory = env_factory(env)
@@ -259,7 +259,7 @@ class ES:
     def replay(self, path: str | Path, generation: int) -> Record | None:
         """Go to a generation of a run by its `replay.log` alone; see `torch_es.replay.rebuild`."""
         self.close()
-        return rebuild(self.trainer, self.network, path, generation)
+        return rebuild(self.trainer, self.network, path, generation, self.evaluator)
 
     def save(self, path: str | Path) -> None:
         """Write everything needed to act and to go on training to the folder `path`: safetensors and JSON.
@@ -354,7 +354,7 @@ class ES:
         if self._evaluator is None:
             parameters, norm = self.strategy.centre.parameters, self.trainer.observation_norm
             observed = norm.mean.numel() if norm is not None else 0
-            scored = 2 * self.strategy.centre.num_pairs if self.strategy.sigma == 0.0 else 0
+            scored = 2 * self.strategy.centre.num_pairs if unperturbed(self.strategy.sigma) else 0
             sizes = parameters.dim, parameters.dtype, observed, scored
             self._evaluator = make_evaluator(
                 self._player(), sizes, self.seed, self.num_workers, self._tolerance, self.trainer.rules

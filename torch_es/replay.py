@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
 
 from torch_es.checks import check_count
 from torch_es.errors import RunFolderError
+from torch_es.evaluators import Evaluator
 from torch_es.machine import difference
 from torch_es.replay_log import Record, digest, fingerprint, read
 from torch_es.trainer import Trainer
 
 
-def rebuild(trainer: Trainer, network: nn.Module, path: str | Path, generation: int) -> Record | None:
+def rebuild(
+    trainer: Trainer, network: nn.Module, path: str | Path, generation: int, evaluator: Callable[[], Evaluator]
+) -> Record | None:
     """Bring a trainer that stands where the run began to the start of a generation.
 
     Each logged generation is told to the strategy again, which costs its noise and its step, no episode; theta's digest
-    is compared with the run's after each.
+    is compared with the run's after each. Where actions alone are searched, a step follows from the scores of the
+    actions, which are as large as theta and not logged: there the generations are played again.
 
     Args:
         trainer: With the module's initial weights, the strategy and the optimiser of the run.
         network: The module.
         path: Of `replay.log`.
         generation: Which is next to be played afterwards.
+        evaluator: Gives who plays, if anything must be played.
 
     Returns:
         What that generation returned, if the log knows it.
@@ -48,7 +54,10 @@ def rebuild(trainer: Trainer, network: nn.Module, path: str | Path, generation: 
         record = next(records, None)
         if record is None:
             raise ValueError(f"`generation` must be at most {strategy.centre.generation}, got {generation}.")
-        strategy.tell(record.returns)
+        if trainer.searches_actions:
+            trainer.run_generation(evaluator())
+        else:
+            strategy.tell(record.returns)
         trainer.load_progress_dict(record.progress)
         if digest(strategy.centre.theta) != record.theta:
             raise RunFolderError(

@@ -19,7 +19,7 @@ from torch_es.errors import NonFiniteError
 from torch_es.evaluators import Evaluator
 from torch_es.moments import Moments
 from torch_es.nn import ObservationNorm
-from torch_es.strategy import Strategy
+from torch_es.strategy import Strategy, unperturbed
 from torch_es.types import EpisodeResult, Float64Array, Snapshot, Task
 
 _log = logging.getLogger(__name__)
@@ -292,7 +292,7 @@ class Trainer:
     @property
     def searches_actions(self) -> bool:
         """Whether members differ by their action noise alone, so that a step depends on more than their returns."""
-        return isinstance(self.strategy.sigma, float) and self.strategy.sigma == 0.0
+        return unperturbed(self.strategy.sigma)
 
     def _remember(self, generation: Generation, snapshot: Snapshot) -> None:
         """Keep the centre that was just evaluated if it is the best so far."""

@@ -1,4 +1,4 @@
-"""What the fault tests share: an environment with mishaps, an undisturbed run to compare with, processes to be killed."""
+"""What the fault tests share: an environment with mishaps, an undisturbed run to compare with, processes to kill."""
 
 import ctypes
 import functools
@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from helpers import Stepper
 
-from torch_es import ES, mlp
+from torch_es import ES, checkpoint, mlp
 from torch_es.replay_log import digest
 
 HERE = Path(__file__).parent
@@ -151,16 +151,22 @@ def rows(folder):
     return [{k: v for k, v in json.loads(line).items() if k not in TIMING} for line in lines]
 
 
+def command(*arguments):
+    """The command as a list, and the environment in which it finds the package and `Faulty-v0`."""
+    path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    return [sys.executable, *arguments], {**os.environ, "PYTHONPATH": path}
+
+
 class Command:
     """`torch-es` in a process group of its own, with a mark that all its descendants carry."""
 
     def __init__(self, *arguments, cwd, **environment):
         self.mark = uuid.uuid4().hex
-        path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+        words, own = command("-m", "torch_es", *arguments)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "torch_es", *arguments],
+            words,
             cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-            env={**os.environ, "PYTHONPATH": path, "TORCH_ES_MARK": self.mark, **environment},
+            env={**own, "TORCH_ES_MARK": self.mark, **environment},
         )  # fmt: skip
 
     def pids(self):
@@ -209,12 +215,9 @@ CONFIG = [
 
 def theta_of(folder):
     """The digest of a run's newest theta."""
-    from torch_es import checkpoint
-
     return digest(checkpoint.newest(Path(folder) / "checkpoints")["strategy"]["theta"]).hex()
 
 
 def torch_es(*arguments, cwd, **environment):
     """Run the command to its end; return exit code, stdout and stderr."""
-    command = Command(*arguments, cwd=cwd, **environment)
-    return command.end(300)
+    return Command(*arguments, cwd=cwd, **environment).end(300)

@@ -7,6 +7,8 @@ does not end in time counts as red: what was taken away is what ends it. The tab
 benchmarks/results/mutations.json.
 """
 
+# ruff: noqa: E501 - lines of the package as they stand there
+
 from __future__ import annotations
 
 import json

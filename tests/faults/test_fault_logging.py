@@ -2,14 +2,14 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
-from harness import CONFIG, Command, bits, golden, make, rows, torch_es, until
+from harness import CONFIG, Command, bits, command, golden, make, rows, torch_es, until
 from test_fault_resources import NAMESPACES
 
 from torch_es.errors import MissingExtraError
@@ -48,7 +48,7 @@ def test_F51_a_logger_that_fails_is_told_of_once_and_changes_nothing(tmp_path, c
 
 
 def test_F51_but_a_missing_package_is_an_error_at_the_start(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "wandb", None)
+    monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(MissingExtraError, match="comes with the extra `wandb`"):
         Guarded(WandbLogger()).start({}, tmp_path)
 
@@ -56,14 +56,11 @@ def test_F51_but_a_missing_package_is_an_error_at_the_start(tmp_path, monkeypatc
 @pytest.mark.slow
 @pytest.mark.skipif(not NAMESPACES, reason="this system lets us make no network namespace")
 def test_F50_offline_without_a_network_costs_no_time(tmp_path):
-    script = ["unshare", "-rn", shutil.which("python3"), "-c", "import sys; sys.exit(0)"]
-    assert subprocess.run(script, check=False).returncode == 0
     start = time.monotonic()
     assert torch_es(*CONFIG, "total_timesteps=480", "run_dir=plain", cwd=tmp_path)[0] == 0
     plain = time.monotonic() - start
-    command = [*CONFIG, *WANDB, "total_timesteps=480", "run_dir=r"]
     start = time.monotonic()
-    done = without_network(command, tmp_path)
+    done = without_network([*CONFIG, *WANDB, "total_timesteps=480", "run_dir=r"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - start < plain + 20  # ten at the start, ten at the end
     assert rows(tmp_path / "r") == rows(tmp_path / "plain")
@@ -71,28 +68,25 @@ def test_F50_offline_without_a_network_costs_no_time(tmp_path):
 
 
 def without_network(arguments, cwd):
-    import sys
-
-    from harness import HERE
-
-    path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    words, environment = command("-m", "torch_es", *arguments)
+    loopback = 'ip link set lo up 2>/dev/null; exec "$@"'
     return subprocess.run(
-        ["unshare", "-rn", "sh", "-c", 'ip link set lo up 2>/dev/null; exec "$@"', "sh", sys.executable, "-m", "torch_es", *arguments],
-        cwd=cwd, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": path},
+        ["unshare", "-rn", "sh", "-c", loopback, "sh", *words],
+        cwd=cwd, capture_output=True, text=True, timeout=300, env=environment,
     )  # fmt: skip
 
 
 @pytest.mark.slow
 def test_F51_the_wandb_service_is_killed(tmp_path):
     assert torch_es(*CONFIG, "total_timesteps=800", "run_dir=plain", cwd=tmp_path)[0] == 0
-    command = Command(*CONFIG, *WANDB, "+env.kwargs.pause=0.01", "total_timesteps=800", "run_dir=r", cwd=tmp_path)
+    running = Command(*CONFIG, *WANDB, "+env.kwargs.pause=0.01", "total_timesteps=800", "run_dir=r", cwd=tmp_path)
     path = tmp_path / "r" / "metrics.jsonl"
-    command.wait_for(lambda: path.exists() and len(path.read_text().splitlines()) > 3)
-    services = [pid for pid in command.pids() if b"wandb-core" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    running.wait_for(lambda: path.exists() and len(path.read_text().splitlines()) > 3)
+    services = [pid for pid in running.pids() if b"wandb-core" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     assert services
     for pid in services:
         os.kill(pid, signal.SIGKILL)
-    code, _, error = command.end(120)
+    code, _, error = running.end(120)
     assert code == 0, error
     assert rows(tmp_path / "r") == rows(tmp_path / "plain")
 
@@ -102,12 +96,12 @@ def test_F52_parts_of_a_killed_offline_run_are_one_run(tmp_path, tried):
     assert torch_es(*CONFIG, "total_timesteps=800", "run_dir=plain", cwd=tmp_path)[0] == 0
     path = tmp_path / "r" / "metrics.jsonl"
     for generations in (3, 8):
-        command = Command(
+        running = Command(
             *CONFIG, *WANDB, "+env.kwargs.pause=0.01", "total_timesteps=800", "run_dir=r", "resume=auto", cwd=tmp_path
         )
-        command.wait_for(lambda n=generations: path.exists() and len(path.read_text().splitlines()) >= n)
-        command.process.kill()
-        command.end()
+        running.wait_for(lambda n=generations: path.exists() and len(path.read_text().splitlines()) >= n)
+        running.process.kill()
+        running.end()
         tried()
     slow = ["+env.kwargs.pause=0.01", "total_timesteps=800", "run_dir=r", "resume=auto"]
     code, _, error = torch_es(*CONFIG, *WANDB, *slow, cwd=tmp_path)
@@ -122,14 +116,10 @@ def test_F52_parts_of_a_killed_offline_run_are_one_run(tmp_path, tried):
 @pytest.mark.slow
 @pytest.mark.parametrize("shell", ['"$@" | head -1', '"$@" >&-', 'NO_COLOR=1 "$@"'])
 def test_F55_a_terminal_that_goes_away_ends_nothing(shell, tmp_path):
-    import sys
-
-    from harness import HERE
-
-    path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    words, environment = command("-m", "torch_es", *CONFIG, "total_timesteps=480", "run_dir=r")
     done = subprocess.run(
-        ["bash", "-o", "pipefail", "-c", shell, "bash", sys.executable, "-m", "torch_es", *CONFIG, "total_timesteps=480", "run_dir=r"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": path},
+        ["bash", "-o", "pipefail", "-c", shell, "bash", *words],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(rows(tmp_path / "r")) == 12

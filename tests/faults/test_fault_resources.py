@@ -4,7 +4,6 @@ import os
 import resource
 import shutil
 import subprocess
-import sys
 import textwrap
 import threading
 from functools import partial
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from harness import HERE, Faulty, bits, golden, make, train, until
+from harness import Faulty, bits, command, golden, make, train, until
 
 from torch_es import ES, checkpoint, mlp
 from torch_es.errors import ResourceError
@@ -22,11 +21,8 @@ NAMESPACES = shutil.which("unshare") and subprocess.run(["unshare", "-rm", "true
 
 
 def python(script, *before, timeout=300):
-    path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    return subprocess.run(
-        [*before, sys.executable, "-c", textwrap.dedent(script)],
-        capture_output=True, text=True, timeout=timeout, env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
+    words, environment = command("-c", textwrap.dedent(script))
+    return subprocess.run([*before, *words], capture_output=True, text=True, timeout=timeout, env=environment)
 
 
 @pytest.mark.slow

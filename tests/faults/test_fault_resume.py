@@ -32,6 +32,7 @@ CASES = {
     "sgd and a schedule": {"optimizer": SGD, "scheduler": DECAY},
     "sigma of a group": {"optimizer": own_sigma, "scheduler": DECAY},
     "action noise": {"action_noise": "gaussian:0.3"},
+    "actions alone": {"action_noise": "gaussian:0.3", "sigma": 0.0},
     "no normalisation": {"normalize_observations": False},
     "a budget of steps": {"min_timesteps": 55},
     **{name: {"strategy": name, "optimizer": SGD} for name in STRATEGIES},

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -14,7 +13,7 @@ from functools import partial
 
 import gymnasium as gym
 import pytest
-from harness import CONFIG, HERE, Faulty, OwnError, bits, golden, in_worker, make, torch_es, train, until
+from harness import CONFIG, Faulty, OwnError, bits, command, golden, in_worker, make, torch_es, train, until
 from helpers import Stepper, by_task, evaluator, pairs, snapshot, stepper_policy
 
 from torch_es.episodes import EpisodeRules
@@ -188,10 +187,8 @@ def test_F18_fork_as_default_and_used_threads_do_no_harm(tmp_path, tried):
             print("ten times")
         """)
     )
-    path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, timeout=300, env={**os.environ, "PYTHONPATH": path}
-    )
+    words, environment = command(script)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=300, env=environment)
     assert done.stdout == "ten times\n", done.stderr
     tried(10)
 

@@ -244,7 +244,7 @@ class ProcessEvaluator:
         if self._tolerance.on_failure == "raise":
             raise WorkerError(f"{tried}: {reason}", task) from cause
         _log.warning("%s. It has no return, and its pair is dropped: %s", tried, reason)
-        self._given_up.append(EpisodeResult(task, float("nan"), 0, False, None))
+        self._given_up.append(self._board.with_score(EpisodeResult(task, float("nan"), 0, False, None)))
 
     def _name(self, task: Task) -> str:
         return self._rules.task_name(self._seed, task)

@@ -21,6 +21,7 @@ from torch_es.strategy.centre import Population as Population
 from torch_es.strategy.centre import SchedulerFactory as SchedulerFactory
 from torch_es.strategy.centre import Sigma as Sigma
 from torch_es.strategy.centre import perturbed as perturbed
+from torch_es.strategy.centre import unperturbed as unperturbed
 from torch_es.strategy.openai_es import OpenAIES as OpenAIES
 from torch_es.strategy.pgpe import PGPE as PGPE
 from torch_es.strategy.protocol import Strategy as Strategy

@@ -77,6 +77,16 @@ def perturbed(theta: Tensor, sigma: Sigma, sign: int, eps: Tensor, out: Tensor |
     return torch.add(theta, eps, alpha=sign * sigma, out=out)
 
 
+def unperturbed(sigma: Sigma) -> bool:
+    """Whether members have the centre's own weights, and differ by their actions alone.
+
+    Example:
+        >>> unperturbed(0.0), unperturbed(torch.zeros(2))
+        (True, False)
+    """
+    return isinstance(sigma, float) and sigma == 0.0
+
+
 class Centre:
     """The unperturbed parameters, moved by a `torch.optim` optimiser.
 
