@@ -66,7 +66,7 @@ def share(pairs: int) -> Row:
 
 
 def whole(pairs: int) -> Row:
-    """Return training with a folder beside training without, alternating; the machine's noise is larger than the cost."""
+    """Return training with a folder beside training without; the machine's noise is larger than the cost."""
     case = CASES[0]
     with (
         tempfile.TemporaryDirectory() as path,
