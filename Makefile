@@ -3,7 +3,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow check format bench clean
+.PHONY: help train test test-slow faults faults-mutations check format bench clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -23,6 +23,12 @@ test: $(READY) ## Run the tests
 
 test-slow: $(READY) ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+faults: $(READY) ## Inject every fault, real kills and full disks: tried, survived, lost
+	$(BIN)/python benchmarks/faults.py $(ARGS)
+
+faults-mutations: $(READY) ## Take away each protection and see its test fail
+	$(BIN)/python tests/faults/mutations.py $(ARGS)
 
 check: $(READY) ## Format check, lint, types, architecture
 	$(BIN)/ruff format --check .

@@ -84,6 +84,8 @@ def check(words, folder):
 def shrunk(arguments):
     """The same run with few steps; a resumed one goes on for a few more."""
     kept = [a for a in arguments if not a.startswith("total_timesteps")]
+    if "resume=auto" in kept:
+        return [*kept, *SMALL, "total_timesteps=3000"]
     if any(a.startswith("resume=") for a in kept):
         return [*kept, "total_timesteps=3000"]
     return [*kept, *SMALL]

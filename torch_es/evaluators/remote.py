@@ -58,8 +58,9 @@ class Remote:
         """Wait so long for the process to end, then kill it with all that it started; return whether it ended."""
         self.process.join(grace)
         in_time = not self.process.is_alive()
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid or 0, signal.SIGKILL)
+        if pid := self.process.pid:  # which is also the group's number
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
         if not in_time:
             self.process.kill()  # it may not lead a group yet
             self.process.join()
