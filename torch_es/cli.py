@@ -214,24 +214,27 @@ def replay(arguments: list[str]) -> None:
         _console.print(f"generation {given.generation}: theta {digest(theta).hex()}, as in the run")
         if given.out:
             es.save(given.out)
-        sign = 0 if given.pair is None else 1 if given.sign == "+" else -1
-        played = es.play(Task(given.generation, -1 if given.pair is None else given.pair, sign, given.episode))
-    _console.print(f"return {played.return_:,.6g} in {played.length} steps{_as_logged(played, logged)}")
+        pair, sign = (-1, 0) if given.pair is None else (given.pair, 1 if given.sign == "+" else -1)
+        numbers = range(es.trainer.rules.per_member) if sign else [given.episode]
+        played = [es.play(Task(given.generation, pair, sign, number)) for number in numbers]
+        same = _as_logged(es.trainer.rules.fitness(played), played, logged)
+    steps = sum(episode.length for episode in played)
+    _console.print(f"return {np.mean([episode.return_ for episode in played]):,.6g} in {steps} steps{same}")
     if given.record:
         name = "centre" if given.pair is None else f"pair-{given.pair}{given.sign}"
         path = given.run / f"generation-{given.generation}-{name}.mp4"
         _console.print(str(write_video(frames, path, fps)))
 
 
-def _as_logged(played: EpisodeResult, logged: Record | None) -> str:
-    """Say whether a member's episode is the one that the run played."""
-    if logged is None or not played.task.sign or played.task.pair >= len(logged.returns):
+def _as_logged(fitness: float, played: Sequence[EpisodeResult], logged: Record | None) -> str:
+    """Say whether a member's episodes are those that the run played."""
+    task, steps = played[0].task, sum(episode.length for episode in played)
+    if logged is None or not task.sign or task.pair >= len(logged.fitness):
         return ""
-    column = 0 if played.task.sign > 0 else 1
-    return_, length = logged.returns[played.task.pair, column], logged.lengths[played.task.pair, column]
-    if (played.return_, played.length) == (return_, length):
+    member = task.pair, 0 if task.sign > 0 else 1
+    if (fitness, steps) == (logged.fitness[member], logged.lengths[member]):
         return ", as in the run, bit for bit"
-    return f"; in the run it was {return_:,.6g} in {length} steps"
+    return f"; in the run its fitness was {logged.fitness[member]:,.6g}, in {logged.lengths[member]} steps"
 
 
 def _camera(env: config.Config) -> tuple[list[Frame], float, partial[Env]]:

@@ -24,7 +24,7 @@ from torch_es.loggers import Guarded, Logger
 from torch_es.machine import describe, difference
 from torch_es.nn import virtual_batch_norms
 from torch_es.options import describe as describe_options
-from torch_es.options import undescribe
+from torch_es.options import migrated, undescribe
 from torch_es.policies import Layout, Policy
 from torch_es.progress import ProgressLogger
 from torch_es.recording import Recording
@@ -299,7 +299,8 @@ class ES:
             ValueError: If the folder is damaged or `policy` has another architecture.
         """
         state = checkpoint.load(path)
-        saved = {**undescribe(state["options"]), "rules": EpisodeRules(**state["options"]["rules"]), **options}
+        saved = undescribe(migrated(state["options"]))
+        saved = {**saved, "rules": EpisodeRules(**saved["rules"]), **options}
         if env is not None:
             saved["env"] = env
         elif ":" in str(saved["env"]):

@@ -24,6 +24,19 @@ def describe(options: dict[str, Any]) -> dict[str, Any]:
     return described
 
 
+def migrated(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a checkpoint of schema 1, or a later one, under the names that they have now.
+
+    Example:
+        >>> migrated({"max_episode_steps": 5})
+        {'rules': {'max_steps': 5}}
+    """
+    made = dict(options)
+    if "rules" not in made:
+        made["rules"] = {"max_steps": made.pop("max_episode_steps", None)}
+    return made
+
+
 def undescribe(options: dict[str, Any]) -> dict[str, Any]:
     """Return arguments from their description.
 

@@ -57,7 +57,7 @@ def rebuild(
         if trainer.searches_actions:
             trainer.run_generation(evaluator())
         else:
-            strategy.tell(record.returns)
+            strategy.tell(record.fitness)
         trainer.load_progress_dict(record.progress)
         if digest(strategy.centre.theta) != record.theta:
             raise RunFolderError(

@@ -37,14 +37,14 @@ class Record(NamedTuple):
 
     Attributes:
         generation: Its number.
-        returns: Of its members as the strategy was told them, `(num_pairs, 2)`; NaN for one that was dropped.
+        fitness: Of its members, as the strategy was told it, `(num_pairs, 2)`; NaN for one that was dropped.
         lengths: Steps of each member, `(num_pairs, 2)`.
         theta: Digest of theta after its step.
         progress: The trainer's statistics and counters after it; see `Trainer.progress_dict`.
     """
 
     generation: int
-    returns: Float64Array
+    fitness: Float64Array
     lengths: npt.NDArray[np.uint32]
     theta: bytes
     progress: Tree
@@ -93,9 +93,9 @@ class ReplayLog:
 
     def append(self, record: Record) -> None:
         """Write a generation."""
-        head = _RECORD.pack(record.generation, len(record.returns), record.theta)
-        returns, lengths = record.returns.astype("<f8"), record.lengths.astype("<u4")
-        self._append(head + returns.tobytes() + lengths.tobytes() + pack(record.progress))
+        head = _RECORD.pack(record.generation, len(record.fitness), record.theta)
+        fitness, lengths = record.fitness.astype("<f8"), record.lengths.astype("<u4")
+        self._append(head + fitness.tobytes() + lengths.tobytes() + pack(record.progress))
 
     def _append(self, content: bytes) -> None:
         self._chain = _digest(self._chain + content)
@@ -194,8 +194,8 @@ def _number(frame: _Frame) -> int:
 
 def _record(content: bytes) -> Record:
     generation, pairs, theta = _RECORD.unpack_from(content)
-    returns = np.frombuffer(content, "<f8", 2 * pairs, _RECORD.size).reshape(pairs, 2)
-    at = _RECORD.size + returns.nbytes
+    fitness = np.frombuffer(content, "<f8", 2 * pairs, _RECORD.size).reshape(pairs, 2)
+    at = _RECORD.size + fitness.nbytes
     lengths = np.frombuffer(content, "<u4", 2 * pairs, at).reshape(pairs, 2)
     progress: dict[str, Any] = unpack(content[at + lengths.nbytes :])
-    return Record(generation, returns.astype(np.float64), lengths, theta, progress)
+    return Record(generation, fitness.astype(np.float64), lengths, theta, progress)

@@ -132,7 +132,7 @@ MUTATIONS = [
        "np.argsort(np.argsort(returns.ravel()))", "numerics.py::test_F43"),
     _m("F45", "returns start at zero", "rollout.py", "self._returns[lane], self._started[lane] = 0.0, self._clock",
        "self._started[lane] = self._clock", "numerics.py::test_F45"),
-    _m("F46", "episodes are capped", "rollout.py", "if terminated or truncated or started[lane] <= latest:",
+    _m("F46", "episodes are capped", "rollout.py", "if terminated or truncated or ends[lane] <= clock:",
        "if terminated or truncated:", "numerics.py::test_F46"),
     _m("F51", "a logger's failure is caught", "loggers.py", "self._failed = True\n", "raise\n",
        "logging.py::test_F51_a_logger"),

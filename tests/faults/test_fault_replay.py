@@ -37,8 +37,8 @@ def test_every_member_plays_as_it_did(build, tmp_path, tried):
     _, records = replay_log.read(tmp_path / "r" / "replay.log")
     record = list(records)[2]
     es = build()
-    assert es.replay(tmp_path / "r" / "replay.log", 2).returns.tolist() == record.returns.tolist()
-    for pair, row in enumerate(record.returns):
+    assert es.replay(tmp_path / "r" / "replay.log", 2).fitness.tolist() == record.fitness.tolist()
+    for pair, row in enumerate(record.fitness):
         for column, sign in enumerate((1, -1)):
             played = es.play(Task(2, pair, sign))
             assert (played.return_, played.length) == (row[column], record.lengths[pair, column])
@@ -68,7 +68,7 @@ def test_a_log_costs_bytes_an_evaluation_not_parameters(tmp_path):
         es.learn(10**9, callback=until(4), folder=folder, resume=True)
         sizes.append(((folder / "replay.log").stat().st_size - two) / (2 * 64))
     assert abs(sizes[0] - sizes[1]) < 0.1
-    assert sizes[0] < 12 + 10  # a return and a length, and the generation's statistics and counters shared by 64
+    assert sizes[0] < 12 + 11  # a return and a length, and the generation's statistics and counters shared by 64
 
 
 def test_a_resume_forgets_the_frames_that_come_again(tmp_path):

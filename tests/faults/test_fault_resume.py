@@ -14,6 +14,7 @@ from harness import ADAM, CONFIG, Faulty, bits, golden, make, rows, torch_es, tr
 from torch import nn
 
 from torch_es import ES, checkpoint, mlp
+from torch_es.episodes import EpisodeRules
 from torch_es.parameters import FlatParameters
 from torch_es.strategy import STRATEGIES
 
@@ -32,6 +33,9 @@ CASES = {
     "sgd and a schedule": {"optimizer": SGD, "scheduler": DECAY},
     "sigma of a group": {"optimizer": own_sigma, "scheduler": DECAY},
     "action noise": {"action_noise": "gaussian:0.3"},
+    "rules of episodes": {
+        "rules": EpisodeRules("adaptive:3,0.2,1.5", reward_shift=0.1, seeds="independent", per_member=2)
+    },
     "actions alone": {"action_noise": "gaussian:0.3", "sigma": 0.0},
     "no normalisation": {"normalize_observations": False},
     "a budget of steps": {"min_timesteps": 55},
