@@ -48,7 +48,12 @@ class AppendFile:
         self.size = size
 
     def sync(self) -> None:
-        """Wait until what is written would survive a power failure."""
+        """Write what waits, and wait until all would survive a power failure.
+
+        Raises:
+            OSError: If there is no room.
+        """
+        self.append(b"")
         os.fsync(self._handle)
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import secrets
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -163,7 +164,7 @@ class WandbLogger:
         # a resumed run goes on in W&B as the same one; offline, its parts are brought together when they are synced
         kept = folder / ".wandb-id"
         if not kept.is_file():
-            kept.write_text(wandb.util.generate_id())
+            kept.write_text(secrets.token_hex(4))
         self._run = wandb.init(dir=str(folder), config=dict(config), id=kept.read_text(), resume="allow", **options)
         # rows carry their own x-axis, since W&B silently drops steps that go back
         self._run.define_metric("global_step")

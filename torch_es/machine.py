@@ -15,6 +15,7 @@ import torch
 _PACKAGES = ("torch-evolution", "torch", "numpy", "gymnasium", "mujoco", "ale-py")
 
 
+@functools.cache
 def version(package: str) -> str | None:
     """Return the installed version of a package, or None.
 

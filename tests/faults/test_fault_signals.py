@@ -152,12 +152,13 @@ def test_F13_sigterm_saves_and_exits_143(group, tmp_path, straight):
 
 
 @pytest.mark.slow
-def test_F13_sigterm_to_the_group_while_workers_start(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_F12_F13_a_signal_to_the_group_while_workers_start(number, tmp_path):
     command = Command(*LONG, cwd=tmp_path)
     command.wait_for(lambda: len(command.pids()) > 3)
-    os.killpg(command.process.pid, signal.SIGTERM)
+    os.killpg(command.process.pid, number)
     code, _, error = command.end()
-    assert code == 143, error
+    assert code == 128 + number, error
     assert "Traceback" not in error
     command.wait_gone(2)
 
