@@ -217,6 +217,8 @@ class ProcessEvaluator:
         fresh = self._fresh(worker.number)
         self._workers[self._workers.index(worker)] = fresh
         fresh.send("begin", self._sigma)
+        for other in self._workers:  # which could not be heard meanwhile
+            other.heard = time.monotonic()
 
     def _fresh(self, number: int) -> Remote:
         """Return a worker that is up; one that dies while starting costs a restart."""
