@@ -11,7 +11,7 @@ FLOORS = [
     {"errors", "seeding"},
     {"loggers", "progress", "plotting", "video", "resources", "atari"},
     {"noise", "shaping", "moments", "checkpoint", "parameters", "episodes"},
-    {"gradient", "nn", "envs", "replay_log"},
+    {"gradient", "nn", "envs", "generation", "replay_log"},
     {"strategy", "policies", "run_folder"},
     {"rollout"},
     {"evaluators"},

@@ -2,8 +2,8 @@ import numpy as np
 from helpers import Stepper
 
 from torch_es import ES, mlp
+from torch_es.generation import Generation, Quota
 from torch_es.moments import Moments
-from torch_es.trainer import Generation, Quota
 from torch_es.types import EpisodeResult, Task
 
 

@@ -20,6 +20,7 @@ from torch_es.checks import check_count, check_positive, differences
 from torch_es.envs import Env, EnvFactory, env_factory, random_observations
 from torch_es.episodes import EpisodeRules
 from torch_es.evaluators import TOLERANCE, Evaluator, FaultTolerance, make_evaluator
+from torch_es.generation import Quota
 from torch_es.loggers import Guarded, Logger
 from torch_es.machine import describe, difference
 from torch_es.nn import virtual_batch_norms
@@ -35,7 +36,7 @@ from torch_es.run_folder import RunFolder
 from torch_es.seeding import derive, derive_seed
 from torch_es.signals import StopSignals
 from torch_es.strategy import Strategy, make_strategy, unperturbed
-from torch_es.trainer import Quota, Trainer
+from torch_es.trainer import Trainer
 from torch_es.types import EpisodeResult, Task
 
 REFERENCE_SIZE = 128  # frames, as in the re-implementation that published them (uber-research/deep-neuroevolution)

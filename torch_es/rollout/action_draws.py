@@ -1,0 +1,60 @@
+"""The random numbers of each lane's noisy actions, and what an episode's score follows from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from torch_es.policies import ActionNoise, Policy
+from torch_es.policies.score import Scorer
+from torch_es.seeding import derive
+from torch_es.types import Float32Array, Task
+
+
+class Draws:
+    """The random numbers of each lane's action noise; zeros, which are no noise, for the centre."""
+
+    def __init__(self, noise: ActionNoise, num_lanes: int, seed: int) -> None:
+        self._noise, self._seed = noise, seed
+        self._generators: list[np.random.Generator | None] = [None] * num_lanes
+        self.rows = np.zeros((num_lanes, noise.size), np.float32)
+
+    def start(self, lane: int, task: Task) -> None:
+        """Begin the stream of the task's episode, its own also within a pair."""
+        self.rows[lane] = 0.0
+        words = derive("action", self._seed, *task, size=16)
+        stream = np.random.Generator(np.random.SFC64(int.from_bytes(words, "little")))
+        self._generators[lane] = stream if task.sign else None
+
+    def act(self, outputs: Float32Array, active: Sequence[int]) -> Any:
+        """Return the next actions."""
+        for lane in active:
+            if (generator := self._generators[lane]) is not None:
+                self.rows[lane] = self._noise.draw(generator)
+        return self._noise(outputs, self.rows)
+
+
+class Trail:
+    """What each lane's network saw and which draws its actions took, from which the score of its episode follows."""
+
+    def __init__(self, policy: Policy, num_lanes: int) -> None:
+        assert policy.action_noise is not None
+        self.scorer = Scorer(policy.network, policy.layout, policy.action_noise)
+        self._steps: list[list[tuple[Float32Array, Float32Array]]] = [[] for _ in range(num_lanes)]
+
+    def start(self, lane: int) -> None:
+        """Begin an episode."""
+        self._steps[lane] = []
+
+    def keep(self, active: Sequence[int], inputs: Float32Array, draws: Float32Array) -> None:
+        """Take a step of the active lanes."""
+        for lane in active:
+            self._steps[lane].append((inputs[lane].copy(), draws[lane].copy()))
+
+    def score(self, lane: int) -> torch.Tensor:
+        """Return the score of the lane's episode."""
+        inputs, draws = (np.stack(column) for column in zip(*self._steps[lane], strict=True))
+        return self.scorer.score(inputs, draws)

@@ -1,0 +1,65 @@
+"""A function of the perturbed module in place of episodes."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from torch_es.parameters import FlatParameters
+from torch_es.rollout.members import Members
+from torch_es.types import EpisodeResult, Snapshot, Task
+
+
+class FunctionPlayer:
+    """Evaluates `fitness_fn(module) -> float` in place of episodes, one member at a time.
+
+    Args:
+        module: A copy is perturbed and handed to the function, in eval mode.
+        fitness_fn: Higher is better.
+        seed: The run's seed.
+    """
+
+    num_lanes = 1
+
+    def __init__(self, module: nn.Module, fitness_fn: Callable[[Any], float], seed: int) -> None:
+        self._module = copy.deepcopy(module).eval()
+        self._buffers = {n: b.detach().clone() for n, b in module.named_buffers()}
+        self._parameters = FlatParameters(self._module)
+        self._members = Members(seed, self._parameters.dim)
+        self.noise = self._members.noise
+        self._fitness_fn = fitness_fn
+        self._waiting: deque[Task] = deque()
+        self._begun = False
+
+    @property
+    def outstanding(self) -> int:
+        """How many submitted tasks have no result yet."""
+        return len(self._waiting)
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Evaluate what follows with this snapshot."""
+        self._begun = True
+        self._members.begin(snapshot)
+
+    def submit(self, task: Task) -> None:
+        """Take a task."""
+        self._waiting.append(task)
+
+    def advance(self, interrupt: Callable[[], bool] = lambda: False) -> list[EpisodeResult]:
+        """Evaluate one member."""
+        if not self._begun:
+            raise RuntimeError("begin() must be called before advance().")
+        task = self._waiting.popleft()
+        self._parameters.write(self._members.theta(task))
+        for name, buffer in self._module.named_buffers():
+            buffer.copy_(self._buffers[name])
+        with torch.no_grad():
+            return [EpisodeResult(task, float(self._fitness_fn(self._module)), 1, False, None)]
+
+    def close(self) -> None:
+        """Nothing to let go of."""

@@ -1,0 +1,37 @@
+"""The one interface that evaluators know of whoever plays tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from torch_es.noise import Noise
+from torch_es.types import EpisodeResult, Snapshot, Task
+
+
+class Player(Protocol):
+    """Plays tasks one after another or many at once, in the process it stands in."""
+
+    noise: Noise
+    num_lanes: int
+
+    @property
+    def outstanding(self) -> int:
+        """How many submitted tasks have no result yet."""
+        ...
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Play what follows with this snapshot."""
+        ...
+
+    def submit(self, task: Task) -> None:
+        """Take a task; it starts when a lane is free."""
+        ...
+
+    def advance(self, interrupt: Callable[[], bool] = lambda: False) -> list[EpisodeResult]:
+        """Play until at least one task is done, or `interrupt()` while a lane is free; return what is done."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the environments."""
+        ...
