@@ -1,5 +1,6 @@
 """F01 to F10 and F16 to F21: workers and environments that crash, hang, lie and cannot be sent."""
 
+import copy
 import logging
 import multiprocessing
 import os
@@ -138,7 +139,7 @@ def test_F08_environments_that_do_not_close_are_killed(caplog):
 def test_F10_fifty_workers_killed_at_any_moment(tried):
     chance = random.Random(10)
     with make(partial(Faulty, pause=0.004), 2) as es:
-        start_state = es.state_dict()
+        start_state = copy.deepcopy(es.state_dict())  # whose tensors are the trainer's own
         for _ in range(50):
             evaluator_ = es.evaluator()
             victim = chance.choice(evaluator_.pids)
@@ -150,7 +151,7 @@ def test_F10_fifty_workers_killed_at_any_moment(tried):
             timer.join()
             assert bits(es) == golden()
             evaluator_, es._evaluator = es.evaluator(), None
-            es.restore(start_state)
+            es.restore(copy.deepcopy(start_state))
             es._evaluator = evaluator_
             tried()
 
