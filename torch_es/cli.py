@@ -216,20 +216,22 @@ def replay(arguments: list[str]) -> None:
             es.save(given.out)
         sign = 0 if given.pair is None else 1 if given.sign == "+" else -1
         played = es.play(Task(given.generation, -1 if given.pair is None else given.pair, sign, given.episode))
-    _console.print(f"return {played.return_:,.6g} in {played.length} steps{_as_logged(played, logged)}")
+        told, alone = es.trainer.rules.fitness([played]), es.trainer.rules.per_member == 1
+    logged = logged if alone else None  # it has the mean of a member's episodes
+    _console.print(f"return {played.return_:,.6g} in {played.length} steps{_as_logged(played, told, logged)}")
     if given.record:
         name = "centre" if given.pair is None else f"pair-{given.pair}{given.sign}"
         path = given.run / f"generation-{given.generation}-{name}.mp4"
         _console.print(str(write_video(frames, path, fps)))
 
 
-def _as_logged(played: EpisodeResult, logged: Record | None) -> str:
-    """Say whether a member's episode is the one that the run played."""
+def _as_logged(played: EpisodeResult, told: float, logged: Record | None) -> str:
+    """Say whether a member's episode, worth `told` to the strategy, is the one that the run played."""
     if logged is None or not played.task.sign or played.task.pair >= len(logged.returns):
         return ""
     column = 0 if played.task.sign > 0 else 1
     return_, length = logged.returns[played.task.pair, column], logged.lengths[played.task.pair, column]
-    if (played.return_, played.length) == (return_, length):
+    if (told, played.length) == (return_, length):
         return ", as in the run, bit for bit"
     return f"; in the run it was {return_:,.6g} in {length} steps"
 

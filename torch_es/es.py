@@ -116,7 +116,7 @@ class ES:
         self._tolerance = tolerance
         if num_lanes is not None:
             check_count("num_lanes", num_lanes)
-        if self.strategy.sigma == 0.0:
+        if isinstance(self.strategy.sigma, float) and self.strategy.sigma == 0.0:
             _check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
         if env is not None:
             self._factory = env_factory(env)
@@ -299,7 +299,9 @@ class ES:
             ValueError: If the folder is damaged or `policy` has another architecture.
         """
         state = checkpoint.load(path)
-        saved = {**undescribe(state["options"]), "rules": EpisodeRules(**state["options"]["rules"]), **options}
+        saved = undescribe(state["options"])
+        rules = saved.get("rules") or {"max_steps": saved.pop("max_episode_steps", None)}  # in schema 1 the only one
+        saved = {**saved, "rules": EpisodeRules(**rules), **options}
         if env is not None:
             saved["env"] = env
         elif ":" in str(saved["env"]):
@@ -354,7 +356,7 @@ class ES:
         if self._evaluator is None:
             parameters, norm = self.strategy.centre.parameters, self.trainer.observation_norm
             observed = norm.mean.numel() if norm is not None else 0
-            scored = 2 * self.strategy.centre.num_pairs if self.strategy.sigma == 0.0 else 0
+            scored = 2 * self.strategy.centre.num_pairs if self.trainer.searches_actions else 0
             sizes = parameters.dim, parameters.dtype, observed, scored
             self._evaluator = make_evaluator(
                 self._player(), sizes, self.seed, self.num_workers, self._tolerance, self.trainer.rules

@@ -344,7 +344,7 @@ class Trainer:
             self.observation_norm.load_state_dict(progress["observation_norm"])
         self.total_timesteps = progress["total_timesteps"]
         self.total_episodes = progress["total_episodes"]
-        self.max_steps = progress["max_steps"]
+        self.max_steps = progress.get("max_steps", self.max_steps)  # not in checkpoints of schema 1
         self.seconds = progress["seconds"]
 
 

@@ -178,12 +178,12 @@ class Endless(Three):
 def test_F46_episodes_without_an_end_are_capped_and_counted(tried):
     seen = []
     for factory, length, truncated in (
-        (partial(Endless, None), 7, 1.0),  # our cap
-        (partial(Endless, 4), 4, 1.0),  # its own
-        (partial(gym.wrappers.TimeLimit, Endless(), 5), 5, 1.0),
-        (Three, 3, 0.0),
+        (partial(Endless, None), 7, 8),  # our cap
+        (partial(Endless, 4), 4, 8),  # its own
+        (partial(gym.wrappers.TimeLimit, Endless(), 5), 5, 8),
+        (Three, 3, 0),
     ):
-        es = make(factory, max_episode_steps=7, eval_every=0).learn(1, callback=seen.append)
+        es = make(factory, rules=EpisodeRules(max_steps=7), eval_every=0).learn(1, callback=seen.append)
         assert seen[-1]["rollout/ep_len_mean"] == length
         assert seen[-1]["rollout/truncated"] == truncated
         assert es.trainer.total_timesteps == 8 * length

@@ -13,7 +13,7 @@ import torch
 from harness import ADAM, CONFIG, Faulty, bits, golden, make, rows, torch_es, train, until
 from torch import nn
 
-from torch_es import ES, checkpoint, mlp
+from torch_es import ES, EpisodeRules, checkpoint, mlp
 from torch_es.parameters import FlatParameters
 from torch_es.strategy import STRATEGIES
 
@@ -220,8 +220,8 @@ def test_F34_a_run_of_other_settings_is_not_continued(tmp_path, tried):
         "sigma": ({"sigma": 0.5}, r"`sigma` was 0.1, is 0.5"),
         "population": ({"num_pairs": 8, "seed": 4}, r"`num_pairs` was 4, is 8; `seed` was 0, is 4"),
         "strategy": (
-            {"strategy": "pgpe", "max_episode_steps": 3},
-            r"`max_episode_steps` was None, is 3; `strategy` was",
+            {"strategy": "pgpe", "rules": EpisodeRules(max_steps=3)},
+            r"`rules` was .*None.*, is .*3.*; `strategy` was",
         ),
         "optimiser": ({"optimizer": SGD}, r"`optimizer` was .*Adam.*, is .*SGD"),
     }
