@@ -79,7 +79,7 @@ def test_a_callback_stops_by_false():
     assert es.trainer.total_timesteps == 60
 
 
-def test_a_script_needs_no_main_guard(tmp_path):
+def test_a_script_needs_no_main_guard_and_no_close(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         textwrap.dedent("""
@@ -89,7 +89,6 @@ def test_a_script_needs_no_main_guard(tmp_path):
                 pass
             es = ES(torch.nn.Linear(4, 2), lambda: Own(gym.make("CartPole-v1")), num_pairs=2, num_workers=2)
             es.learn(100)
-            es.close()
             print("trained once")
         """)
     )

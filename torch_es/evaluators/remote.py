@@ -10,7 +10,8 @@ import sys
 import time
 import types
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
+from multiprocessing import util
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch.multiprocessing as mp
@@ -46,6 +47,8 @@ class Remote:
         )
         with _single_thread_libraries(), _without_main(), _signals_blocked():
             self.process.start()
+            # before Python waits for its children at the end: nobody need have closed the evaluator
+            self._kill = util.Finalize(self, _kill, args=(self.process.pid,), exitpriority=0)
         theirs.close()
         their_stacks.close()
 
@@ -56,14 +59,9 @@ class Remote:
 
     def end(self, grace: float) -> bool:
         """Wait so long for the process to end, then kill it with all that it started; return whether it ended."""
-        self.process.join(grace)
-        in_time = not self.process.is_alive()
-        if pid := self.process.pid:  # which is also the group's number
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(pid, signal.SIGKILL)
-        if not in_time:
-            self.process.kill()  # it may not lead a group yet
-            self.process.join()
+        in_time = bool(wait([self.process.sentinel], grace))  # not join(): until then nobody else has its number
+        self._kill()
+        self.process.join()
         self.connection.close()
         self._stacks.close()
         return in_time
@@ -87,6 +85,13 @@ class Remote:
         return f"\n\nIt stood at:\n{text}" if text else ""
 
 
+def _kill(pid: int) -> None:
+    """Kill a worker and what it started; its group has its number, if it came so far as to lead one."""
+    for kill in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill(pid, signal.SIGKILL)
+
+
 def receive(connection: Connection) -> bytes | None:
     """Return a message, or None from a process that is gone."""
     try:
@@ -106,7 +111,7 @@ def _single_thread_libraries() -> Iterator[None]:
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value
 
