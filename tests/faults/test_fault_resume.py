@@ -270,7 +270,7 @@ class Odd(nn.Module):
         self.first = nn.Linear(3, 3)
         self.second = nn.Linear(3, 3)
         self.second.weight = self.first.weight
-        self.conv = nn.Conv2d(3, 3, 1).to(memory_format=torch.channels_last)
+        self.conv = nn.Conv2d(3, 3, 2, padding=1).to(memory_format=torch.channels_last)
         self.scale = nn.Parameter(torch.tensor(0.5))
         self.last = nn.Linear(3, 1).requires_grad_(False)
         self.register_buffer("shift", torch.arange(3.0))
@@ -285,7 +285,7 @@ def test_F37_tied_frozen_strided_and_scalar_parameters_come_back(tmp_path):
         return ES(Odd(), Faulty, num_workers=0, num_pairs=2, sigma=0.1, num_lanes=2)
 
     es = build().learn(10**9, callback=until(2))
-    assert FlatParameters(es.network).dim == 9 + 3 + 3 + 9 + 3 + 1
+    assert FlatParameters(es.network).dim == 9 + 3 + 3 + 36 + 3 + 1
     es.network.shift += 1
     es.save(tmp_path / "c")
     other = Odd()
