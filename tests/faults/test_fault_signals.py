@@ -1,5 +1,6 @@
 """F11 to F15, F28 and F36: the run is stopped from outside, at any moment, and goes on."""
 
+import multiprocessing
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ import time
 from functools import partial
 
 import pytest
+import torch
 from harness import CONFIG, Command, Faulty, bits, golden, make, rows, theta_of, torch_es, until
 
 from torch_es.episodes import EpisodeRules
@@ -35,13 +37,12 @@ def begun(folder, generations=1):
     return lambda: path.exists() and len(path.read_text().splitlines()) >= generations
 
 
-def continued(cwd, straight, **environment):
-    """Resume to 12 generations and compare with the undisturbed run."""
-    code, out, error = torch_es(*CONFIG, "total_timesteps=480", "run_dir=r", "resume=auto", cwd=cwd, **environment)
+def continued(cwd, straight):
+    """Resume to 12 generations by the same command and compare with the undisturbed run."""
+    code, _, error = torch_es(*CONFIG, SLOW, "total_timesteps=480", "run_dir=r", "resume=auto", cwd=cwd)
     assert code == 0, error
     assert rows(cwd / "r") == straight[0]
     assert theta_of(cwd / "r") == straight[1]
-    return out
 
 
 @pytest.mark.slow
@@ -252,19 +253,50 @@ def test_F15_killed_while_a_checkpoint_is_written(number, tmp_path, tried):
         tried()
 
 
+def go_on(folder, generations):
+    """Resume the run in `folder`, saving after every generation."""
+    es = make(partial(Faulty, pause=0.001))
+    es.learn(10**9, callback=until(generations), folder=folder, resume=True, checkpoint_every=1e-9)
+
+
 @pytest.mark.slow
-def test_F28_a_hundred_kills(tmp_path, straight, tried):
+def test_F28_a_hundred_kills_at_any_moment(tmp_path, tried):
+    goal, kills, chance = 400, 0, random.Random(28)
+    context = multiprocessing.get_context("forkserver")  # torch is imported once, so that kills fall into the run
+    context.set_forkserver_preload(["harness"])
+    reached = set()
+    while kills < 100:
+        process = context.Process(target=go_on, args=(tmp_path / "r", goal))
+        process.start()
+        process.join(chance.uniform(0.0, 0.8))
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert process.exitcode == -signal.SIGKILL  # never by an error, never at the end
+        kills += 1
+        reached |= {path.name for path in (tmp_path / "r").glob("checkpoints/*")}
+        tried()
+    assert len(reached) > 50  # most kills fell into generations, and into saving them
+    go_on(tmp_path / "r", goal)
+    straight = make().learn(10**9, callback=until(goal), folder=tmp_path / "straight", resume=True)
+    assert rows(tmp_path / "r") == rows(tmp_path / "straight")
+    assert [row["time/iterations"] for row in rows(tmp_path / "r")] == list(range(1, goal + 1))
+    assert bits(make().learn(1, folder=tmp_path / "r", resume=True)) == bits(straight)
+    replayed = make()
+    replayed.replay(tmp_path / "r" / "replay.log", goal)
+    assert torch.equal(replayed.strategy.centre.theta, straight.strategy.centre.theta)
+
+
+@pytest.mark.slow
+def test_F28_the_command_is_killed_with_its_workers(tmp_path, straight, tried):
+    path = tmp_path / "r" / "metrics.jsonl"
     chance = random.Random(28)
-    for _ in range(100):
-        command = Command(
-            *CONFIG, "+env.kwargs.pause=0.01", "total_timesteps=480", "run_dir=r", "resume=auto", cwd=tmp_path
-        )
-        try:
-            command.process.wait(chance.uniform(0.5, 6.0))
-        except subprocess.TimeoutExpired:
-            command.process.kill()
-        code, _, error = command.end()
-        assert code in (0, -signal.SIGKILL), error
+    for generations in (1, 4, 7, 10):
+        command = Command(*CONFIG, SLOW, "total_timesteps=480", "run_dir=r", "resume=auto", cwd=tmp_path)
+        command.wait_for(lambda n=generations: path.exists() and len(path.read_text().splitlines()) >= n)
+        time.sleep(chance.uniform(0.0, 0.4))
+        command.process.kill()
+        command.end()
         tried()
     continued(tmp_path, straight)
 
