@@ -8,7 +8,7 @@ import platform
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-_PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "evotorch", "sb3-contrib", "stable-baselines3")
+_PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "ale-py", "evotorch", "sb3-contrib", "stable-baselines3")
 
 
 def describe() -> dict[str, object]:

@@ -24,8 +24,8 @@ SIZES = {"HalfCheetah-v5": (17, 6), "Hopper-v5": (11, 3)}
 
 def rows(pairs: int) -> Iterator[Row]:
     """Yield training beside each peer."""
-    yield beside("evotorch GymNE", evotorch_side, "HalfCheetah-v5", pairs, 4.0)
-    yield beside("evotorch GymNE", evotorch_side, "Hopper-v5", pairs, 3.0)
+    yield beside("evotorch GymNE", evotorch_mlp, "HalfCheetah-v5", pairs, 4.0)
+    yield beside("evotorch GymNE", evotorch_mlp, "Hopper-v5", pairs, 3.0)
     yield beside("sb3-contrib ARS AsyncEval", ars_side, "HalfCheetah-v5", pairs, 2.5)
 
 
@@ -47,18 +47,30 @@ def beside(peer: str, make: Any, env: str, pairs: int, target: float) -> Row:
         close()
 
 
-def evotorch_side(env: str) -> tuple[Side, Any]:
-    """One `step()` of PGPE with fixed sigma, mirrored and rank-shaped, on two Ray actors."""
+def evotorch_mlp(env: str) -> tuple[Side, Any]:
+    """The same network on a MuJoCo task."""
+    network = partial(mlp, *SIZES[env], hidden=(64, 64), seed=0)
+    return evotorch_side(env, network, observation_normalization=True)
+
+
+def evotorch_side(env: Any, network: Any, num_pairs: int = NUM_PAIRS, **options: Any) -> tuple[Side, Any]:
+    """One `step()` of PGPE with fixed sigma, mirrored and rank-shaped, on two Ray actors.
+
+    Args:
+        env: An id or what makes the environment.
+        network: What makes the network.
+        num_pairs: Half the population.
+        options: For `GymNE`.
+    """
     import ray
     from evotorch.algorithms import PGPE
     from evotorch.neuroevolution import GymNE
 
     logging.getLogger("evotorch").setLevel(logging.ERROR)
-    network = partial(mlp, *SIZES[env], hidden=(64, 64), seed=0)
-    problem = GymNE(env, network, observation_normalization=True, num_actors=WORKERS)
+    problem = GymNE(env, network, num_actors=WORKERS, **options)
     searcher = PGPE(
         problem,
-        popsize=2 * NUM_PAIRS,
+        popsize=2 * num_pairs,
         center_learning_rate=0.01,
         stdev_learning_rate=0.0,
         stdev_init=SIGMA,

@@ -21,6 +21,7 @@ HEADINGS = {
     "peers": "Steps a second beside other libraries: same environment, network, population and cores",
     "scaling": "Two workers over one",
     "update": "The update: noise, gradient, optimiser step",
+    "atari": "Pong with the paper's network and virtual batch norm",
     "bytes per evaluation": "Bytes from worker to parent",
 }
 

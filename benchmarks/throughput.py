@@ -1,4 +1,4 @@
-"""Throughput: the share of the physics, peers, scaling over workers, the update.
+"""Throughput: the share of the physics, peers, scaling over workers, the update, Atari.
 
     make bench        or        .venv/bin/python benchmarks/throughput.py [--only physics peers ...] [--pairs 5]
     .venv/bin/python benchmarks/throughput.py --env Humanoid-v5 --pairs 3        its share of the physics alone
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 
+import atari
 import peers
 import physics
 import update
@@ -21,6 +22,7 @@ PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "scaling": physics.scaling_rows,
     "update": update.rows,
     "peers": peers.rows,
+    "atari": atari.rows,
 }
 
 
