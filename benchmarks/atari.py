@@ -32,7 +32,7 @@ from torch_es.policies import Layout, default_num_lanes, make_lanes
 from torch_es.policies.module_lanes import CopiedLanes, TracedLanes
 
 GAME = "ALE/Pong-v5"
-NUM_PAIRS = 8
+NUM_PAIRS = 16  # a pair is one worker's, so that fewer would leave one waiting
 SHAPE, ACTIONS = (4, 84, 84), 6
 PARTS = {"stepping": "", "network": "", "a member's weights and statistics": "<= 0.05", "everything else": "<= 0.08"}
 
@@ -98,9 +98,9 @@ def shares(pairs: int) -> Iterator[Row]:
             before = clock.read()
             steps, seconds = train(es, 1, None)
             parts, total = clock.read() - before, WORKERS * seconds
-            measured.append(1e6 * np.array([*parts, total - parts.sum(), total]) / steps)
-            print(f"atari: {steps / seconds:,.0f} steps/s, {measured[-1].round(1)} us a step", flush=True)
-    stepping, *_, whole = np.median(measured, axis=0)
+            measured.append((1e6 * np.array([*parts, total - parts.sum(), total]) / steps).tolist())
+            print(f"atari: {steps / seconds:,.0f} steps/s, {np.round(measured[-1], 1)} us a step", flush=True)
+    stepping, *_, whole = np.median(measured, axis=0).tolist()
     share = median(each[0] / each[-1] for each in measured)
     rate = 1e6 * WORKERS
     yield Row(f"atari/{GAME}/{WORKERS} workers", rate / whole, rate / stepping, share, "steps/s", pairs, "")
@@ -174,6 +174,8 @@ class Single(torch.nn.Module):
 
 def wrapped() -> Any:
     """Return the game as gymnasium's documentation makes it."""
+    import ale_py  # noqa: F401 - its import registers the games
+
     game = gym.make(GAME, frameskip=1, repeat_action_probability=0.0)
     return FrameStackObservation(AtariPreprocessing(game), 4)
 
