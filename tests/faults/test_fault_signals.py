@@ -262,8 +262,8 @@ def go_on(folder, generations):
 @pytest.mark.slow
 def test_F28_a_hundred_kills_at_any_moment(tmp_path, tried):
     goal, kills, chance = 400, 0, random.Random(28)
-    context = multiprocessing.get_context("forkserver")  # torch is imported once, so that kills fall into the run
-    context.set_forkserver_preload(["harness"])
+    straight = make().learn(10**9, callback=until(goal), folder=tmp_path / "straight")
+    context = multiprocessing.get_context("fork")  # all is imported by now, so that kills fall into the run
     reached = set()
     while kills < 100:
         process = context.Process(target=go_on, args=(tmp_path / "r", goal))
@@ -278,7 +278,6 @@ def test_F28_a_hundred_kills_at_any_moment(tmp_path, tried):
         tried()
     assert len(reached) > 50  # most kills fell into generations, and into saving them
     go_on(tmp_path / "r", goal)
-    straight = make().learn(10**9, callback=until(goal), folder=tmp_path / "straight", resume=True)
     assert rows(tmp_path / "r") == rows(tmp_path / "straight")
     assert [row["time/iterations"] for row in rows(tmp_path / "r")] == list(range(1, goal + 1))
     assert bits(make().learn(1, folder=tmp_path / "r", resume=True)) == bits(straight)
