@@ -9,7 +9,7 @@ from helpers import Branching, UsesNumpy, boxed
 from torch import nn
 
 from torch_es.parameters import FlatParameters
-from torch_es.policies.lanes import CopiedLanes, MatmulLanes, TracedLanes, make_lanes
+from torch_es.policies.lanes import CopiedLanes, MatmulLanes, TracedLanes, default_num_lanes, make_lanes
 
 
 class Residual(nn.Module):
@@ -175,3 +175,9 @@ def test_the_given_module_is_not_touched():
     make_lanes(module, 2, boxed(4))
     assert module.training
     assert module.calls.item() == 0
+
+
+def test_a_network_too_large_to_be_batched_runs_as_it_is_with_any_number_of_lanes():
+    large = nn.Sequential(nn.Linear(4, 200_000), nn.LayerNorm(200_000), nn.Linear(200_000, 1))
+    assert default_num_lanes(FlatParameters(large).dim) == 1
+    assert all(isinstance(make_lanes(large, number, boxed(4)), CopiedLanes) for number in (1, 2))

@@ -137,15 +137,15 @@ def make_lanes(network: nn.Module, num_lanes: int, layout: Layout, reference: Fl
         'MatmulLanes'
     """
     network = copy.deepcopy(network).eval()
-    candidates: list[Callable[[], Lanes]] = [
-        lambda: MatmulLanes(network, num_lanes),
-        lambda: TracedLanes(network, num_lanes, layout, reference),
-    ]
+    theta = FlatParameters(network).gather()
+    candidates: list[Callable[[], Lanes]] = [lambda: MatmulLanes(network, num_lanes)]
+    if default_num_lanes(len(theta)) > 1:  # a network too large to be batched answers faster as it is
+        candidates.append(lambda: TracedLanes(network, num_lanes, layout, reference))
     plain = CopiedLanes(network, num_lanes, layout, reference)
     for candidate in candidates:
         try:
             lanes = candidate()
-            if _answers_as(plain, lanes, FlatParameters(network).gather(), num_lanes, layout.size):
+            if _answers_as(plain, lanes, theta, num_lanes, layout.size):
                 return lanes
         except Exception:  # noqa: BLE001, S112 - whatever a foreign module raises when traced, copies still work
             continue
