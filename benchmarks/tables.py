@@ -1,4 +1,4 @@
-"""The measured tables of README.md and docs/benchmarks.md, written from benchmarks/results so that none goes stale.
+"""The measured tables of README.md and docs/, written from benchmarks/results so that none goes stale.
 
     .venv/bin/python benchmarks/tables.py
 
@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from statistics import mean, median
 from typing import Any
 
 from machine import RESULTS
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "networks.md")
 HEADINGS = {
     "physics": "Steps a second in training, over replaying the same actions with `env.step` alone",
     "peers": "Steps a second beside other libraries: same environment, network, population and cores",
@@ -54,6 +55,31 @@ def learning() -> str:
     return "\n".join([*lines, "", f"Mean of 10 noise-free episodes, {_machine(recorded)}; `{recorded['command']}`."])
 
 
+def binary() -> str:
+    recorded = _load("binary.json")
+    lines = ["| Mean return (lowest seed) | steps | float | binary | ratio | target | seeds |", "|" + "---|" * 7]
+    for env in dict.fromkeys(row["env"] for row in recorded["rows"]):
+        rows = [row for row in recorded["rows"] if row["env"] == env]
+        returns = {name: [row[name] for row in rows] for name in ("float", "binary")}
+        cells = [env, f"{rows[0]['timesteps']:,}", *(f"{mean(r):,.0f} ({min(r):,.0f})" for r in returns.values())]
+        ratio = mean(returns["binary"]) / mean(returns["float"])
+        lines.append(f"| {' | '.join(cells)} | **{ratio:.2f}** | >= 0.9 | {len(rows)} |")
+    return "\n".join([*lines, "", f"20 noise-free episodes each, {_machine(recorded)}; `{recorded['command']}`."])
+
+
+def supervised() -> str:
+    recorded = _load("supervised.json")
+    sides = ("es", "backpropagation")
+    lines = ["| Held-out accuracy, cost | ES | backpropagation | ratio | seeds |", "|" + "---|" * 5]
+    for accuracy in dict.fromkeys(row["accuracy"] for row in recorded["rows"]):
+        rows = [row for row in recorded["rows"] if row["accuracy"] == accuracy]
+        for name, unit, form in (("passes", "forward passes", ",.0f"), ("seconds", "seconds", ".2g")):
+            values = [f"{median(row[side][name] for row in rows):{form}}" for side in sides]
+            ratio = median(row["es"][name] / row["backpropagation"][name] for row in rows)
+            lines.append(f"| {accuracy:.0%}, {unit} | {' | '.join(values)} | **{ratio:.0f}** | {len(rows)} |")
+    return "\n".join([*lines, "", f"Medians over seeds, {_machine(recorded)}; `{recorded['command']}`."])
+
+
 def _load(name: str) -> dict[str, Any]:
     recorded: dict[str, Any] = json.loads((RESULTS / name).read_text())
     return recorded
@@ -65,12 +91,15 @@ def _machine(recorded: dict[str, Any]) -> str:
     return f"{machine['cores']} cores of {machine['processor']}, Python {machine['python']}, {versions}"
 
 
+WHOLE = {"learning": learning, "binary": binary, "supervised": supervised}
+
+
 def filled(page: str) -> str:
     """Return the page with each table between its markers, `<!-- table NAME... -->` and `<!-- end -->`."""
 
     def table(match: re.Match[str]) -> str:
         names = match[1].split(", ")
-        body = learning() if names == ["learning"] else throughput(names)
+        body = WHOLE[names[0]]() if names[0] in WHOLE else throughput(names)
         return f"<!-- table {match[1]} -->\n\n{body}\n\n<!-- end -->"
 
     return re.sub(r"<!-- table ([\w, ]+) -->.*?<!-- end -->", table, page, flags=re.S)

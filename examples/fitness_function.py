@@ -9,12 +9,7 @@ from functools import partial
 import torch
 
 from torch_es import ES
-
-
-class Step(torch.nn.Module):
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return (x > 0).float()
-
+from torch_es.nn import Step
 
 points = 2 * torch.rand(512, 2, generator=torch.Generator().manual_seed(0)) - 1
 inside = (points.norm(dim=1) < 0.8).long()

@@ -52,3 +52,14 @@ def test_fitness_function_learns_where_no_gradient_is(run):
     output = left["network"](left["points"]).sum()
     output.backward()  # reaches the last layer alone
     assert left["network"][0].weight.grad is None
+
+
+def test_binary_network_balances_the_pole(run):
+    left = run("binary")
+    assert sum(left["returns"]) / len(left["returns"]) > 450
+    assert set(left["weight"].unique().tolist()) == {-1.0, 1.0}
+
+
+def test_shortest_path_learns_the_costs_of_the_ground(run):
+    left = run("shortest_path")
+    assert left["after"] < left["best"] + 0.2 * (left["before"] - left["best"])

@@ -5,9 +5,10 @@ import copy
 import numpy as np
 import pytest
 import torch
-from helpers import Branching, UsesNumpy, boxed
+from helpers import Branching, SearchesPath, UsesNumpy, boxed
 from torch import nn
 
+from torch_es.nn import HardAttention, QuantizedWeights, Sign, Step, binarize, ternarize
 from torch_es.parameters import FlatParameters
 from torch_es.policies.lanes import CopiedLanes, MatmulLanes, TracedLanes, default_num_lanes, make_lanes
 
@@ -82,6 +83,24 @@ class Scaled(nn.Module):
         return self.scale * self.linear(x)
 
 
+class Looks(nn.Module):
+    """Attention over two positions of two numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = HardAttention(2, 3, 1)
+
+    def forward(self, x):
+        return self.attention(x.reshape(-1, 2, 2))[..., 0]
+
+
+def half_frozen_binary():
+    network = Tied()
+    network.a.bias.requires_grad_(False)
+    frozen = nn.Linear(2, 2)
+    return QuantizedWeights(nn.Sequential(network, Sign(), nn.Linear(4, 2), frozen.requires_grad_(False)), binarize)
+
+
 def conv():
     return nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 4 * 4, 2))
 
@@ -107,9 +126,19 @@ MODULES = {
     "dropout": (lambda: nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2)), (4,), TracedLanes),
     "embedding": (Embedding, (4,), TracedLanes),
     "frozen_and_scalar": (Scaled, (4,), TracedLanes),
+    "steps": (lambda: nn.Sequential(nn.Linear(4, 8), Step(), nn.Linear(8, 2)), (4,), TracedLanes),
+    "binary": (
+        lambda: QuantizedWeights(nn.Sequential(nn.Linear(4, 8), Sign(), nn.Linear(8, 2)), binarize),
+        (4,),
+        TracedLanes,
+    ),
+    "binary_tied_frozen": (half_frozen_binary, (4,), TracedLanes),
+    "ternary_conv": (lambda: QuantizedWeights(conv(), ternarize), (2, 6, 6), TracedLanes),
+    "hard_attention": (Looks, (4,), TracedLanes),
     "bfloat16": (lambda: nn.Linear(4, 2).to(torch.bfloat16), (4,), CopiedLanes),
     "branching": (Branching, (4,), CopiedLanes),
     "numpy": (UsesNumpy, (4,), CopiedLanes),
+    "shortest_path": (SearchesPath, (4,), CopiedLanes),
 }
 
 
@@ -136,7 +165,7 @@ def test_lanes_answer_as_the_plain_module(name):
         np.testing.assert_allclose(lanes.forward(rows, range(5)), expected.float().numpy(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["mlp", "layer_norm", "conv", "buffer_in_place"])
+@pytest.mark.parametrize("name", ["mlp", "layer_norm", "conv", "buffer_in_place", "binary"])
 def test_a_lane_has_the_same_bits_whatever_stands_in_the_others(name):
     make, shape, _ = MODULES[name]
     module = make()

@@ -9,10 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from torch_es.checks import check_choice, check_count
-from torch_es.nn import convert_batch_norm
+from torch_es.nn import Sign, Step, convert_batch_norm
 from torch_es.policies.observations import Inputs, concatenated
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU, "silu": nn.SiLU}
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+    "sign": Sign,
+    "step": Step,
+}
 
 
 def mlp(
@@ -32,7 +39,7 @@ def mlp(
         inputs: Elements of an observation.
         outputs: Elements of the output.
         hidden: Units of the hidden layers; empty gives a linear policy.
-        activation: One of tanh, relu, elu, silu.
+        activation: One of tanh, relu, elu, silu, or sign and step, which have no gradient.
         output_scale: Length of the last layer's incoming vectors.
         seed: Of the weights; torch's global state is not touched.
 

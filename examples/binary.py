@@ -1,0 +1,23 @@
+"""A network of bits balances a pole: every weight is -1 or 1 and every neuron says -1 or 1 (arXiv:1602.02830).
+
+Backpropagation needs a made-up gradient for such a network; here there is none. `python benchmarks/binary.py` compares
+it with the same network in floating point.
+"""
+
+from functools import partial
+
+import torch
+from torch import nn
+
+from torch_es import ES
+from torch_es.nn import QuantizedWeights, Sign, binarize
+
+torch.manual_seed(0)
+policy = QuantizedWeights(nn.Sequential(nn.Linear(4, 32), Sign(), nn.Linear(32, 2)), binarize)
+adam = partial(torch.optim.Adam, lr=0.02)
+with ES(policy, "CartPole-v1", optimizer=adam, sigma=0.05, num_pairs=16) as es:
+    es.learn(total_timesteps=200_000, progress_bar=True)
+    returns = [episode.return_ for episode in es.evaluate(episodes=10)]
+
+weight = binarize(policy.network[0].weight.detach())
+print(f"centre return {sum(returns) / len(returns):.1f} with weights {weight.unique().tolist()}")

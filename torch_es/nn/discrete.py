@@ -1,0 +1,113 @@
+"""Activations and weights of a few values only: flat almost everywhere, so there is no gradient to follow but ES's.
+
+They are used straight, without the surrogate gradients that backpropagation needs for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call
+
+Quantizer = Callable[[torch.Tensor], torch.Tensor]
+
+
+def step(x: torch.Tensor) -> torch.Tensor:
+    """Return 1 where `x >= 0`, else 0: the threshold unit of McCulloch & Pitts 1943.
+
+    Example:
+        >>> step(torch.tensor([-0.5, 0.0, 2.0]))
+        tensor([0., 1., 1.])
+    """
+    return (x >= 0).to(x.dtype)
+
+
+def binarize(x: torch.Tensor) -> torch.Tensor:
+    """Return 1 where `x >= 0`, else -1: weights and activations of Courbariaux et al. 2016 (arXiv:1602.02830).
+
+    Different from `torch.sign`, which makes a third value of 0.
+
+    Example:
+        >>> binarize(torch.tensor([-0.5, 0.0, 2.0]))
+        tensor([-1.,  1.,  1.])
+    """
+    return 2 * step(x) - 1
+
+
+def ternarize(weight: torch.Tensor) -> torch.Tensor:
+    """Return `scale * {-1, 0, 1}`: ternary weights of Li & Liu 2016 (arXiv:1605.04711v2).
+
+    Weights up to 0.7 times the mean magnitude of the tensor become 0; `scale` is the mean magnitude of the others.
+
+    Example:
+        >>> ternarize(torch.tensor([[0.1, -1.0], [2.0, -0.2]]))
+        tensor([[ 0.0000, -1.5000],
+                [ 1.5000,  0.0000]])
+    """
+    threshold = 0.7 * weight.abs().mean()
+    signs = (weight > threshold).to(weight.dtype) - (weight < -threshold).to(weight.dtype)
+    scale = (weight * signs).sum() / signs.abs().sum().clamp(min=1)  # nothing is kept of a tensor of zeros
+    return scale * signs
+
+
+class Step(nn.Module):
+    """`step` as an activation: neurons that fire or don't.
+
+    Example:
+        >>> nn.Sequential(nn.Linear(3, 2), Step())(torch.zeros(1, 3)).shape
+        torch.Size([1, 2])
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return 0 or 1 for each element."""
+        return step(x)
+
+
+class Sign(nn.Module):
+    """`binarize` as an activation.
+
+    Example:
+        >>> Sign()(torch.tensor([[-3.0, 0.0]]))
+        tensor([[-1.,  1.]])
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return -1 or 1 for each element."""
+        return binarize(x)
+
+
+class QuantizedWeights(nn.Module):
+    """Runs a layer, or a whole network, with its weights quantized; what is evolved are the latent ones behind them.
+
+    Weights are the parameters of two dimensions and more; biases and the scales of norms stay as they are. A latent
+    weight shows no effect before it passes a threshold, so its size should be of the order of ES's `sigma`.
+
+    Args:
+        network: Any module: linear, convolutional, recurrent, or built of them.
+        quantize: `binarize`, `ternarize`, or another function from a weight to one of its shape.
+
+    Example:
+        >>> network = QuantizedWeights(nn.Sequential(nn.Linear(4, 8), Sign(), nn.Linear(8, 2, bias=False)), binarize)
+        >>> network(torch.ones(1, 4)).abs().max() <= 8
+        tensor(True)
+    """
+
+    def __init__(self, network: nn.Module, quantize: Quantizer) -> None:
+        super().__init__()
+        self.network = network
+        self.quantize = quantize
+        if callable(getattr(network, "initial_state", None)):
+            self.initial_state = network.initial_state  # recurrent inside is recurrent outside
+
+    def forward(self, *inputs: Any) -> Any:
+        """Return what the network returns, with quantized weights."""
+        # not torch.nn.utils.parametrize: its modules cannot be pickled, so no worker process could get them
+        weights = {name: self.quantize(p) for name, p in self.network.named_parameters() if p.dim() > 1}
+        return functional_call(self.network, weights, inputs)
+
+    def extra_repr(self) -> str:
+        """Say how."""
+        return f"quantize={getattr(self.quantize, '__name__', self.quantize)}"

@@ -1,0 +1,56 @@
+"""Attention to one position alone, chosen by argmax (the "hard" attention of Xu et al. 2015, arXiv:1502.03044).
+
+Where Xu et al. train it by a sampled surrogate, ES needs none; evolved before by Tang et al. 2020 (arXiv:2003.08165).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from torch_es.checks import check_count
+
+
+def hard_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return for each query the value whose key has the highest product with it; the first one if several have.
+
+    Args:
+        query: `(..., queries, size)`.
+        key: `(..., positions, size)`.
+        value: `(..., positions, outputs)`.
+
+    Returns:
+        `(..., queries, outputs)`.
+
+    Example:
+        >>> key, value = torch.eye(2), torch.tensor([[10.0], [20.0]])
+        >>> hard_attention(torch.tensor([[0.1, 0.9]]), key, value)
+        tensor([[20.]])
+    """
+    chosen = (query @ key.transpose(-2, -1)).argmax(dim=-1, keepdim=True)
+    return torch.take_along_dim(value, chosen, dim=-2)
+
+
+class HardAttention(nn.Module):
+    """Self-attention in which each position takes over the value of one position, that of highest score.
+
+    Args:
+        inputs: Elements of a position's input.
+        size: Elements of queries and keys.
+        outputs: Elements of a position's output.
+
+    Example:
+        >>> HardAttention(inputs=3, size=4, outputs=2)(torch.zeros(1, 5, 3)).shape
+        torch.Size([1, 5, 2])
+    """
+
+    def __init__(self, inputs: int, size: int, outputs: int) -> None:
+        super().__init__()
+        check_count("inputs", inputs)
+        self.query = nn.Linear(inputs, check_count("size", size))
+        self.key = nn.Linear(inputs, size)
+        self.value = nn.Linear(inputs, check_count("outputs", outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(batch, positions, inputs)` to `(batch, positions, outputs)`."""
+        return hard_attention(self.query(x), self.key(x), self.value(x))
