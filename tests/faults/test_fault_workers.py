@@ -77,7 +77,8 @@ def test_F04_a_poison_member_stops_the_run_with_the_command_that_plays_it_again(
 @pytest.mark.parametrize("mishap", ["kill", "raise"])
 def test_F04_or_its_pair_is_dropped_and_counted(mishap, caplog):
     seen = []
-    with make(partial(Faulty, mishap, seed=POISON), 2, tolerance=FaultTolerance(on_failure="drop_pair")) as es:
+    tolerance = FaultTolerance(on_failure="drop_pair")
+    with make(partial(Faulty, mishap, seed=POISON), 2, num_pairs=24, tolerance=tolerance) as es:
         es.learn(10**9, callback=lambda m: seen.append(m) or len(seen) < 2)
     assert [row["es/dropped_pairs"] for row in seen] == [1.0, 0.0]
     assert seen[0]["es/worker_restarts"] >= 3
