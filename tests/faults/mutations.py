@@ -65,7 +65,7 @@ MUTATIONS = [
        "pass", "signals.py::test_F11_workers_die"),
     _m("F11", "workers end with a program that forgot them", REMOTE,
        "self._kill = util.Finalize(self, _kill, args=(self.process.pid,), exitpriority=0)",
-       "self._kill = lambda: _kill(self.process.pid)", "workers.py::test_F11_a_program_that_closes_nothing_ends"),
+       "self._kill = lambda: _kill(self.process.pid)", "signals.py::test_F11_a_program_that_closes_nothing_ends"),
     _m("F12", "a stopped run is saved", "recording.py", "(Stopped, WorkerError, type(None))", "(WorkerError, type(None))",
        "signals.py::test_F12_F13"),
     _m("F13", "the exit code names the signal", "signals.py", "raise SystemExit(128 + number)", "return",
