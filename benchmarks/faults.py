@@ -1,9 +1,9 @@
 """Every fault of tests/faults injected, in a table: fault, tried, survived, lost.
 
-    make faults        or        .venv/bin/python benchmarks/faults.py [pytest arguments]
+    make faults        or        .venv/bin/python benchmarks/faults.py [FILE ...]
 
-Written to benchmarks/results/faults.json. A test named after a fault passes only if the run ended as it would have
-without it, to the bit; one that fails counts as lost what it tried.
+Written to benchmarks/results/faults.json; with some of the files, their faults' rows are written anew. A test named after
+a fault passes only if the run ended as it would have without it, to the bit; one that fails counts as lost what it tried.
 """
 
 from __future__ import annotations
@@ -48,24 +48,20 @@ class Counter:
 def main() -> int:
     counter = Counter()
     atari = [f"{SUITE.parent / 'test_atari.py'}::{name}" for name in ELSEWHERE]
-    arguments = [
-        str(SUITE),
-        *atari,
-        "-m",
-        "slow or not slow",
-        "--deselect",
-        str(SUITE / "test_mutations.py"),
-        *sys.argv[1:],
-    ]
-    code = pytest.main(arguments, plugins=[counter])
-    rows = [counter.rows[fault] for fault in sorted(counter.rows)]
+    wanted = sys.argv[1:] or [str(SUITE), *atari]
+    code = pytest.main(
+        [*wanted, "-m", "slow or not slow", "--deselect", str(SUITE / "test_mutations.py")], plugins=[counter]
+    )
+    path = RESULTS / "faults.json"
+    recorded = json.loads(path.read_text())["rows"] if sys.argv[1:] and path.is_file() else []
+    found = {row["fault"]: row for row in recorded} | counter.rows
+    rows = [found[fault] for fault in sorted(found)]
     table = Table("fault", "tried", "survived", "lost", "skipped")
     for row in rows:
         table.add_row(*map(str, row.values()))
     Console(width=80).print(table)
-    if not sys.argv[1:]:
-        document = {"machine": describe(), "command": "make faults", "rows": rows}
-        (RESULTS / "faults.json").write_text(json.dumps(document, indent=1) + "\n")
+    document = {"machine": describe(), "command": "make faults", "rows": rows}
+    path.write_text(json.dumps(document, indent=1) + "\n")
     return int(code)
 
 

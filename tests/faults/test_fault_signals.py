@@ -10,6 +10,7 @@ import textwrap
 import time
 from functools import partial
 
+import harness
 import pytest
 import torch
 from harness import CONFIG, Command, Faulty, bits, golden, make, rows, theta_of, torch_es, until
@@ -43,6 +44,16 @@ def continued(cwd, straight):
     assert code == 0, error
     assert rows(cwd / "r") == straight[0]
     assert theta_of(cwd / "r") == straight[1]
+
+
+@pytest.mark.slow
+def test_F11_a_program_that_closes_nothing_ends():
+    script = (
+        "from harness import make, until; es = make(num_workers=2); es.learn(9**9, callback=until(1)); print('end')"
+    )
+    words, environment = harness.command("-c", script)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environment)
+    assert (done.returncode, done.stdout) == (0, "end\n"), done.stderr
 
 
 @pytest.mark.slow

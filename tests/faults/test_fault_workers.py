@@ -1,4 +1,4 @@
-"""F01 to F11 and F16 to F21: workers and environments that crash, hang, lie and cannot be sent."""
+"""F01 to F10 and F16 to F21: workers and environments that crash, hang, lie and cannot be sent."""
 
 import copy
 import logging
@@ -77,7 +77,8 @@ def test_F04_a_poison_member_stops_the_run_with_the_command_that_plays_it_again(
 @pytest.mark.parametrize("mishap", ["kill", "raise"])
 def test_F04_or_its_pair_is_dropped_and_counted(mishap, caplog):
     seen = []
-    with make(partial(Faulty, mishap, seed=POISON), 2, tolerance=FaultTolerance(on_failure="drop_pair")) as es:
+    tolerance = FaultTolerance(on_failure="drop_pair")
+    with make(partial(Faulty, mishap, seed=POISON), 2, num_pairs=24, tolerance=tolerance) as es:
         es.learn(10**9, callback=lambda m: seen.append(m) or len(seen) < 2)
     assert [row["es/dropped_pairs"] for row in seen] == [1.0, 0.0]
     assert seen[0]["es/worker_restarts"] >= 3
@@ -113,16 +114,6 @@ def sleeper_in_worker():
     if in_worker():
         time.sleep(1000)
     return Faulty()
-
-
-@pytest.mark.slow
-def test_F11_a_program_that_closes_nothing_ends():
-    script = (
-        "from harness import make, until; es = make(num_workers=2); es.learn(9**9, callback=until(1)); print('end')"
-    )
-    words, environment = command("-c", script)
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, env=environment)
-    assert (done.returncode, done.stdout) == (0, "end\n"), done.stderr
 
 
 @pytest.mark.parametrize("mishap", ["sleep", pytest.param("hold_gil", marks=pytest.mark.slow)])

@@ -24,6 +24,16 @@ _DUMP_SECONDS = 0.5  # for a hung worker to write its stack; what holds the GIL 
 _DUMP_BYTES = 1 << 16
 
 
+class _WithParent:
+    """Has the process that unpickles it die with its parent, also while it still imports torch.
+
+    The kernel does that (prctl with PR_SET_PDEATHSIG), and only what Python itself has is needed to ask it.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return eval, (f"__import__('ctypes').CDLL(None).prctl(1, {int(signal.SIGKILL)})",)
+
+
 class Remote:
     """A worker process as its parent sees it.
 
@@ -45,6 +55,8 @@ class Remote:
         self.process = context.Process(
             target=main, args=(theirs, their_stacks, board, payload, os.getpid()), name=f"torch-es-worker-{number}"
         )
+        if sys.platform == "linux":
+            self.process._config["dies"] = _WithParent()  # type: ignore[attr-defined]  # unpickled before our modules
         with _single_thread_libraries(), _without_main(), _signals_blocked():
             self.process.start()
             # before Python waits for its children at the end: nobody need have closed the evaluator

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import os
 import pickle
 import select
 import signal
-import sys
 import traceback
 from multiprocessing.connection import Connection
 from types import FrameType
@@ -22,8 +20,6 @@ import torch
 from torch_es.evaluators.wire import FAILED, SUMMED, Board, pack_results
 from torch_es.gradient import noise_sum_block
 from torch_es.rollout import Player
-
-_PR_SET_PDEATHSIG = 1
 
 PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # meant for the parent, which ends the workers
 SAY_WHERE = signal.SIGUSR2  # has the worker write where it stands, also when it hangs
@@ -53,7 +49,7 @@ def main(connection: Connection, stacks: Connection, board: Board, payload: byte
 
 
 def _settle(stacks: Connection, parent: int) -> None:
-    """One thread; the parent alone handles signals; die with the parent; say where a crash happened."""
+    """One thread; the parent alone handles signals; say where a crash happened."""
     os.setpgrp()  # what an environment starts can be ended together with the worker
     own = os.getpid()
 
@@ -68,9 +64,7 @@ def _settle(stacks: Connection, parent: int) -> None:
     faulthandler.enable(stacks.fileno())
     faulthandler.register(SAY_WHERE, stacks.fileno())
     torch.set_num_threads(1)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before the line above
+    if os.getppid() != parent:  # it died before we could die with it
         os._exit(1)
 
 
