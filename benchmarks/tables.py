@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from comparison import table
 from machine import RESULTS
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "networks.md")
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in ("benchmarks", "networks", "action-noise")))
 HEADINGS = {
     "physics": "Steps a second in training, over replaying the same actions with `env.step` alone",
     "peers": "Steps a second beside other libraries: same environment, network, population and cores",
@@ -80,6 +82,11 @@ def supervised() -> str:
     return "\n".join([*lines, "", f"Medians over seeds, {_machine(recorded)}; `{recorded['command']}`."])
 
 
+def experiment(name: str) -> str:
+    recorded = _load(f"{name}.json")
+    return "\n".join([table(recorded["rows"]), "", f"{_machine(recorded)}; `{recorded['command']}`."])
+
+
 def _load(name: str) -> dict[str, Any]:
     recorded: dict[str, Any] = json.loads((RESULTS / name).read_text())
     return recorded
@@ -91,18 +98,24 @@ def _machine(recorded: dict[str, Any]) -> str:
     return f"{machine['cores']} cores of {machine['processor']}, Python {machine['python']}, {versions}"
 
 
-WHOLE = {"learning": learning, "binary": binary, "supervised": supervised}
+WHOLE = {
+    "learning": learning,
+    "binary": binary,
+    "supervised": supervised,
+    "action_noise": partial(experiment, "action_noise"),
+    "bins": partial(experiment, "bins"),
+}
 
 
 def filled(page: str) -> str:
     """Return the page with each table between its markers, `<!-- table NAME... -->` and `<!-- end -->`."""
 
-    def table(match: re.Match[str]) -> str:
+    def written(match: re.Match[str]) -> str:
         names = match[1].split(", ")
         body = WHOLE[names[0]]() if names[0] in WHOLE else throughput(names)
         return f"<!-- table {match[1]} -->\n\n{body}\n\n<!-- end -->"
 
-    return re.sub(r"<!-- table ([\w, ]+) -->.*?<!-- end -->", table, page, flags=re.S)
+    return re.sub(r"<!-- table ([\w, ]+) -->.*?<!-- end -->", written, page, flags=re.S)
 
 
 if __name__ == "__main__":
