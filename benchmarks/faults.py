@@ -2,8 +2,9 @@
 
     make faults        or        .venv/bin/python benchmarks/faults.py [FILE ...]
 
-Written to benchmarks/results/faults.json; with some of the files, their faults' rows are written anew. A test named after
-a fault passes only if the run ended as it would have without it, to the bit; one that fails counts as lost what it tried.
+Written to benchmarks/results/faults.json; with some of the files, their faults' rows are written anew. A test named
+after a fault passes only if the run ended as it would have without it, to the bit; one that fails counts as lost what
+it tried.
 """
 
 from __future__ import annotations
