@@ -11,7 +11,7 @@ from torch import nn
 
 from torch_es import ES, Policy
 from torch_es.episodes import EpisodeRules
-from torch_es.nn import QuantizedWeights, binarize, convert_batch_norm
+from torch_es.nn import HebbianLinear, QuantizedWeights, binarize, convert_batch_norm
 from torch_es.parameters import FlatParameters
 from torch_es.policies import RecurrentNetwork
 from torch_es.policies.lanes import make_lanes
@@ -60,6 +60,7 @@ class Branching(RecurrentNetwork):
 NETWORKS = {
     **{kind: (lambda kind=kind: RecurrentNetwork(4, 2, kind, 5, output_scale=1.0)) for kind in ("rnn", "gru", "lstm")},
     **{f"torch {kind}": (lambda kind=kind: Layered(kind)) for kind in ("RNN", "GRU", "LSTM")},
+    "hebbian": lambda: HebbianLinear(4, 2),
     "binary": lambda: QuantizedWeights(RecurrentNetwork(4, 2, "gru", 5, output_scale=1.0), binarize),
 }
 

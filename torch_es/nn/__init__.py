@@ -8,6 +8,7 @@ from torch_es.nn.discrete import step as step
 from torch_es.nn.discrete import ternarize as ternarize
 from torch_es.nn.hard_attention import HardAttention as HardAttention
 from torch_es.nn.hard_attention import hard_attention as hard_attention
+from torch_es.nn.hebbian import HebbianLinear as HebbianLinear
 from torch_es.nn.observation_norm import ObservationNorm as ObservationNorm
 from torch_es.nn.observation_norm import normalize as normalize
 from torch_es.nn.virtual_batch_norm import VirtualBatchNorm as VirtualBatchNorm
