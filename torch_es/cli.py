@@ -17,6 +17,7 @@ from typing import Any
 import hydra
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from torch_es import checkpoint, config
@@ -73,6 +74,9 @@ def train(arguments: list[str]) -> None:
 
 def _train_job(composed: DictConfig) -> float:
     settings = config.plain(composed)
+    running = HydraConfig.get()
+    if running.mode == RunMode.MULTIRUN and not any(o.startswith("run_dir=") for o in running.overrides.task):
+        settings["run_dir"] += f"-{running.job.num}"  # jobs that differ in other values have the same name else
     if settings["resume"] is None:
         config.check_free(Path(settings["run_dir"]))
         return run(settings, Path(settings["run_dir"]), resume=False)
@@ -82,7 +86,7 @@ def _train_job(composed: DictConfig) -> float:
             return run(settings, Path(settings["run_dir"]), resume=False)
     else:
         folder = Path(settings["resume"])
-        overrides = [o for o in HydraConfig.get().overrides.task if "=" in o and not o.startswith("resume=")]
+        overrides = [o for o in running.overrides.task if "=" in o and not o.startswith("resume=")]
         settings = config.changed(settings, overrides, config.load_config(folder))
     return run(config.resumed_config(folder, settings), folder, resume=True)
 
