@@ -8,7 +8,17 @@ import platform
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
-_PACKAGES = ("torch", "numpy", "gymnasium", "mujoco", "ale-py", "evotorch", "sb3-contrib", "stable-baselines3")
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "gymnasium",
+    "mujoco",
+    "ale-py",
+    "evotorch",
+    "sb3-contrib",
+    "stable-baselines3",
+    "scikit-learn",
+)
 
 
 def describe() -> dict[str, object]:

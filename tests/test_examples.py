@@ -63,3 +63,13 @@ def test_binary_network_balances_the_pole(run):
 def test_shortest_path_learns_the_costs_of_the_ground(run):
     left = run("shortest_path")
     assert left["after"] < left["best"] + 0.2 * (left["before"] - left["best"])
+
+
+def test_digits_are_learned_by_both_and_cheaper_with_a_gradient(run):
+    left = run("digits")
+    assert left["es"][0] > 10 * left["backpropagation"][0] > 0
+
+
+def test_hebbian_learns_to_learn_to_balance_the_pole(run):
+    left = run("hebbian")
+    assert sum(left["returns"]) / len(left["returns"]) > 300

@@ -126,7 +126,7 @@ MODULES = {
     "dropout": (lambda: nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2)), (4,), TracedLanes),
     "embedding": (Embedding, (4,), TracedLanes),
     "frozen_and_scalar": (Scaled, (4,), TracedLanes),
-    "steps": (lambda: nn.Sequential(nn.Linear(4, 8), Step(), nn.Linear(8, 2)), (4,), TracedLanes),
+    "steps": (lambda: nn.Sequential(nn.Linear(4, 8), Step(), nn.Linear(8, 2), Sign()), (4,), MatmulLanes),
     "binary": (
         lambda: QuantizedWeights(nn.Sequential(nn.Linear(4, 8), Sign(), nn.Linear(8, 2)), binarize),
         (4,),

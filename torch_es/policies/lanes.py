@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from torch_es.nn import Sign, Step
 from torch_es.parameters import FlatParameters
 from torch_es.policies.module_lanes import CopiedLanes, TracedLanes
 from torch_es.policies.observations import Layout
@@ -103,6 +104,10 @@ def _kernel(layer: nn.Module, stacked: Callable[[Tensor], Float32Array], num_lan
         return np.tanh
     if kind is nn.ReLU:
         return lambda x: np.maximum(x, np.float32(0))
+    if kind is Step:
+        return lambda x: (x >= 0).astype(np.float32)
+    if kind is Sign:
+        return lambda x: np.where(x >= 0, np.float32(1), np.float32(-1))
     if kind is nn.Identity:
         return lambda x: x
     raise NotImplementedError(f"{kind.__name__} has no stacked form")
