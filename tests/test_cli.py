@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from helpers import torch_es
 
-from torch_es import cli
+from torch_es import cli, config
 
 SMALL = ["env=cartpole", "strategy.num_pairs=2", "video=false", "evaluator.num_workers=1", "policy.hidden=[4]"]
 
@@ -103,7 +103,9 @@ def test_help_lists_groups_and_commands(tmp_path):
 
 
 def test_multirun_makes_a_run_for_each_job(tmp_path):
-    done = torch_es("--multirun", *SMALL, "total_timesteps=50", "seed=1,2", cwd=tmp_path)
+    """Also for two that differ in something that the folder's name does not tell."""
+    done = torch_es("--multirun", *SMALL, "total_timesteps=50", "seed=1", "strategy.sigma=0.1,0.2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    names = sorted(p.name[:16] for p in (tmp_path / "runs" / "CartPole-v1").iterdir())
-    assert names == ["openai_es-seed1-", "openai_es-seed2-"]
+    folders = sorted((tmp_path / "runs" / "CartPole-v1").iterdir())
+    assert [f.name.rsplit("-", 1)[1] for f in folders] == ["0", "1"]
+    assert [config.load_config(f)["strategy"]["sigma"] for f in folders] == [0.1, 0.2]
