@@ -155,7 +155,7 @@ class ProcessEvaluator:
                 worker.alone = alone
         while not self._lost:
             worker = self._least_busy()
-            if worker is None or len(worker.tasks) > max(worker.num_lanes - 2, 0) or not (tasks := next_tasks()):
+            if worker is None or len(worker.tasks) >= worker.num_lanes or not (tasks := next_tasks()):
                 return
             self._give(worker, tasks)
 
