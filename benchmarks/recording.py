@@ -11,57 +11,46 @@ import argparse
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from pairs import Row, Side, alternate, publish
 from physics import CASES, WORKERS, trainer
 
 from torch_es import ES
-from torch_es.run_folder import RunFolder
+from torch_es.recording import Recording
 
 EVERY = 30.0  # seconds between checkpoints, the default
 
 
-class Timed(RunFolder):
-    """A run's folder that counts the seconds spent in it."""
-
-    spent = 0.0
-    saves: list[float]
-
-    def record(self, *arguments: object) -> None:
-        start = time.perf_counter()
-        super().record(*arguments)  # type: ignore[arg-type]
-        self.spent += time.perf_counter() - start
-
-    def save(self, *arguments: object) -> None:
-        start = time.perf_counter()
-        super().save(*arguments)  # type: ignore[arg-type]
-        self.saves.append(time.perf_counter() - start)
-
-
-def generations(es: ES, number: int, folder: RunFolder | None) -> float:
-    """Return the seconds of so many generations, by the loop that a user runs."""
-    goal = es.strategy.centre.generation + number
+def generation(es: ES, run: Recording | None) -> float:
+    """Play a generation, recorded or not; return the seconds."""
     start = time.perf_counter()
-    es.learn(10**12, callback=lambda m: m["time/iterations"] < goal, folder=folder, resume=True, checkpoint_every=EVERY)
+    metrics = es.trainer.run_generation(es.evaluator())
+    if run is not None:
+        run.record(metrics, EVERY)
     return time.perf_counter() - start
 
 
 def share(pairs: int) -> Row:
-    """Return the seconds spent recording, a checkpoint every 30 s, over the seconds of training."""
-    with tempfile.TemporaryDirectory() as path, trainer(CASES[0], CASES[0].env, WORKERS) as es:
-        folder = Timed(path)
-        folder.saves = []
-        with folder:
-            generations(es, 1, folder)
-            folder.spent, folder.saves[:] = 0.0, []
-            seconds = []
-            for _ in range(pairs):
-                seconds.append(generations(es, 1, folder))  # each ends with a checkpoint
-        whole = sum(seconds) - sum(folder.saves)
-        save = sum(folder.saves) / len(folder.saves)
-    spent = folder.spent + save * whole / EVERY
-    print(f"a generation's record {1e3 * folder.spent / pairs:.2f} ms, a checkpoint {1e3 * save:.1f} ms")
+    """Return the seconds spent recording, a checkpoint every 30 s included, over the seconds of training."""
+    with (
+        tempfile.TemporaryDirectory() as path,
+        trainer(CASES[0], CASES[0].env, WORKERS) as es,
+        Recording(es, path) as run,
+    ):
+        run.begin(resume=False)
+        generation(es, run)
+        spent = saving = whole = 0.0
+        for _ in range(pairs):
+            whole += generation(es, None)
+            assert es.trainer.played is not None
+            start = time.perf_counter()
+            run.record({}, float("inf"))
+            spent += time.perf_counter() - start
+            start = time.perf_counter()
+            run.save()
+            saving += time.perf_counter() - start
+    print(f"a generation's record {1e3 * spent / pairs:.2f} ms, a checkpoint {1e3 * saving / pairs:.1f} ms")
+    spent += saving / pairs * whole / EVERY
     return Row("recording/share of HalfCheetah-v5", spent * 1e3, whole * 1e3, spent / whole, "ms", pairs, "<= 0.01")
 
 
@@ -72,13 +61,14 @@ def whole(pairs: int) -> Row:
         tempfile.TemporaryDirectory() as path,
         trainer(case, case.env, WORKERS) as one,
         trainer(case, case.env, WORKERS) as two,
-        RunFolder(Path(path)) as folder,
+        Recording(one, path) as run,
     ):
-        generations(one, 1, folder), generations(two, 1, None)
+        run.begin(resume=False)
+        generation(one, run), generation(two, None)
 
         def sides() -> Iterator[tuple[Side, Side]]:
             for _ in range(pairs):
-                yield lambda: generations(one, 1, folder), lambda: generations(two, 1, None)
+                yield lambda: generation(one, run), lambda: generation(two, None)
 
         return alternate("recording/HalfCheetah-v5 with over without", sides(), "s", "<= 1.01")
 

@@ -63,7 +63,7 @@ class Recording:
         """Save, unless theta may be in the middle of a step."""
         try:
             if self._begun and isinstance(error, (Stopped, WorkerError, type(None))):
-                self._save(last=True)
+                self.save(last=True)
         finally:
             if self._own:
                 self._folder.__exit__(kind, error, trace)
@@ -104,8 +104,9 @@ class Recording:
         played = trainer.played
         self._folder.record(metrics, Record(played.number, played.fitness, played.lengths, theta, progress))
         if trainer.seconds - self._saved_at >= checkpoint_every:
-            self._save()
+            self.save()
             self._saved_at = trainer.seconds
 
-    def _save(self, last: bool = False) -> None:
+    def save(self, last: bool = False) -> None:
+        """Write a checkpoint of the trainer as it stands."""
         self._folder.save(self._es.trainer.strategy.centre.generation, self._es.state_dict, last)
