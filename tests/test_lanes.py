@@ -210,3 +210,12 @@ def test_a_network_too_large_to_be_batched_runs_as_it_is_with_any_number_of_lane
     large = nn.Sequential(nn.Linear(4, 200_000), nn.LayerNorm(200_000), nn.Linear(200_000, 1))
     assert default_num_lanes(FlatParameters(large).dim) == 1
     assert all(isinstance(make_lanes(large, number, boxed(4)), CopiedLanes) for number in (1, 2))
+
+
+@pytest.mark.parametrize("unit", [Step, Sign])
+def test_stacked_units_have_the_modules_value_at_zero(unit):
+    module = nn.Sequential(nn.Linear(4, 2), unit())
+    lanes = make_lanes(module, 1, boxed(4))
+    assert isinstance(lanes, MatmulLanes)
+    lanes.write(0, torch.zeros(10))
+    np.testing.assert_array_equal(lanes.forward(np.ones((1, 4), np.float32), [0]), [[1, 1]])
