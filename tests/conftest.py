@@ -6,6 +6,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+torch.set_num_threads(1)  # as in a worker; small tensors are slower with more
 
 
 @pytest.fixture(autouse=True, scope="session")
