@@ -10,7 +10,7 @@ import sys
 import time
 import types
 from collections.abc import Iterator
-from multiprocessing import util
+from multiprocessing import resource_tracker, util
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -57,6 +57,7 @@ class Remote:
         )
         if sys.platform == "linux":
             self.process._config["dies"] = _WithParent()  # type: ignore[attr-defined]  # unpickled before our modules
+        resource_tracker.ensure_running()  # by start() it would be started then, and unblock the signals again
         with _single_thread_libraries(), _without_main(), _signals_blocked():
             self.process.start()
             # before Python waits for its children at the end: nobody need have closed the evaluator
