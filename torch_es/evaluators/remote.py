@@ -27,11 +27,14 @@ _DUMP_BYTES = 1 << 16
 class _WithParent:
     """Has the process that unpickles it die with its parent, also while it still imports torch.
 
-    The kernel does that (prctl with PR_SET_PDEATHSIG), and only what Python itself has is needed to ask it.
+    The kernel does that (prctl with PR_SET_PDEATHSIG), and only what Python itself has is needed to ask it. A parent
+    that died before it was asked is not told of, so that is looked at afterwards.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return eval, (f"__import__('ctypes').CDLL(None).prctl(1, {int(signal.SIGKILL)})",)
+        ask = f"__import__('ctypes').CDLL(None).prctl(1, {int(signal.SIGKILL)})"
+        look = f"__import__('os').getppid() == {os.getpid()} or __import__('os')._exit(1)"
+        return eval, (f"({ask}, {look})",)
 
 
 class Remote:
