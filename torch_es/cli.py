@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"torch-es: {error}", file=sys.stderr)
         return 1 if isinstance(error, (WorkerError, NonFiniteError, ResourceError)) else 2
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is saved and ended; another Ctrl-C must not change the code
         return _INTERRUPTED
     return 0
 
