@@ -18,6 +18,7 @@ from torch_es.policies import Policy, default_num_lanes, make_lanes, unbatched
 from torch_es.rollout.action_draws import Draws, Trail
 from torch_es.rollout.members import Members
 from torch_es.rollout.normalizer import Normalizer
+from torch_es.strategy import unperturbed
 from torch_es.types import EpisodeResult, Float32Array, Snapshot, Task
 
 
@@ -82,7 +83,7 @@ class Rollout:
             reference = self._reference(snapshot)
             if reference is not None:
                 self._lanes.refer(reference)
-        if isinstance(snapshot.sigma, float) and snapshot.sigma == 0.0 and self._trail is None:
+        if unperturbed(snapshot.sigma) and self._trail is None:
             self._trail = Trail(self._policy, self.num_lanes)
         if self._trail is not None:
             self._trail.scorer.begin(snapshot.theta)
