@@ -6,7 +6,8 @@ import subprocess
 import pytest
 from helpers import torch_es
 
-from torch_es import cli, config
+from torch_es import config
+from torch_es.cli import playing
 
 SMALL = ["env=cartpole", "strategy.num_pairs=2", "video=false", "evaluator.num_workers=1", "policy.hidden=[4]"]
 
@@ -51,8 +52,8 @@ def test_records_a_run(run, tmp_path):
 
 @pytest.mark.parametrize(("env", "tracked"), [("HalfCheetah-v5", True), ("InvertedPendulum-v5", False)])
 def test_the_camera_goes_with_an_animal_that_runs(env, tracked):
-    options, _ = cli._rendering(env, {})
-    assert (cli._recorded(env, options, []).unwrapped.mujoco_renderer.camera_id >= 0) is tracked
+    options, _ = playing._rendering(env, {})
+    assert (playing._recorded(env, options, []).unwrapped.mujoco_renderer.camera_id >= 0) is tracked
 
 
 def test_resumed_is_straight(run, tmp_path):

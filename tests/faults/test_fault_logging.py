@@ -1,4 +1,4 @@
-"""F50 to F52 and F55: loggers, networks and terminals that fail."""
+"""F50 to F53 and F55: loggers, networks, jobs and terminals that fail."""
 
 import json
 import os
@@ -111,6 +111,29 @@ def test_F52_parts_of_a_killed_offline_run_are_one_run(tmp_path, tried):
     assert steps == sorted(set(steps))
     names = {p.name.rsplit("-", 1)[1] for p in (tmp_path / "r" / "wandb").glob("offline-run-*")}
     assert names == {(tmp_path / "r" / ".wandb-id").read_text()}  # three parts, one id
+
+
+@pytest.mark.slow
+def test_F53_a_job_of_a_multirun_that_fails_ends_no_other(tmp_path):
+    jobs = ["--multirun", "+env.kwargs.mishap=null,raise,null", "total_timesteps=800", "+env.kwargs.pause=0.01"]
+    running = Command(*CONFIG, *WANDB, *jobs, "run_dir=job${hydra:job.num}", cwd=tmp_path)
+    metrics = [tmp_path / f"job{n}" / "metrics.jsonl" for n in (0, 2)]
+    alive = []
+    for path in metrics:
+        running.wait_for(lambda path=path: path.exists() and path.read_text().count("\n") > 3)
+        alive.append(len(running.pids()))
+    code, _, error = running.end(120)
+    assert code == 1, error
+    running.wait_gone(20)
+    assert alive[1] <= alive[0]  # the job that failed left no worker behind
+    assert rows(tmp_path / "job0") == rows(tmp_path / "job2")
+    assert "job 1 (" in error
+    assert not (tmp_path / "job0" / "run.log").exists()
+    log = (tmp_path / "job1" / "run.log").read_text()
+    assert log.index("Traceback (most recent call last)") < log.index("OwnError: the joint broke")
+    runs = {p.parent.name.rsplit("-", 1)[1] for p in tmp_path.glob("job*/wandb/offline-run-*/*.wandb")}
+    assert runs == {(tmp_path / f"job{n}" / ".wandb-id").read_text() for n in range(3)}
+    assert len(runs) == 3
 
 
 @pytest.mark.slow

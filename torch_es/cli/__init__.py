@@ -1,0 +1,31 @@
+"""The command `torch-es`: train, evaluate, plot, record, replay."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+
+from torch_es.cli.playing import evaluate, record
+from torch_es.cli.plot import plot
+from torch_es.cli.replay import replay
+from torch_es.cli.train import INTERRUPTED, train
+from torch_es.errors import MissingExtraError, NonFiniteError, ResourceError, WorkerError
+
+_COMMANDS = {"train": train, "evaluate": evaluate, "plot": plot, "record": record, "replay": replay}
+_TOLD = (TypeError, ValueError, MissingExtraError, WorkerError, ResourceError)  # told in a line, without a traceback
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C; 143 SIGTERM."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command = given.pop(0) if given and given[0] in _COMMANDS else "train"
+    try:
+        _COMMANDS[command](given)
+    except _TOLD as error:
+        print(f"torch-es: {error}", file=sys.stderr)
+        return 1 if isinstance(error, (WorkerError, NonFiniteError, ResourceError)) else 2
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is saved and ended; another Ctrl-C must not change the code
+        return INTERRUPTED
+    return 0

@@ -1,0 +1,83 @@
+"""`torch-es evaluate` and `record`: a run's centre in its environment."""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from torch_es import checkpoint, config
+from torch_es.envs import Env, env_factory
+from torch_es.es import ES
+from torch_es.progress import Terminal
+from torch_es.video import Frame, FrameRecorder, write_video
+
+
+def evaluate(arguments: list[str]) -> None:
+    """Play noise-free episodes of a run's centre."""
+    parser = argparse.ArgumentParser("torch-es evaluate", description=evaluate.__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--best", action="store_true", help="the best centre evaluated in training, not the last")
+    parser.add_argument("--episodes", type=int, default=10)
+    given = parser.parse_args(arguments)
+    with load(given.run, {}) as es:
+        if given.best:
+            es.trainer.restore_best()
+        returns = [episode.return_ for episode in es.evaluate(given.episodes)]
+    Terminal().print(f"centre return {np.mean(returns):,.1f} ± {np.std(returns):,.1f} over {len(returns)} episodes")
+
+
+def record(arguments: list[str]) -> None:
+    """Record an episode of a run's centre as video.mp4."""
+    parser = argparse.ArgumentParser("torch-es record", description=record.__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--out", type=Path, help="by default video.mp4 in the run's folder")
+    given = parser.parse_args(arguments)
+    frames, fps, factory = camera(config.load_config(given.run)["env"])
+    with load(given.run, {"num_workers": 0, "num_lanes": 1}, factory) as es:
+        es.evaluate(1)
+    Terminal().print(str(write_video(frames, given.out or given.run / "video.mp4", fps)))
+
+
+def load(folder: Path, evaluator: dict[str, int], factory: Any = None) -> ES:
+    """Return a run's trainer as its newest checkpoint has it.
+
+    Args:
+        folder: Of the run.
+        evaluator: In place of what its config says of the evaluator.
+        factory: Makes environments in place of those of its config.
+
+    Raises:
+        ValueError: If the folder is no run, or holds no checkpoint yet.
+    """
+    settings = config.load_config(folder)
+    settings["evaluator"] = {**settings["evaluator"], **evaluator}
+    newest = checkpoint.newest(folder / "checkpoints")
+    if newest is None:
+        raise ValueError(f"`{folder}` holds no checkpoint yet.")
+    es = config.build(settings, factory)
+    es.restore(newest)
+    return es
+
+
+def camera(env: config.Config) -> tuple[list[Frame], float, partial[Env]]:
+    """Return where frames go, how many there are a second, and what makes environments that leave them there."""
+    frames: list[Frame] = []
+    options, fps = _rendering(env["id"], env["kwargs"])
+    return frames, fps, partial(_recorded, env["id"], options, frames)
+
+
+def _rendering(env_id: str, kwargs: dict[str, Any]) -> tuple[dict[str, Any], float]:
+    """Return what to make the environment with so that it renders, and its frames a second."""
+    env = env_factory(env_id, **kwargs)()
+    env.close()
+    # unless named, MuJoCo's camera stays put and the animal runs out of the picture (gymnasium 1.4)
+    view = {"camera_name": "track"} if hasattr(env.unwrapped, "camera_name") else {}
+    return {**view, **kwargs, "render_mode": "rgb_array"}, env.metadata.get("render_fps", 30)
+
+
+def _recorded(env_id: str, options: dict[str, Any], frames: list[Frame]) -> Env:
+    return FrameRecorder(env_factory(env_id, **options)(), frames)

@@ -1,0 +1,177 @@
+"""`torch-es train`, also what a bare `torch-es` does: compose with Hydra, train, and say what next."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import hydra
+import numpy as np
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from torch_es import config
+from torch_es.cli.run_log import run_log
+from torch_es.errors import WorkerError
+from torch_es.loggers import Guarded
+from torch_es.plotting import plot_runs
+from torch_es.progress import Terminal
+from torch_es.run_folder import RunFolder
+from torch_es.types import EpisodeResult
+
+INTERRUPTED = 128 + signal.SIGINT
+_console = Terminal()
+
+
+def train(arguments: list[str]) -> None:
+    """Compose with Hydra and train; once for each job of a multirun, of which those that fail end no other.
+
+    Raises:
+        ValueError: If the overrides make no config.
+    """
+    config.check_overrides([a for a in arguments if not a.startswith("-")])
+    sys.argv = ["torch-es", *arguments]
+    failures: list[Exception] = []
+
+    def job(composed: DictConfig) -> float:
+        try:
+            return _train_job(composed)
+        except Exception as error:  # kept from Hydra, which would print more than a line
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                number, changes = HydraConfig.get().job.num, " ".join(HydraConfig.get().overrides.task)
+                print(f"torch-es: job {number} ({changes}) failed: {error}", file=sys.stderr)
+                raise  # a sweeper must see it, and goes on with the others
+            failures.append(error)
+            return float("nan")
+
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra would print errors and end the process itself
+    try:
+        hydra.main(version_base="1.3", config_path=str(config.conf_dir()), config_name="config")(job)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(str(error)) from error
+    if failures:
+        raise failures[0]
+
+
+def _train_job(composed: DictConfig) -> float:
+    settings = config.plain(composed)
+    running = HydraConfig.get()
+    if running.mode == RunMode.MULTIRUN:
+        _tell_apart(settings)
+    if settings["resume"] is None:
+        config.check_free(Path(settings["run_dir"]))
+        return run(settings, Path(settings["run_dir"]), resume=False)
+    if settings["resume"] == "auto":
+        folder = config.find_run(settings)
+        if folder is None:
+            return run(settings, Path(settings["run_dir"]), resume=False)
+    else:
+        folder = Path(settings["resume"])
+        overrides = [o for o in running.overrides.task if "=" in o and not o.startswith("resume=")]
+        settings = config.changed(settings, overrides, config.load_config(folder))
+    return run(config.resumed_config(folder, settings), folder, resume=True)
+
+
+def _tell_apart(settings: config.Config) -> None:
+    """Give a job of a multirun a folder of its own, and its loggers the multirun's name as their group."""
+    running = HydraConfig.get()
+    if not any(override.startswith("run_dir=") for override in running.overrides.task):
+        settings["run_dir"] += f"-{running.job.num}"  # jobs that differ in other values have the same name else
+    if settings["logger"].get("group", "") is None:
+        settings["logger"]["group"] = Path(running.sweep.dir).name
+
+
+def run(settings: config.Config, folder: Path, resume: bool) -> float:
+    """Train as `settings` say, in `folder`; returns the centre's mean return."""
+    loggers = [Guarded(logger) for logger in config.build_loggers(settings)]
+    keeping = {"keep": settings["keep_checkpoints"], "on_save_error": settings["on_save_error"]}
+    with config.build(settings) as es, RunFolder(folder, **keeping) as run_folder, run_log(folder):
+        if not resume:
+            config.save_config(settings, folder)
+        with _told(run_folder, loggers):
+            for logger in loggers:
+                logger.start(settings, folder)
+            es.learn(
+                settings["total_timesteps"],
+                progress_bar=True,
+                loggers=loggers,
+                folder=run_folder,
+                resume=resume,
+                checkpoint_every=settings["checkpoint_every"],
+                max_seconds=settings["max_seconds"],
+                reset_num_timesteps=False,
+            )
+        episodes = es.evaluate(settings["final_episodes"])
+    plot_runs([folder], folder / "curve.png")
+    video = "off (video=false)"
+    if settings["video"]:
+        _console.print("recording an episode of the centre ...")
+        video = _record_apart(folder)
+    return _summary(folder, settings, episodes, video)
+
+
+@contextlib.contextmanager
+def _told(run_folder: RunFolder, loggers: Sequence[Guarded]) -> Iterator[None]:
+    """Close the loggers, and where training was stopped say what is saved, and how to go on."""
+    code = 1
+    try:
+        yield
+        code = 0
+    except (KeyboardInterrupt, SystemExit) as stop:
+        code = int(stop.code or 0) if isinstance(stop, SystemExit) else INTERRUPTED
+        how = f"`torch-es train resume={run_folder.path}` continues from generation {run_folder.saved or 0}"
+        print(f"torch-es: stopped by {signal.Signals(code - 128).name}; {how}.", file=sys.stderr)
+        raise
+    except WorkerError as error:
+        if error.task is not None:
+            t = error.task
+            member = f"--pair {t.pair} --sign {'+' if t.sign > 0 else '-'}" if t.sign else f"--episode {t.episode}"
+            command = f"torch-es replay {run_folder.path} --generation {t.generation} {member}"
+            raise WorkerError(f"{error}\n\nThis plays it again: {command}", t) from error
+        raise
+    finally:
+        for logger in loggers:
+            logger.close(code)
+
+
+def _summary(folder: Path, settings: config.Config, episodes: list[EpisodeResult], video: str) -> float:
+    returns = [episode.return_ for episode in episodes]
+    mean, std = float(np.mean(returns)), float(np.std(returns))
+    more = 2 * settings["total_timesteps"]
+    # after `make train` the environment is not active, and the commands should work as they stand
+    command = "torch-es" if shutil.which("torch-es") else os.path.relpath(Path(sys.executable).with_name("torch-es"))
+    _console.print(
+        f"\n[bold]{settings['env']['id']}[/]: centre return {mean:,.1f} ± {std:,.1f} "
+        f"over {len(returns)} noise-free episodes\n"
+        f"run folder   {folder}\n"
+        f"video        {video}\n"
+        f"evaluate     {command} evaluate {folder}\n"
+        f"plot         {command} plot {folder}\n"
+        f"record       {command} record {folder}\n"
+        f"continue     {command} train resume={folder} total_timesteps={more}"
+    )
+    return mean
+
+
+def _record_apart(folder: Path) -> str:
+    """Record in a process of its own, since a broken OpenGL may take the process with it."""
+    for backend in dict.fromkeys((os.environ.get("MUJOCO_GL", "egl"), "egl", "osmesa")):
+        done = subprocess.run(  # noqa: S603 - our own command
+            [sys.executable, "-m", "torch_es", "record", str(folder)],
+            env={**os.environ, "MUJOCO_GL": backend},
+            capture_output=True,
+            timeout=600,
+            check=False,
+        )
+        if done.returncode == 0:
+            return str(folder / "video.mp4")
+    return "none: rendering needs torch-evolution[video], and MuJoCo OpenGL (Debian: apt install libegl1 or libosmesa6)"
