@@ -78,11 +78,16 @@ class Team:
 
 
 def publish(rows: list[Row], file: str, command: str) -> None:
-    """Print the table and write it beside the machine and every version."""
+    """Print the table and write it beside the machine and every version; rows that are not measured anew stay."""
     table = Table("name", "ours", "other", "ratio", "unit", "pairs", "target")
     for row in rows:
         table.add_row(row.name, f"{row.ours:,.4g}", f"{row.other:,.4g}", f"{row.ratio:.3f}", *map(str, row[4:]))
     Console(width=160).print(table)
-    document = {"machine": describe(), "command": command, "rows": [row._asdict() for row in rows]}
+    path = RESULTS / file
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / file).write_text(json.dumps(document, indent=1) + "\n")
+    recorded = json.loads(path.read_text()) if path.is_file() else {}
+    same = recorded.get("machine") == describe()
+    kept = {row["name"]: row for row in recorded["rows"]} if same else {}
+    kept |= {row.name: row._asdict() for row in rows}
+    document = {"machine": describe(), "command": command, "rows": list(kept.values())}
+    path.write_text(json.dumps(document, indent=1) + "\n")

@@ -3,13 +3,15 @@
     make bench        or        .venv/bin/python benchmarks/throughput.py [--only physics peers ...] [--pairs 5]
     .venv/bin/python benchmarks/throughput.py --env Humanoid-v5 --pairs 3        its share of the physics alone
 
-Both sides of a row run in one go, alternating. Written to benchmarks/results/throughput.json.
+Both sides of a row run in one go, alternating. Each part's rows are written to benchmarks/results/throughput.json as it
+ends, beside those of the others if the machine and the versions are the same; with fewer than 5 pairs, to
+throughput-part.json.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import atari
 import peers
@@ -28,16 +30,16 @@ PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="then the file is not written")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="other rows stay as they are")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--env", choices=[case.env for case in physics.CASES], help="only its share of the physics")
     given = parser.parse_args()
+    file = "throughput.json" if given.pairs >= 5 else "throughput-part.json"
+    parts: Iterable[Iterable[Row]] = (PARTS[part](given.pairs) for part in given.only)
     if given.env:
-        rows = [physics.share(case, given.pairs) for case in physics.CASES if case.env == given.env]
-    else:
-        rows = [row for part in given.only for row in PARTS[part](given.pairs)]
-    whole = not given.env and given.only == list(PARTS) and given.pairs >= 5
-    publish(rows, "throughput.json" if whole else "throughput-part.json", "python benchmarks/throughput.py")
+        parts = [[physics.share(case, given.pairs) for case in physics.CASES if case.env == given.env]]
+    for rows in parts:
+        publish(list(rows), file, "python benchmarks/throughput.py")
 
 
 if __name__ == "__main__":

@@ -106,7 +106,7 @@ def resident(pid: str, field: str) -> int:
 def bytes_per_evaluation(case: Case) -> Row:
     """What workers send for one evaluation, beside its statistics delta alone."""
     received: list[int] = []
-    receive = process._receive
+    receive = process.receive
 
     def counting(connection: Any) -> bytes | None:
         message = receive(connection)
@@ -115,11 +115,11 @@ def bytes_per_evaluation(case: Case) -> Row:
 
     with trainer(case, case.env, WORKERS) as es:
         evaluator = es.evaluator()
-        process._receive = counting
+        process.receive = counting
         try:
             results = list(evaluator.evaluate(es.trainer.snapshot(), iter_tasks(case)))
         finally:
-            process._receive = receive
+            process.receive = receive
         delta = sum(r.moments.nbytes for r in results if r.moments is not None) / len(results)
         ours = sum(received) / len(results)
         name = f"bytes per evaluation/{case.env}/{es.strategy.centre.parameters.dim} parameters"
