@@ -113,11 +113,13 @@ def test_noise_has_the_same_bits_in_processes_and_with_other_lanes(num_workers):
     assert results[0] == results[1] == results[2]
 
 
-def test_noise_acts_on_members_and_not_on_the_centre():
+@pytest.mark.parametrize("num_lanes", [1, 4])
+def test_noise_acts_on_members_and_not_on_the_centre(num_lanes):
+    """Also where the centre plays in a lane that a member left."""
     returns = {}
     for given in (None, "gaussian:0.3"):
         policy = noisy(given)
-        running = evaluator(policy, Stepper, 0)
+        running = evaluator(policy, Stepper, 0, num_lanes)
         tasks = iter([(Task(0, 0, 1), Task(0, 0, -1)), (Task(0, -1, 0, 0),)])
         returns[given] = {r.task: r.return_ for r in running.evaluate(snapshot(policy), lambda t=tasks: next(t, None))}
         running.close()

@@ -1,9 +1,10 @@
 """Lanes: one slot for each perturbed copy of a network, all answering in one batched call.
 
-Three ways, fastest first. A chain of linear layers and activations runs as stacked matrix-vector products in NumPy
-(16 lanes of 17-64-64-6: 30 us, where 16 calls of the module take 500). Any other module is traced through
-`vmap(functional_call)`. What cannot be traced (control flow that depends on data, NumPy inside) runs as one copy of the
-module for each lane. The way is found by trying it against the plain call.
+A chain of linear layers and activations runs as stacked matrix-vector products in NumPy (16 lanes of 17-64-64-6: 30 us,
+where 16 calls of the module take 500). Any other module is traced through `vmap(functional_call)`. What cannot be
+traced (control flow that depends on data, NumPy inside), or is too large to be batched, runs as one copy of the module
+for each lane; a large network on pictures with its virtual batch norms folded away. The way is found by trying it
+against the plain call.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torch_es.nn import Sign, Step
 from torch_es.parameters import FlatParameters
+from torch_es.policies.chain import Kernel, activation, chain
+from torch_es.policies.folded_lanes import FoldedLanes
 from torch_es.policies.module_lanes import CopiedLanes, TracedLanes
 from torch_es.policies.observations import Layout
 from torch_es.types import Float32Array
@@ -69,7 +71,7 @@ class MatmulLanes:
             return array
 
         self._flat = flat
-        self._steps = [_kernel(layer, stacked, num_lanes) for layer in _chain(network)]
+        self._steps = [_kernel(layer, stacked, num_lanes) for layer in chain(network)]
 
     def write(self, lane: int, theta: Tensor) -> None:
         """See `Lanes.write`; a chain has no buffers."""
@@ -86,34 +88,12 @@ class MatmulLanes:
         return x[:, :, 0]
 
 
-_Step = Callable[[Float32Array], Float32Array]
-
-
-def _chain(module: nn.Module) -> list[nn.Module]:
-    if type(module) is nn.Sequential:
-        return [leaf for child in module for leaf in _chain(child)]
-    return [module]
-
-
-def _kernel(layer: nn.Module, stacked: Callable[[Tensor], Float32Array], num_lanes: int) -> _Step:
+def _kernel(layer: nn.Module, stacked: Callable[[Tensor], Float32Array], num_lanes: int) -> Kernel:
     """Return the layer's batched form on columns `(num_lanes, size, 1)`; results go to buffers kept for it."""
-    if type(layer) is nn.Linear:
-        return _linear(layer, stacked, num_lanes)
-    kind = type(layer)
-    if kind is nn.Tanh:
-        return np.tanh
-    if kind is nn.ReLU:
-        return lambda x: np.maximum(x, np.float32(0))
-    if kind is Step:
-        return lambda x: (x >= 0).astype(np.float32)
-    if kind is Sign:
-        return lambda x: np.where(x >= 0, np.float32(1), np.float32(-1))
-    if kind is nn.Identity:
-        return lambda x: x
-    raise NotImplementedError(f"{kind.__name__} has no stacked form")
+    return _linear(layer, stacked, num_lanes) if type(layer) is nn.Linear else activation(layer)
 
 
-def _linear(layer: nn.Linear, stacked: Callable[[Tensor], Float32Array], num_lanes: int) -> _Step:
+def _linear(layer: nn.Linear, stacked: Callable[[Tensor], Float32Array], num_lanes: int) -> Kernel:
     weight = stacked(layer.weight)
     bias = None if layer.bias is None else stacked(layer.bias)[:, :, None]
     out = np.empty((num_lanes, layer.out_features, 1), np.float32)
@@ -144,8 +124,9 @@ def make_lanes(network: nn.Module, num_lanes: int, layout: Layout, reference: Fl
     network = copy.deepcopy(network).eval()
     theta = FlatParameters(network).gather()
     candidates: list[Callable[[], Lanes]] = [lambda: MatmulLanes(network, num_lanes)]
-    if default_num_lanes(len(theta)) > 1:  # a network too large to be batched answers faster as it is
-        candidates.append(lambda: TracedLanes(network, num_lanes, layout, reference))
+    # a network too large to be batched answers faster as it is, or with what can be folded
+    larger = TracedLanes if default_num_lanes(len(theta)) > 1 else FoldedLanes
+    candidates.append(lambda: larger(network, num_lanes, layout, reference))
     plain = CopiedLanes(network, num_lanes, layout, reference)
     for candidate in candidates:
         try:

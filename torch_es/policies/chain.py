@@ -1,0 +1,48 @@
+"""A network that is a chain of layers, and what its activations are in NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from torch import nn
+
+from torch_es.nn import Sign, Step
+from torch_es.types import Float32Array
+
+Kernel = Callable[[Float32Array], Float32Array]
+
+_ACTIVATIONS: dict[type[nn.Module], Kernel] = {
+    nn.Tanh: np.tanh,
+    nn.ReLU: lambda x: np.maximum(x, np.float32(0)),
+    Step: lambda x: (x >= 0).astype(np.float32),
+    Sign: lambda x: np.where(x >= 0, np.float32(1), np.float32(-1)),
+    nn.Identity: lambda x: x,
+}
+
+
+def chain(module: nn.Module) -> list[nn.Module]:
+    """Return the layers of a `Sequential`, of those in it too, in order; any other module is a chain of itself.
+
+    Example:
+        >>> chain(nn.Sequential(nn.Linear(3, 2), nn.Sequential(nn.Tanh())))
+        [Linear(in_features=3, out_features=2, bias=True), Tanh()]
+    """
+    if type(module) is nn.Sequential:
+        return [leaf for child in module for leaf in chain(child)]
+    return [module]
+
+
+def activation(layer: nn.Module) -> Kernel:
+    """Return an activation's form on arrays.
+
+    Raises:
+        NotImplementedError: If the layer is none that is known here.
+
+    Example:
+        >>> activation(nn.ReLU())(np.float32([-1, 2])).tolist()
+        [0.0, 2.0]
+    """
+    if type(layer) not in _ACTIVATIONS:
+        raise NotImplementedError(f"{type(layer).__name__} has no form on arrays")
+    return _ACTIVATIONS[type(layer)]
