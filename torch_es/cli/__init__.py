@@ -1,4 +1,4 @@
-"""The command `torch-es`: train, evaluate, plot, record, replay."""
+"""The command `torch-es`: train, evaluate, plot, record, replay, export, push, check-env."""
 
 from __future__ import annotations
 

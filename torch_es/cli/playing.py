@@ -23,9 +23,7 @@ def evaluate(arguments: list[str]) -> None:
     parser.add_argument("--best", action="store_true", help="the best centre evaluated in training, not the last")
     parser.add_argument("--episodes", type=int, default=10)
     given = parser.parse_args(arguments)
-    with load(given.run, {}) as es:
-        if given.best:
-            es.trainer.restore_best()
+    with load(given.run, {}, best=given.best) as es:
         returns = [episode.return_ for episode in es.evaluate(given.episodes)]
     Terminal().print(f"centre return {np.mean(returns):,.1f} ± {np.std(returns):,.1f} over {len(returns)} episodes")
 
@@ -42,16 +40,17 @@ def record(arguments: list[str]) -> None:
     Terminal().print(str(write_video(frames, given.out or given.run / "video.mp4", fps)))
 
 
-def load(folder: Path, evaluator: dict[str, int], factory: Any = None) -> ES:
+def load(folder: Path, evaluator: dict[str, int], factory: Any = None, best: bool = False) -> ES:
     """Return a run's trainer as its newest checkpoint has it.
 
     Args:
         folder: Of the run.
         evaluator: In place of what its config says of the evaluator.
         factory: Makes environments in place of those of its config.
+        best: Take the best centre evaluated in training, not the last.
 
     Raises:
-        ValueError: If the folder is no run, or holds no checkpoint yet.
+        ValueError: If the folder is no run, or holds no checkpoint yet, or no centre was evaluated.
     """
     settings = config.load_config(folder)
     settings["evaluator"] = {**settings["evaluator"], **evaluator}
@@ -60,6 +59,8 @@ def load(folder: Path, evaluator: dict[str, int], factory: Any = None) -> ES:
         raise ValueError(f"`{folder}` holds no checkpoint yet.")
     es = config.build(settings, factory)
     es.restore(newest)
+    if best:
+        es.trainer.restore_best()
     return es
 
 

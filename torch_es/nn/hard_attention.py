@@ -28,7 +28,8 @@ def hard_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         tensor([[20.]])
     """
     chosen = (query @ key.transpose(-2, -1)).argmax(dim=-1, keepdim=True)
-    return torch.take_along_dim(value, chosen, dim=-2)
+    # not torch.take_along_dim, in which torch.export fixes the size of the batch
+    return value.gather(-2, chosen.expand(*chosen.shape[:-1], value.shape[-1]))
 
 
 class HardAttention(nn.Module):

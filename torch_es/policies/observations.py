@@ -118,6 +118,6 @@ def _measured(leaf: gym.Space[Any]) -> npt.NDArray[np.bool_]:
 def _inputs(space: gym.Space[Any], rows: Tensor) -> Inputs:
     parts = _parts(space)
     if not parts:
-        return rows.reshape(len(rows), *space.shape) if isinstance(space, gym.spaces.Box) else rows
+        return rows.reshape(rows.shape[0], *space.shape) if isinstance(space, gym.spaces.Box) else rows
     made = [_inputs(part, own) for part, own in zip(parts, rows.split([flatdim(p) for p in parts], 1), strict=True)]
     return dict(zip(space.spaces, made, strict=True)) if isinstance(space, gym.spaces.Dict) else tuple(made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from torch_es.nn import ObservationNorm, collect_statistics, virtual_batch_norms
 from torch_es.policies.action_noise import make_action_noise
+from torch_es.policies.export import export
 from torch_es.policies.heads import make_head, unbatched
 from torch_es.policies.observations import Layout
 from torch_es.policies.recurrent import State, initial_state, is_recurrent, respond, restarted
@@ -116,6 +118,10 @@ class Policy(nn.Module):
         noise, array = self.action_noise, output.numpy()
         actions = self.head(array) if noise is None or draws is None else noise(array, draws)
         return (unbatched(actions, 1)[0] if single else actions), state
+
+    def export(self, path: str | Path, form: str | None = None) -> Path:
+        """Write the policy as a file that acts without torch_es; see `torch_es.policies.export.export`."""
+        return export(self, path, form)
 
     def _measure(self) -> None:
         """Have virtual batch norm measure the reference batch again if a weight has changed since."""
