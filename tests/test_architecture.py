@@ -13,7 +13,7 @@ FLOORS = [
     {"noise", "shaping", "moments", "checkpoint", "parameters", "episodes"},
     {"gradient", "nn", "envs", "generation", "replay_log"},
     {"strategy", "policies", "run_folder"},
-    {"rollout"},
+    {"rollout", "env_check", "hub"},
     {"evaluators"},
     {"trainer", "signals"},
     {"recording", "replay"},

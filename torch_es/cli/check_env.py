@@ -1,0 +1,88 @@
+"""`torch-es check-env`: whether an environment can be trusted with a seed, before weeks are spent on it."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from torch_es import config
+from torch_es.checks import check_count
+from torch_es.env_check import Transcript, compare
+from torch_es.envs import env_factory
+from torch_es.progress import Terminal
+from torch_es.types import EpisodeResult, Task
+
+
+class _Way(NamedTuple):
+    """A way to play the same episodes, and what it means if they are others than in the first way."""
+
+    name: str
+    num_workers: int
+    fresh: bool
+    meaning: str
+
+
+_WAYS = (
+    _Way("in this process, each episode in a new environment", 0, True, ""),
+    _Way("the same again", 0, True,
+         "Something random in it is not drawn from the seed of `reset`: a global generator, the clock, the hardware."),
+    _Way("in this process, one environment for all episodes", 0, False,
+         "`reset` leaves something of the episode before, so what a member gets depends on who played before it."),
+    _Way("in two other processes, each episode in a new environment", 2, True,
+         "It depends on the process: on what a module keeps globally, on the order of a set, on the process id."),
+)  # fmt: skip
+
+
+def check_env(arguments: list[str]) -> None:
+    """Play the same seeds by the same parameters twice in one process and in two more, and say what differs.
+
+    Exit code 1 says that something does.
+    """
+    parser = argparse.ArgumentParser("torch-es check-env", description=check_env.__doc__)
+    parser.add_argument("env", help="a Gymnasium id, or one of torch-es's own options for env")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for torch-es train, e.g. env.kwargs.x=1")
+    parser.add_argument("--episodes", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=1000, help="cap of an episode's length")
+    given = parser.parse_args(arguments)
+    check_count("episodes", given.episodes)
+    known = (config.conf_dir() / "env" / f"{given.env}.yaml").is_file()
+    # perturbed that much, policies act differently enough to get about in the environment
+    own = [f"env={given.env}" if known else f"env.id={given.env}", "strategy.sigma=0.5"]
+    settings = config.compose_config([*own, f"episode.max_steps={given.steps}", *given.overrides])
+    tasks = [Task(0, pair, 1) for pair in range(given.episodes)]
+    console = Terminal()
+    with tempfile.TemporaryDirectory() as folder:
+        folders = [Path(folder) / str(number) for number in range(len(_WAYS))]
+        plays = [_play(settings, way, path, tasks) for way, path in zip(_WAYS, folders, strict=True)]
+        first, seeds = plays[0]
+        steps = sum(episode.length for episode in first)
+        console.print(f"{settings['env']['id']}: {len(tasks)} episodes, {steps:,} steps\n         {_WAYS[0].name}")
+        differing = 0
+        for way, path, (episodes, _) in zip(_WAYS[1:], folders[1:], plays[1:], strict=True):
+            found = compare(folders[0], path, seeds)
+            differing += bool(found)
+            console.print(f"{'differs' if found else 'same   '}  {way.name}")
+            if found:
+                place = seeds.index(found[0].seed)
+                returns = f"return {first[place].return_:.6g} and {episodes[place].return_:.6g}"
+                console.print(f"         {len(found)} of {len(tasks)} episodes; with seed {found[0].seed}, "
+                              f"{found[0].what}; {returns}\n         {way.meaning}", markup=False)  # fmt: skip
+    if differing:
+        raise SystemExit(1)
+
+
+def _play(
+    settings: config.Config, way: _Way, folder: Path, tasks: list[Task]
+) -> tuple[list[EpisodeResult], list[int]]:
+    """Play the tasks, write the episodes to `folder`, and return them with their seeds."""
+    folder.mkdir()
+    env = settings["env"]
+    factory = partial(Transcript, env_factory(env["id"], **env["kwargs"]), folder, way.fresh)
+    # one lane, so that the environments play in the order of the tasks
+    evaluator = {**settings["evaluator"], "num_workers": way.num_workers, "num_lanes": 1}
+    with config.build({**settings, "evaluator": evaluator}, factory) as es:
+        episodes = es.trainer.play(es.evaluator(), tasks)
+        return episodes, [es.trainer.rules.environment_seed(es.seed, task) for task in tasks]
