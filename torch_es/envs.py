@@ -56,7 +56,8 @@ def _make(env_id: str, kwargs: dict[str, Any]) -> Env:
     try:
         return gym.make(env_id, disable_env_checker=True, **kwargs)
     except gym.error.DependencyNotInstalled as error:
-        raise MissingExtraError("mujoco", "mujoco") from error
+        extra = "box2d" if "box2d" in str(error).lower() else "mujoco"
+        raise MissingExtraError(extra, extra) from error
     except gym.error.Error as error:
         raise ValueError(f"`env` {env_id!r} is not registered.{suggestion(env_id, gym.registry)}") from error
 

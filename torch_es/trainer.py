@@ -57,6 +57,7 @@ class Trainer:
         self.seconds = 0.0
         self.played: Generation | None = None  # the last one
         self._warned = False  # of a NaN observation
+        self._asked_twice = False  # whether an episode is the same again
         self.best: dict[str, Any] | None = None  # the centre that was best when evaluated
 
     def snapshot(self) -> Snapshot:
@@ -76,6 +77,7 @@ class Trainer:
         snapshot = self.snapshot()
         for result in evaluator.evaluate(snapshot, generation.next_tasks):
             generation.add(result)
+        again = self._ask_twice(evaluator, generation)
         metrics = self._tell(generation, evaluator)
         self._remember(generation, snapshot)
         self._merge(generation)
@@ -86,7 +88,7 @@ class Trainer:
         self.total_episodes += len(episodes)
         elapsed = time.perf_counter() - start
         self.seconds += elapsed
-        played = steps + sum(result.length for result in generation.centre)
+        played = steps + sum(result.length for result in [*generation.centre, *again])
         restarts = {"es/worker_restarts": float(evaluator.restarts)} if evaluator.restarts else {}
         metrics = {**self._report(generation, steps, played / elapsed), **metrics, **restarts}
         self.max_steps = self.rules.next_cap(self.max_steps, episodes)
@@ -105,6 +107,27 @@ class Trainer:
             for result in evaluator.evaluate(self.snapshot(), lambda: (waiting.popleft(),) if waiting else None)
         }
         return [results[task] for task in tasks]
+
+    def _ask_twice(self, evaluator: Evaluator, generation: Generation) -> list[EpisodeResult]:
+        """Play two episodes of the first generation again, and warn if they are others; returns them.
+
+        A fitness function, which is a single step, may be random.
+        """
+        if self._asked_twice:
+            return []
+        self._asked_twice = True
+        first = [r for r in generation.episodes[:2] if math.isfinite(r.return_) and r.length > 1]
+        again = self.play(evaluator, [result.task for result in first])
+        for one, other in zip(first, again, strict=True):
+            if _bits(one) != _bits(other):
+                _log.warning(
+                    "%s gave %.6g in %d steps, and %.6g in %d steps when it was played again: the environment does not "
+                    "follow from its seed, so neither will the run. `torch-es check-env` says where it differs.",
+                    self.rules.task_name(self.strategy.centre.seed, one.task),
+                    one.return_, one.length, other.return_, other.length,
+                )  # fmt: skip
+                break
+        return again
 
     def _merge(self, generation: Generation) -> None:
         """Merge what the members saw into the statistics, in member order, so that the bits follow from the seed."""
@@ -224,6 +247,11 @@ class Trainer:
         self.total_episodes = progress["total_episodes"]
         self.max_steps = progress.get("max_steps", self.max_steps)  # schema 1 had no such rule
         self.seconds = progress["seconds"]
+
+
+def _bits(result: EpisodeResult) -> tuple[float, int, bytes]:
+    """Return all that an episode tells of itself, to be compared."""
+    return result.return_, result.length, b"" if result.moments is None else result.moments.tobytes()
 
 
 def centre_metrics(episodes: list[EpisodeResult]) -> dict[str, float]:
