@@ -1,7 +1,10 @@
+import sys
+
 import gymnasium as gym
 import pytest
 
 from torch_es.envs import bare, env_factory
+from torch_es.errors import MissingExtraError
 
 
 def test_an_unknown_id_names_the_nearest():
@@ -33,3 +36,11 @@ def test_only_counting_and_checking_wrappers_come_off():
     kept = bare(gym.wrappers.TimeLimit(Doubled(gym.make("CartPole-v1")), 7))
     assert isinstance(kept.env, Doubled)
     assert kept.max_steps == 7
+
+
+def test_a_missing_package_is_named_with_its_extra(monkeypatch):
+    for name in [n for n in sys.modules if n.startswith(("Box2D", "gymnasium.envs.box2d"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "Box2D", None)
+    with pytest.raises(MissingExtraError, match="`box2d` is not installed; it comes with the extra `box2d`"):
+        env_factory("LunarLander-v3")()

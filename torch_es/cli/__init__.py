@@ -10,13 +10,14 @@ from torch_es.cli.check_env import check_env
 from torch_es.cli.export import export
 from torch_es.cli.playing import evaluate, record
 from torch_es.cli.plot import plot
+from torch_es.cli.push import push
 from torch_es.cli.replay import replay
 from torch_es.cli.train import INTERRUPTED, train
 from torch_es.errors import MissingExtraError, NonFiniteError, ResourceError, WorkerError
 
 _COMMANDS = {
     "train": train, "evaluate": evaluate, "plot": plot, "record": record, "replay": replay,
-    "export": export, "check-env": check_env,
+    "export": export, "push": push, "check-env": check_env,
 }  # fmt: skip
 _TOLD = (TypeError, ValueError, MissingExtraError, WorkerError, ResourceError)  # told in a line, without a traceback
 

@@ -9,6 +9,7 @@ from torch_es.policies.lanes import default_num_lanes as default_num_lanes
 from torch_es.policies.lanes import make_lanes as make_lanes
 from torch_es.policies.networks import Concatenate as Concatenate
 from torch_es.policies.networks import atari_cnn as atari_cnn
+from torch_es.policies.networks import make_network as make_network
 from torch_es.policies.networks import mlp as mlp
 from torch_es.policies.observations import Layout as Layout
 from torch_es.policies.policy import Policy as Policy

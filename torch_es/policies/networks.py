@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
+import gymnasium as gym
 import torch
 from torch import Tensor, nn
 
 from torch_es.checks import check_choice, check_count
 from torch_es.nn import Sign, Step, convert_batch_norm
-from torch_es.policies.observations import Inputs, concatenated
+from torch_es.policies.observations import Inputs, Layout, concatenated
+from torch_es.policies.recurrent import RecurrentNetwork
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
@@ -153,3 +156,31 @@ def atari_cnn(
     )
     convert_batch_norm(network)
     return network
+
+
+def make_network(space: gym.Space[Any], outputs: int, name: str = "mlp", seed: int = 0, **options: Any) -> nn.Module:
+    """Return a network by its name, for observations of a space.
+
+    Args:
+        space: Of the observations.
+        outputs: Elements of the output.
+        name: mlp, recurrent or atari_cnn.
+        seed: Of the weights.
+        options: For `mlp`, `RecurrentNetwork` or `atari_cnn`.
+
+    Raises:
+        ValueError: If there is no such network, or it does not take such observations.
+
+    Example:
+        >>> make_network(gym.spaces.Box(0, 1, (2, 3)), 4, "mlp", hidden=[8])[0]
+        Concatenate()
+    """
+    check_choice("policy.name", name, ("mlp", "recurrent", "atari_cnn"))
+    if name == "atari_cnn":
+        return atari_cnn(space.shape or (), outputs, seed=seed, **options)
+    size = Layout(space).size
+    if name == "recurrent":
+        return RecurrentNetwork(size, outputs, seed=seed, **options)
+    network = mlp(size, outputs, seed=seed, **options)
+    flat = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
+    return network if flat else nn.Sequential(Concatenate(), network)

@@ -63,6 +63,7 @@ class Policy(nn.Module):
         if virtual_batch_norms(network) and reference is None:
             raise ValueError("`reference` must be given: the network holds VirtualBatchNorm, which measures it.")
         self.network = network
+        self.action_space = action_space
         self.head = make_head(action_space, box_head)
         self.action_noise = make_action_noise(action_space, self.head, action_noise) if action_noise else None
         normalize = normalize_observations and self.layout.measured.any()

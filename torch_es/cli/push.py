@@ -1,0 +1,62 @@
+"""`torch-es push`: a run's centre, with its results, to the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from torch_es import config
+from torch_es.cli.playing import load
+from torch_es.es import ES
+from torch_es.machine import describe
+from torch_es.progress import Terminal
+
+
+def push(arguments: list[str]) -> None:
+    """Evaluate a run's centre and upload it to the Hugging Face Hub, with a model card that says how well it does."""
+    parser = argparse.ArgumentParser("torch-es push", description=push.__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("repo", help="USER/NAME on the hub")
+    parser.add_argument("--best", action="store_true", help="the best centre evaluated in training, not the last")
+    parser.add_argument("--episodes", type=int, default=10, help="noise-free episodes of the evaluation")
+    parser.add_argument("--private", action="store_true", help="make the repository private")
+    parser.add_argument("--folder", type=Path, help="write what would be uploaded to this new folder, upload nothing")
+    given = parser.parse_args(arguments)
+    if given.folder is not None and given.folder.exists():
+        raise ValueError(f"`--folder` {given.folder} exists; name another.")
+    with load(given.run, {}, best=given.best) as es:
+        policy = _shared(config.load_config(given.run), es, given.episodes)
+    video = given.run / "video.mp4"
+    policy.video = video if video.is_file() else None
+    if given.folder is not None:
+        policy.save_pretrained(given.folder, model_card_kwargs={"repo_id": given.repo})
+    where = given.folder or policy.push_to_hub(given.repo, private=given.private or None)
+    Terminal().print(f"centre return {policy.results['mean_return']:,.1f} ± {policy.results['std_return']:,.1f}: {where}")
+
+
+def _shared(settings: config.Config, es: ES, episodes: int) -> Any:
+    """Return the run's policy as one that can be shared, with its results."""
+    hub = importlib.import_module("torch_es.hub")  # needs an extra, and half a second: not for the other commands
+    returns = [episode.return_ for episode in es.evaluate(episodes)]
+    results = {
+        "mean_return": float(np.mean(returns)), "std_return": float(np.std(returns)), "episodes": len(returns),
+        "total_timesteps": es.trainer.total_timesteps, "generation": es.strategy.centre.generation,
+        "strategy": settings["strategy"]["name"], "seed": settings["seed"], "versions": describe()["versions"],
+    }  # fmt: skip
+    policy, acting = es.policy, ("normalize_observations", "box_head", "action_noise")
+    assert policy is not None
+    shared = hub.HubPolicy(
+        {key: value for key, value in settings["policy"].items() if key not in acting},
+        policy.layout.space,
+        policy.action_space,
+        **{key: settings["policy"][key] for key in acting},
+        reference=policy.reference,
+        env=settings["env"],
+        results=results,
+    )
+    shared.load_state_dict(policy.state_dict())
+    return shared

@@ -1,0 +1,183 @@
+"""Sharing a policy on the Hugging Face Hub, in the way of huggingface_hub's mixin.
+
+A shared policy is data: weights, statistics and reference batch as safetensors, all else as JSON. Nothing of it is
+executed when it is loaded. Importing this module needs the extra `hub`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+from torch_es.errors import MissingExtraError
+from torch_es.policies import Policy, make_head, make_network
+from torch_es.policies.plain_spaces import plain_space, space_of
+
+try:
+    from huggingface_hub import EvalResult, ModelCard, ModelCardData, PyTorchModelHubMixin, hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+except ImportError as missing:
+    raise MissingExtraError("huggingface_hub", "hub") from missing
+
+_WEIGHTS = "model.safetensors"
+
+
+class HubPolicy(
+    Policy,
+    PyTorchModelHubMixin,
+    library_name="torch-evolution",
+    pipeline_tag="reinforcement-learning",
+    tags=["reinforcement-learning", "evolution-strategies"],
+    coders={gym.Space: (plain_space, space_of)},
+):
+    """A `Policy` with `save_pretrained`, `push_to_hub` and `from_pretrained`.
+
+    Args:
+        network: The options of `torch_es.policies.make_network`, or any module; a module of your own is not described
+            in config.json, so `from_pretrained` must be given one of its architecture again.
+        observation_space: See `Policy`.
+        action_space: See `Policy`.
+        normalize_observations: See `Policy`.
+        box_head: See `Policy`.
+        action_noise: See `Policy`.
+        reference: See `Policy`; saved with the weights.
+        env: What it was trained for, plain data with an `id`.
+        results: How well it does, plain data; `mean_return`, `std_return` and `episodes` go into the model card.
+
+    Attributes:
+        video: An MP4 file to be saved beside it, if there is one.
+
+    Example:
+        >>> import tempfile
+        >>> spaces = gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2)
+        >>> policy = HubPolicy({"name": "mlp", "hidden": [8]}, *spaces, env={"id": "Toy-v0"})
+        >>> _ = policy.save_pretrained(folder := tempfile.mkdtemp())
+        >>> HubPolicy.from_pretrained(folder).env
+        {'id': 'Toy-v0'}
+    """
+
+    def __init__(
+        self,
+        network: nn.Module | Mapping[str, Any],
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
+        normalize_observations: bool = True,
+        box_head: str = "clip",
+        action_noise: str | None = None,
+        reference: Tensor | None = None,
+        env: Mapping[str, Any] | None = None,
+        results: Mapping[str, Any] | None = None,
+    ) -> None:
+        if isinstance(network, Mapping):
+            network = make_network(observation_space, make_head(action_space, box_head).size, **network)
+        super().__init__(
+            network, observation_space, action_space, normalize_observations, box_head, action_noise, reference
+        )
+        self.env, self.results = dict(env or {}), dict(results or {})
+        self.video: Path | None = None
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        super()._save_pretrained(save_directory)
+        if self.results:
+            (save_directory / "results.json").write_text(json.dumps({"env": self.env, **self.results}, indent=2))
+        if self.video is not None:
+            shutil.copyfile(self.video, save_directory / "replay.mp4")
+
+    @classmethod
+    def _from_pretrained(
+        cls, *, model_id: str, config: Mapping[str, Any] | None = None, **options: Any
+    ) -> HubPolicy:  # fmt: skip
+        where = {name: options.pop(name) for name in _WHERE}
+        known = set(inspect.signature(cls.__init__).parameters)
+        if unknown := sorted(set(config or {}) - known):
+            raise ValueError(f"config.json of `{model_id}` holds {', '.join(unknown)}, which is none of a policy's.")
+        for name in ("network", "observation_space", "action_space"):
+            if name not in options:
+                raise ValueError(f"config.json of `{model_id}` describes no {name}; pass `{name}` yourself.")
+        for name in ("observation_space", "action_space"):
+            if not isinstance(options[name], gym.Space):
+                options[name] = space_of(options[name])
+        path = _downloaded(model_id, where)
+        try:
+            options["reference"] = safetensors.torch.load_file(path).get("reference")
+            policy = cls(**options)
+            safetensors.torch.load_model(policy, path)
+        except safetensors.SafetensorError as error:
+            raise ValueError(f"`{model_id}`: {_WEIGHTS} is no safetensors file: {error}.") from error
+        except RuntimeError as error:
+            raise ValueError(f"`{model_id}`: the weights are of another network: {error}.") from error
+        return policy.eval()
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Upload the policy with its model card; see huggingface_hub's `ModelHubMixin.push_to_hub` for options."""
+        card = {"repo_id": repo_id, **(options.pop("model_card_kwargs", None) or {})}
+        return super().push_to_hub(repo_id, model_card_kwargs=card, **options)
+
+    def generate_model_card(self, repo_id: str = "USER/REPOSITORY") -> ModelCard:
+        """Return the model card: its metadata with the results as a model-index, and how to use the policy."""
+        name, data = self.env.get("id", "an environment"), self._hub_mixin_info.model_card_data.to_dict()
+        data["tags"] = sorted({*data["tags"], *([name] if self.env else [])})
+        score = ""
+        if "mean_return" in self.results:
+            value = "{mean_return:.2f} +/- {std_return:.2f}".format(**self.results)
+            score = f"Mean return **{value}** over {self.results['episodes']} noise-free episodes."
+            result = EvalResult(
+                task_type="reinforcement-learning", task_name="reinforcement-learning",
+                dataset_type=name, dataset_name=name,
+                metric_type="mean_reward", metric_name="mean_reward", metric_value=value,
+            )  # fmt: skip
+            data |= {"model_name": f"evolution strategies on {name}", "eval_results": [result]}
+        rows = {**{f"env.{key}": value for key, value in self.env.items()}, **self.results}
+        facts = "\n".join(f"| {key} | {json.dumps(value)} |" for key, value in sorted(rows.items()))
+        text = _CARD.format(data=ModelCardData(**data).to_yaml(), name=name, score=score, repo_id=repo_id, facts=facts)
+        return ModelCard(text)
+
+
+_WHERE = ("revision", "cache_dir", "force_download", "local_files_only", "token")  # of a download
+
+_CARD = """---
+{data}
+---
+
+# A policy for {name}, by evolution strategies
+
+{score}
+
+Trained by torch_es (Evolution Strategies, Salimans et al. 2017). Normalisation and everything else that is needed to
+act is inside.
+
+```python
+# pip install "torch-evolution[hub]"
+from torch_es.hub import HubPolicy
+
+policy = HubPolicy.from_pretrained("{repo_id}")
+action, state = policy.act(observation)
+```
+
+| | |
+|---|---|
+{facts}
+"""
+
+
+def _downloaded(model_id: str, where: dict[str, Any]) -> Path:
+    """Return the file of the weights: safetensors, or none at all, since other formats may hold code."""
+    missing = f"`{model_id}` holds no {_WEIGHTS}; no other format is read."
+    if Path(model_id).is_dir():
+        path = Path(model_id) / _WEIGHTS
+        if not path.is_file():
+            raise ValueError(missing)
+        return path
+    try:
+        return Path(hf_hub_download(model_id, _WEIGHTS, **where))
+    except EntryNotFoundError as error:
+        raise ValueError(missing) from error
