@@ -19,11 +19,12 @@ from torch_es.hub import HubPolicy
 from torch_es.moments import Moments
 from torch_es.policies.plain_spaces import plain_space, space_of
 
+TWO = Discrete(2)
 PICTURES = Box(0, 255, (4, 44, 44), np.uint8)
 RESULTS = {"mean_return": 12.5, "std_return": 1.25, "episodes": 4, "total_timesteps": 1000}
 
 
-def made(network=None, observations=BOX3, actions=Discrete(2), **options):
+def made(network=None, observations=BOX3, actions=TWO, **options):
     """A policy as after training: weights and statistics of its own."""
     policy = HubPolicy(network or {"name": "mlp", "hidden": [8]}, observations, actions, **options)
     if policy.observation_norm is not None:
@@ -169,8 +170,8 @@ MALICIOUS = {
     "target at the top": (_config(**CALL), "holds _args_, _target_, which is none of a policy's"),
     "target as network": (_config(network=CALL), "unexpected keyword argument '_target_'"),
     "target as space": (_config(action_space=CALL), "`kind` must be one of Box"),
-    "a space with more": (_config(action_space={"kind": "Discrete", "n": 2, "start": 0, **CALL}), "describes no Discrete"),
-    "another network": (_config(network={"name": "os.system"}), "`policy.name` must be one of atari_cnn, mlp, recurrent"),
+    "a space with more": (_config(action_space={**plain_space(TWO), **CALL}), "describes no Discrete"),
+    "another network": (_config(network={"name": "os.system"}), "`policy.name` must be one of atari_cnn, mlp"),
     "a dtype that is none": (_config(observation_space={**plain_space(BOX3), "dtype": "O"}), "`dtype` must be one of"),
 }  # fmt: skip
 
@@ -187,7 +188,7 @@ def test_F33_nothing_is_executed_on_load(kind, tmp_path, monkeypatch):
 
 
 def test_a_space_that_has_no_plain_form_is_told():
-    with pytest.raises(ValueError, match="A space must be a Box, Discrete, .*, got Text"):
+    with pytest.raises(ValueError, match=r"A space must be a Box, Discrete, .*, got Text"):
         plain_space(Text(3))
 
 

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces.utils import flatten
 
 from torch_es.envs import EnvFactory
 from torch_es.policies import Layout
@@ -42,6 +41,7 @@ class Transcript(gym.Wrapper[Any, Any, Any, Any]):
         super().__init__(factory())
         self._factory, self._folder, self._fresh = factory, folder, fresh
         self._row = Layout(self.env.observation_space).row
+        self._action_row = Layout(self.env.action_space).row
         self._seed: int | None = None
         self._steps: list[tuple[Any, ...]] = []
 
@@ -60,7 +60,7 @@ class Transcript(gym.Wrapper[Any, Any, Any, Any]):
         """Step, and note what was done and what came of it."""
         outcome = self.env.step(action)
         observation, *rest, _ = outcome
-        self._steps.append((np.ravel(flatten(self.action_space, action)), self._row(observation).copy(), *rest))
+        self._steps.append((self._action_row(action).copy(), self._row(observation).copy(), *rest))
         return outcome
 
     def close(self) -> None:

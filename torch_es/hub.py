@@ -124,9 +124,9 @@ class HubPolicy(
 
     def generate_model_card(self, repo_id: str = "USER/REPOSITORY") -> ModelCard:
         """Return the model card: its metadata with the results as a model-index, and how to use the policy."""
-        name, data = self.env.get("id", "an environment"), self._hub_mixin_info.model_card_data.to_dict()
-        data["tags"] = sorted({*data["tags"], *([name] if self.env else [])})
+        name, shared = self.env.get("id", "an environment"), self._hub_mixin_info.model_card_data
         score = ""
+        measured: dict[str, Any] = {}
         if "mean_return" in self.results:
             value = "{mean_return:.2f} +/- {std_return:.2f}".format(**self.results)
             score = f"Mean return **{value}** over {self.results['episodes']} noise-free episodes."
@@ -135,10 +135,16 @@ class HubPolicy(
                 dataset_type=name, dataset_name=name,
                 metric_type="mean_reward", metric_name="mean_reward", metric_value=value,
             )  # fmt: skip
-            data |= {"model_name": f"evolution strategies on {name}", "eval_results": [result]}
+            measured = {"model_name": f"evolution strategies on {name}", "eval_results": [result]}
+        data = ModelCardData(
+            library_name=shared.library_name,
+            pipeline_tag=shared.pipeline_tag,
+            tags=sorted({*(shared.tags or ()), *([name] if self.env else ())}),
+            **measured,
+        )
         rows = {**{f"env.{key}": value for key, value in self.env.items()}, **self.results}
         facts = "\n".join(f"| {key} | {json.dumps(value)} |" for key, value in sorted(rows.items()))
-        text = _CARD.format(data=ModelCardData(**data).to_yaml(), name=name, score=score, repo_id=repo_id, facts=facts)
+        text = _CARD.format(data=data.to_yaml(), name=name, score=score, repo_id=repo_id, facts=facts)
         return ModelCard(text)
 
 

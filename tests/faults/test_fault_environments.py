@@ -17,7 +17,7 @@ ELSEWHERE = "in two other processes, each episode in a new environment"
 
 
 class Leaky(Stepper):
-    """Its observations follow from something else than the seed, too: what was before, a global generator, a process."""
+    """Its observations follow from more than the seed: what was before, a global generator, the process."""
 
     def __init__(self, by):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Fault F38: what leaves a run, in a process that knows nothing of the one that trained, does as well as it did there."""
+"""Fault F38: what leaves a run does as well in a process that knows nothing of the one that trained."""
 
 import json
 import re
@@ -53,7 +53,12 @@ def test_F38_evaluate_export_and_push_do_as_well_elsewhere(tmp_path, tried):
     seed = config.load_config(tmp_path / "r")["seed"]
     seeds = [str(EpisodeRules().environment_seed(seed, Task(generation, -1, 0, i))) for i in range(10)]
     done = subprocess.run(
-        [sys.executable, "-c", ELSEWHERE, *seeds], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+        [sys.executable, "-c", ELSEWHERE, *seeds],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert f"centre return {logged} over 10 episodes" in done.stdout

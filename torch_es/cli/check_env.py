@@ -74,9 +74,7 @@ def check_env(arguments: list[str]) -> None:
         raise SystemExit(1)
 
 
-def _play(
-    settings: config.Config, way: _Way, folder: Path, tasks: list[Task]
-) -> tuple[list[EpisodeResult], list[int]]:
+def _play(settings: config.Config, way: _Way, folder: Path, tasks: list[Task]) -> tuple[list[EpisodeResult], list[int]]:
     """Play the tasks, write the episodes to `folder`, and return them with their seeds."""
     folder.mkdir()
     env = settings["env"]

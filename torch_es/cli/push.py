@@ -35,7 +35,9 @@ def push(arguments: list[str]) -> None:
     if given.folder is not None:
         policy.save_pretrained(given.folder, model_card_kwargs={"repo_id": given.repo})
     where = given.folder or policy.push_to_hub(given.repo, private=given.private or None)
-    Terminal().print(f"centre return {policy.results['mean_return']:,.1f} ± {policy.results['std_return']:,.1f}: {where}")
+    Terminal().print(
+        f"centre return {policy.results['mean_return']:,.1f} ± {policy.results['std_return']:,.1f}: {where}"
+    )
 
 
 def _shared(settings: config.Config, es: ES, episodes: int) -> Any:

@@ -29,7 +29,7 @@ def hard_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """
     chosen = (query @ key.transpose(-2, -1)).argmax(dim=-1, keepdim=True)
     # not torch.take_along_dim, in which torch.export fixes the size of the batch
-    return value.gather(-2, chosen.expand(*chosen.shape[:-1], value.shape[-1]))
+    return torch.gather(value, -2, chosen.expand(*chosen.shape[:-1], value.shape[-1]))
 
 
 class HardAttention(nn.Module):

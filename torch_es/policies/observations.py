@@ -86,6 +86,31 @@ def concatenated(inputs: Inputs) -> Tensor:
     return torch.cat([leaf.flatten(1) for leaf in tree_leaves(inputs)], 1)
 
 
+def flat_rows(space: gym.Space[Any], observation: Any) -> Tensor:
+    """Return a batch of observations, each leaf a tensor of its own dtype, as rows `(batch, size)`.
+
+    What `Layout.row` does for one observation, for torch to follow; booleans stand for one-hot zeros and ones.
+
+    Example:
+        >>> flat_rows(gym.spaces.Discrete(3, start=5), torch.tensor([5, 7]))
+        tensor([[ True, False, False],
+                [False, False,  True]])
+    """
+    if isinstance(space, gym.spaces.Dict):
+        return torch.cat([flat_rows(part, observation[name]) for name, part in space.spaces.items()], 1)
+    if isinstance(space, gym.spaces.Tuple):
+        return torch.cat([flat_rows(part, own) for part, own in zip(space.spaces, observation, strict=True)], 1)
+    if isinstance(space, gym.spaces.Discrete):
+        chosen: Tensor = observation[:, None] == torch.arange(int(space.n)) + int(space.start)
+        return chosen
+    flat: Tensor = observation.flatten(1)
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        counts, starts = space.nvec.ravel().tolist(), space.start.ravel().tolist()
+        places = [torch.arange(count) + start for count, start in zip(counts, starts, strict=True)]
+        return torch.cat([flat[:, i : i + 1] == place for i, place in enumerate(places)], 1)
+    return flat
+
+
 def _check(space: gym.Space[Any]) -> None:
     for leaf in leaves(space):
         if not isinstance(leaf, _LEAVES):

@@ -61,7 +61,7 @@ def _box(low: Any, high: Any, shape: list[int], dtype: str) -> gym.Space[Any]:
     kind = np.dtype(check_choice("dtype", dtype, ("float16", "float32", "float64", *_WHOLE)))
     given = [np.asarray(bound, kind) for bound in (low, high)]
     bounds = [bound.reshape(shape) if bound.ndim else np.full(shape, bound) for bound in given]
-    return gym.spaces.Box(*bounds, dtype=kind.type)
+    return gym.spaces.Box(bounds[0], bounds[1], dtype=kind)
 
 
 _WHOLE = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
