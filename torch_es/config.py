@@ -23,7 +23,7 @@ from torch_es.episodes import EpisodeRules
 from torch_es.es import ES
 from torch_es.evaluators import FaultTolerance
 from torch_es.loggers import Logger, TensorBoardLogger, WandbLogger
-from torch_es.policies import Concatenate, Layout, RecurrentNetwork, atari_cnn, make_head, mlp
+from torch_es.policies import make_head, make_network
 
 Config = dict[str, Any]
 
@@ -254,17 +254,8 @@ def load_config(folder: Path) -> Config:
 
 def _network(options: Config, env: gym.Env[Any, Any], box_head: str, seed: int) -> torch.nn.Module:
     env.close()
-    space, outputs = env.observation_space, make_head(env.action_space, box_head).size
-    keywords = dict(options)
-    name = check_choice("policy.name", keywords.pop("name"), ("mlp", "recurrent", "atari_cnn"))
-    if name == "atari_cnn":
-        return atari_cnn(space.shape or (), outputs, seed=seed, **keywords)
-    size = Layout(space).size
-    if name == "recurrent":
-        return RecurrentNetwork(size, outputs, seed=seed, **keywords)
-    network = mlp(size, outputs, seed=seed, **keywords)
-    flat = isinstance(space, gym.spaces.Box) and len(space.shape) == 1
-    return network if flat else torch.nn.Sequential(Concatenate(), network)
+    outputs = make_head(env.action_space, box_head).size
+    return make_network(env.observation_space, outputs, seed=seed, **options)
 
 
 def _optimizer(options: Config) -> Any:
