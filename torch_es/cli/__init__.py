@@ -1,4 +1,4 @@
-"""The command `torch-es`: train, evaluate, plot, record, replay."""
+"""The command `torch-es`: train, evaluate, plot, report, record, replay."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from collections.abc import Sequence
 from torch_es.cli.playing import evaluate, record
 from torch_es.cli.plot import plot
 from torch_es.cli.replay import replay
+from torch_es.cli.report import report
 from torch_es.cli.train import INTERRUPTED, train
 from torch_es.errors import MissingExtraError, NonFiniteError, ResourceError, WorkerError
 
-_COMMANDS = {"train": train, "evaluate": evaluate, "plot": plot, "record": record, "replay": replay}
+_COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "plot": plot,
+    "report": report,
+    "record": record,
+    "replay": replay,
+}
 _TOLD = (TypeError, ValueError, MissingExtraError, WorkerError, ResourceError)  # told in a line, without a traceback
 
 
