@@ -8,14 +8,14 @@ from torch_es.cli.plot import by_settings
 from torch_es.plotting import AXES, band, curves
 
 
-def write_run(folder, scale, every=2, steps=100):
+def write_run(folder, scale, every=1, steps=100):
     """A run of five generations whose centre's return is the generation times `scale`."""
     folder.mkdir(parents=True)
     rows = []
     for i in range(1, 6):
         row = {"global_step": i * steps, "time/time_elapsed": i / 10, "time/iterations": i}
         row |= {"rollout/ep_rew_mean": i, "rollout/ep_rew_std": 1.0}
-        rows.append({**row, "eval/mean_reward": scale * i} if every and i % every else row)
+        rows.append({**row, "eval/mean_reward": scale * i} if every and i % every == 0 else row)
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
@@ -38,7 +38,7 @@ def test_seeds_are_one_curve_with_its_band_against_steps_seconds_and_generations
         assert line.get_ydata()[-1] == pytest.approx(2 * 5)
         (filled,) = panel.collections
         assert filled.get_datalim(panel.transData).y1 == pytest.approx(3 * 5)
-    assert "mean of 2 runs, lowest to highest" in figure.axes[0].get_legend().get_texts()[0].get_text()
+    assert "mean of 2 runs, lowest to highest" in figure.legends[0].get_texts()[0].get_text()
 
 
 def test_a_band_ends_where_the_shortest_run_does(tmp_path):
@@ -47,9 +47,10 @@ def test_a_band_ends_where_the_shortest_run_does(tmp_path):
     assert (at[0], at[-1]) == (0, 3)
 
 
-def test_runs_that_never_evaluated_their_centre_show_the_population(tmp_path):
-    seeds = [write_run(tmp_path / name, 1, every=0) for name in "ab"]
-    text = curves({"both": seeds}).axes[0].get_legend().get_texts()[0].get_text()
+@pytest.mark.parametrize("every", [0, 5])  # none, and one row of several
+def test_too_few_evaluations_for_a_line_leave_the_population(tmp_path, every):
+    seeds = [write_run(tmp_path / name, 1, every=every) for name in "ab"]
+    text = curves({"both": seeds}).legends[0].get_texts()[0].get_text()
     assert text == "population, mean of 2 runs, lowest to highest"
 
 
