@@ -1,6 +1,7 @@
 """The site: every page has its place, every public name its entry, every link its target; `make docs` builds it."""
 
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -11,6 +12,10 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import lines  # noqa: E402
+
 PAGES = sorted(DOCS.rglob("*.md"))
 
 
@@ -50,6 +55,12 @@ def test_links_lead_somewhere(page):
         path = (page.parent / file).resolve() if file else page
         assert path.exists(), target
         assert not anchor or anchor in anchors(path), target
+
+
+def test_the_lines_in_the_table_are_those_of_the_scripts():
+    for row in json.loads((lines.RESULTS / "lines.json").read_text())["rows"]:
+        assert lines.counted((lines.SCRIPTS / row["file"]).read_text()) == (row["lines"], row["statements"])
+    assert lines.counted("a = [\n    1,  # one\n]\n\n# nothing\nb = 2\n") == (4, 2)
 
 
 @pytest.mark.slow

@@ -55,13 +55,13 @@ def test_too_few_evaluations_for_a_line_leave_the_population(tmp_path, every):
 
 
 def test_runs_are_grouped_by_their_settings_but_for_the_seed(tmp_path):
-    a, b, c, d = (write_run(tmp_path / "runs" / name, 1) for name in "abcd")
+    a, b, c, d, e = (write_run(tmp_path / "runs" / name, 1) for name in "abcde")
     configure(a)
     configure(b, seed=1)
     configure(c, strategy__sigma=0.2)
     assert by_settings([a, b]) == {"a": [a, b]}
     assert by_settings([a, c, b]) == {"strategy.sigma=0.1": [a, b], "strategy.sigma=0.2": [c]}
-    assert by_settings([a, b, d]) == {"a": [a, b], "d": [d]}  # what d was is not known
+    assert by_settings([a, b, d, e]) == {"a": [a, b], "d": [d], "e": [e]}  # what d and e were is not known
 
 
 def test_other_names_of_folders_keep_two_runs_apart(tmp_path):

@@ -87,7 +87,7 @@ def split_half_cosines(
         dim: Parameters of the run's module.
         records: Its generations.
         most: So many generations at most,
-        budget: and about so many elements of noise in all, at some 5 ns each; but ten generations at least.
+        budget: and about so many elements of noise in all, at some 5 ns each; but three generations at least.
 
     Returns:
         Nothing for a run without noise on its parameters (`sigma=0`).
@@ -100,7 +100,7 @@ def split_half_cosines(
     strategy = kind(torch.zeros(1), still, **{name: value for name, value in options.items() if name in known})
     noise = Noise(options["seed"], dim)
     affordable = int(budget / (dim * len(records[0].fitness)))
-    count = min(len(records), most, max(10, affordable))
+    count = min(len(records), most, max(3, affordable))
     found = []
     for i in np.linspace(0, len(records) - 1, count).astype(int):
         record = records[i]
