@@ -82,6 +82,23 @@ def supervised() -> str:
     return "\n".join([*lines, "", f"Medians over seeds, {_machine(recorded)}; `{recorded['command']}`."])
 
 
+def lines() -> str:
+    recorded = _load("lines.json")
+    rows = [f"| [{r['name']}](../benchmarks/lines/{r['file']}) | **{r['lines']}** |" for r in recorded["rows"]]
+    table = ["| Train on my environment, log, evaluate, save, reload, plot | lines |", "|---|---|", *rows]
+    return "\n".join([*table, "", f"Each was run: {_machine(recorded)}; `{recorded['command']}`."])
+
+
+def import_time() -> str:
+    recorded = _load("import_time.json")
+    (row,) = recorded["rows"]
+    more = f"**{row['ours'] - row['other']:+.2f}**"
+    cells = [f"{row['ours']:.2f}", f"{row['other']:.2f}", more, row["target"], str(row["pairs"])]
+    table = ["| `import torch_es` (s) | `import torch` (s) | more | target | pairs |", "|" + "---|" * 5]
+    where = f"Medians of alternating pairs, {_machine(recorded)}; `{recorded['command']}`."
+    return "\n".join([*table, f"| {' | '.join(cells)} |", "", where])
+
+
 def experiment(name: str) -> str:
     recorded = _load(f"{name}.json")
     return "\n".join([table(recorded["rows"]), "", f"{_machine(recorded)}; `{recorded['command']}`."])
@@ -102,6 +119,8 @@ WHOLE = {
     "learning": learning,
     "binary": binary,
     "supervised": supervised,
+    "lines": lines,
+    "import_time": import_time,
     "action_noise": partial(experiment, "action_noise"),
     "bins": partial(experiment, "bins"),
 }

@@ -31,3 +31,4 @@ def test_the_installed_wheel_trains_from_another_folder(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(str(tmp_path / "site"))
     assert (tmp_path / "r" / "metrics.jsonl").is_file()
+    assert (tmp_path / "site" / "torch_es" / "report" / "page.html").is_file()

@@ -1,4 +1,4 @@
-"""The command `torch-es`: train, evaluate, plot, record, replay, export, push, check-env."""
+"""The command `torch-es`: train, evaluate, plot, report, record, replay, export, push, check-env."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from torch_es.cli.playing import evaluate, record
 from torch_es.cli.plot import plot
 from torch_es.cli.push import push
 from torch_es.cli.replay import replay
+from torch_es.cli.report import report
 from torch_es.cli.train import INTERRUPTED, train
 from torch_es.errors import MissingExtraError, NonFiniteError, ResourceError, WorkerError
 
 _COMMANDS = {
-    "train": train, "evaluate": evaluate, "plot": plot, "record": record, "replay": replay,
+    "train": train, "evaluate": evaluate, "plot": plot, "report": report, "record": record, "replay": replay,
     "export": export, "push": push, "check-env": check_env,
 }  # fmt: skip
 _TOLD = (TypeError, ValueError, MissingExtraError, WorkerError, ResourceError)  # told in a line, without a traceback

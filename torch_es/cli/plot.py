@@ -1,18 +1,79 @@
-"""`torch-es plot`: the curves of runs."""
+"""`torch-es plot`: the curves of runs, seeds of the same settings as one."""
 
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from torch_es.plotting import plot_runs
+from torch_es import config
+from torch_es.plotting import plot_groups
 from torch_es.progress import Terminal
+
+_MANY = 3  # names of values in a legend
 
 
 def plot(arguments: list[str]) -> None:
-    """Draw the curves of runs over each other."""
+    """Draw the curves of runs over each other, against steps, seconds and generations."""
     parser = argparse.ArgumentParser("torch-es plot", description=plot.__doc__)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, help="by default curve.png in the first run's folder")
+    parser.add_argument(
+        "--bands",
+        choices=("settings", "all", "none"),
+        default="settings",
+        help="what is drawn as one band: runs whose config.yaml differs in the seed alone (the default), all, or none",
+    )
     given = parser.parse_args(arguments)
-    Terminal().print(str(plot_runs(given.runs, given.out or given.runs[0] / "curve.png")))
+    folders = list(dict.fromkeys(given.runs))
+    groups = {"all": _as_one, "none": _apart, "settings": by_settings}[given.bands](folders)
+    Terminal().print(str(plot_groups(groups, given.out or folders[0] / "curve.png")))
+
+
+def by_settings(folders: Sequence[Path]) -> dict[str, list[Path]]:
+    """Group runs that differ in the seed, or in what does not change a run, under the values that tell groups apart.
+
+    A run without config.yaml, which a program began, stands alone: what its module was is not known.
+    """
+    groups: list[tuple[dict[str, Any], list[Path]]] = []
+    for folder in folders:
+        settings = _settings(folder)
+        group = next((members for known, members in groups if settings and known == settings), None)
+        if group is None:
+            groups.append((settings, [folder]))
+        else:
+            group.append(folder)
+    names = _names([settings for settings, _ in groups])
+    alone = _apart([members[0] for _, members in groups])
+    titles = [name or first for name, first in zip(names, alone, strict=True)]
+    return {title: members for title, (_, members) in zip(titles, groups, strict=True)}
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """Return what makes a run what it is, one level deep, without the seed."""
+    if not (folder / "config.yaml").is_file():
+        return {}
+    kept = {k: v for k, v in config.load_config(folder).items() if k not in (*config.CHANGEABLE, "seed")}
+    parts = {key: value if isinstance(value, dict) else {"": value} for key, value in kept.items()}
+    return {f"{key}.{name}".rstrip("."): value for key, part in parts.items() for name, value in part.items()}
+
+
+def _names(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """Return for each the values that not all share; "" where there are none, or too many for a legend."""
+    keys = dict.fromkeys(key for each in settings for key in each)
+    telling = [key for key in keys if any(each.get(key) != settings[0].get(key) for each in settings)]
+    if not 0 < len(telling) <= _MANY or not all(settings):
+        return [""] * len(settings)
+    return [", ".join(f"{key}={each.get(key)}" for key in telling) for each in settings]
+
+
+def _apart(folders: Sequence[Path]) -> dict[str, list[Path]]:
+    """Name each run by what its path does not share with the others."""
+    shared = Path(os.path.commonpath([folder.resolve().parent for folder in folders]))
+    return {str(folder.resolve().relative_to(shared)): [folder] for folder in folders}
+
+
+def _as_one(folders: Sequence[Path]) -> dict[str, list[Path]]:
+    return {"all": list(folders)}

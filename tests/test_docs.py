@@ -1,0 +1,77 @@
+"""The site: every page has its place, every public name its entry, every link its target; `make docs` builds it."""
+
+import importlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import lines  # noqa: E402
+
+PAGES = sorted(DOCS.rglob("*.md"))
+
+
+def nav_pages(tree):
+    if isinstance(tree, str):
+        return [tree]
+    return [page for part in (tree if isinstance(tree, list) else tree.values()) for page in nav_pages(part)]
+
+
+def test_every_page_stands_in_the_navigation_once():
+    named = nav_pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+    assert sorted(named) == [str(page.relative_to(DOCS)) for page in PAGES]
+
+
+def test_every_public_name_is_in_the_reference():
+    entries = {name for page in PAGES for name in re.findall(r"^::: (\S+)$", page.read_text(), re.M)}
+    for module in ("torch_es", "torch_es.nn"):
+        public = [
+            n for n, v in vars(importlib.import_module(module)).items() if getattr(v, "__doc__", None) and callable(v)
+        ]
+        missing = {f"{module}.{name}" for name in public} - entries
+        assert module in entries or not missing
+
+
+def anchors(page):
+    """The ids that headings get, as mkdocs and GitHub make them."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(DOCS)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if target.startswith(("https://", "http://")):
+            continue
+        file, _, anchor = target.partition("#")
+        path = (page.parent / file).resolve() if file else page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), target
+
+
+def test_the_lines_in_the_table_are_those_of_the_scripts():
+    for row in json.loads((lines.RESULTS / "lines.json").read_text())["rows"]:
+        assert lines.counted((lines.SCRIPTS / row["file"]).read_text()) == (row["lines"], row["statements"])
+    assert lines.counted("a = [\n    1,  # one\n]\n\n# nothing\nb = 2\n") == (4, 2)
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocstrings")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    written = "".join(page.read_text() for page in (tmp_path / "site").rglob("*.html"))
+    for name in ("torch_es.ES.learn", "torch_es.nn.VirtualBatchNorm", "torch_es.split_half.split_half_cosine"):
+        assert f'id="{name}"' in written
+    assert "github.com/torch-es/torch_es/blob/main/benchmarks/results" in written

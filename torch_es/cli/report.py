@@ -1,0 +1,18 @@
+"""`torch-es report`: a run on one page."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from torch_es.progress import Terminal
+from torch_es.report import write_report
+
+
+def report(arguments: list[str]) -> None:
+    """Write one HTML page about a run, with everything in it: curves, population, gradient, video, config, commands."""
+    parser = argparse.ArgumentParser("torch-es report", description=report.__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--out", type=Path, help="by default report.html in the run's folder")
+    given = parser.parse_args(arguments)
+    Terminal().print(str(write_report(given.run, given.out)))

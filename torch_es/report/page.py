@@ -1,0 +1,135 @@
+"""The page: evidence and pictures put into `page.html`."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from matplotlib.figure import Figure
+
+from torch_es.machine import version
+from torch_es.plotting import curves
+from torch_es.report import pictures
+from torch_es.report.evidence import Evidence, gather
+
+_TEMPLATE = Path(__file__).with_name("page.html")
+_COUNTED = {
+    "es/nonfinite_returns": "returns that were NaN or infinite",
+    "es/dropped_pairs": "pairs that were dropped",
+    "es/worker_restarts": "workers that were replaced",
+}
+
+
+def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
+    """Write one self-contained HTML page about a run, and return where it is.
+
+    The run may still be going on. Nothing is played; of the noise, a few seconds' worth is made again.
+
+    Args:
+        folder: Of the run.
+        out: By default `report.html` in it.
+
+    Raises:
+        ValueError: If the folder is no run, or has not finished a generation yet.
+        RunFolderError: If its replay log is missing or damaged.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from torch_es import ES
+        >>> folder = tempfile.mkdtemp()
+        >>> es = ES(torch.nn.Linear(4, 2), "CartPole-v1", num_pairs=2, num_workers=0).learn(200, folder=folder)
+        >>> write_report(folder).name
+        'report.html'
+    """
+    folder = Path(folder)
+    page = render(gather(folder))
+    path = folder / "report.html" if out is None else Path(out)
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def render(run: Evidence) -> str:
+    """Return the page as text."""
+    template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
+        _TEMPLATE.read_text(encoding="utf-8")
+    )
+    norm = bool(run.records) and run.records[-1].progress["observation_norm"] is not None
+    return template.render(
+        title=f"{run.env or 'ES'} · {run.folder.resolve().name}",
+        summary=_summary(run),
+        curve=_inline(curves({"": [run.folder]})),
+        histogram=_inline(pictures.histogram(run.records)),
+        gradient=_inline(pictures.gradient(run.rows)),
+        **_signal(run),
+        shaping=run.header["options"].get(
+            "shaping", "the strategy's default, since a function of your own is not in the log"
+        ),
+        searches_actions=run.header["options"].get("sigma") == 0,
+        observations=_inline(pictures.observations(run.records)) if norm else None,
+        constant=_constant(run) if norm else [],
+        video=run.video and _data_uri(run.video, "video/mp4"),
+        config=run.config,
+        machine=run.header["machine"],
+        version=version("torch-evolution"),
+        folder=run.folder,
+        continued=(run.folder / "config.yaml").is_file(),
+        last=run.records[-1].generation if run.records else 0,
+    )
+
+
+def _summary(run: Evidence) -> dict[str, str]:
+    """Return what stands at the top."""
+    last, options = run.rows[-1], run.header["options"]
+    evaluated = [row["eval/mean_reward"] for row in run.rows if "eval/mean_reward" in row]
+    table = {
+        "environment": run.env or "made by a function",
+        "strategy": f"{options['strategy']}, sigma {last.get('train/sigma', 0):.4g}",
+        "parameters": "not known before the first checkpoint" if run.dim is None else f"{run.dim:,}",
+        "generations": f"{last['time/iterations']:,.0f} of {last.get('es/num_pairs', 0):,.0f} pairs",
+        "environment steps": f"{last['global_step']:,.0f} in {last.get('time/total_episodes', 0):,.0f} episodes",
+        "time": f"{last['time/time_elapsed']:,.1f} s, {last['global_step'] / last['time/time_elapsed']:,.0f} steps/s",
+        "population's return, last": f"{last.get('rollout/ep_rew_mean', float('nan')):,.1f}",
+        "seed": str(run.header["seed"]),
+    }
+    if evaluated:
+        table["centre's return, last and best"] = f"{evaluated[-1]:,.1f}, {max(evaluated):,.1f}"
+    # restarts are counted since the workers started, the others in each generation
+    for key, what in _COUNTED.items():
+        values = [row.get(key, 0.0) for row in run.rows]
+        total = max(values) if key == "es/worker_restarts" else sum(values)
+        if total:
+            table[what] = f"{total:,.0f}"
+    return table
+
+
+def _signal(run: Evidence) -> dict[str, Any]:
+    """Return the picture of the split-half cosines and what its caption says."""
+    if run.dim is None or not run.cosines:
+        return {"cosines": None}
+    values = np.array([cosine for _, cosine in run.cosines])
+    half = len(run.records[-1].fitness) / 2
+    return {
+        "cosines": _inline(pictures.cosines(run.cosines, chance=run.dim**-0.5)),
+        "mean": f"{values.mean():.4f} ± {values.std() / np.sqrt(len(values)):.4f}",
+        "ceiling": f"{half / (half + run.dim + 1):.4f}",
+    }
+
+
+def _constant(run: Evidence) -> list[int]:
+    """Return the elements of the observation that never changed."""
+    _, std = pictures.statistics(run.records[-1])
+    return [int(i) for i in np.flatnonzero(std == 0)]
+
+
+def _inline(figure: Figure) -> str:
+    content = io.BytesIO()
+    figure.savefig(content, dpi=110, format="png")
+    return _data_uri(content.getvalue(), "image/png")
+
+
+def _data_uri(content: bytes, kind: str) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
