@@ -18,7 +18,7 @@ FLOORS = [
     {"trainer", "signals"},
     {"recording", "replay"},
     {"es"},
-    {"config"},
+    {"config", "sb3"},
     {"cli"},
     {"__main__"},
 ]

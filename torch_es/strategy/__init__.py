@@ -14,6 +14,7 @@ from torch import nn
 
 from torch_es.checks import check_choice
 from torch_es.strategy.action_space import ActionSpaceES as ActionSpaceES
+from torch_es.strategy.action_space import check_searches_actions as check_searches_actions
 from torch_es.strategy.ars import ARS as ARS
 from torch_es.strategy.centre import Centre as Centre
 from torch_es.strategy.centre import OptimizerFactory as OptimizerFactory
