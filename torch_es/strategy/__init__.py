@@ -26,6 +26,7 @@ from torch_es.strategy.centre import unperturbed as unperturbed
 from torch_es.strategy.openai_es import OpenAIES as OpenAIES
 from torch_es.strategy.pgpe import PGPE as PGPE
 from torch_es.strategy.protocol import Strategy as Strategy
+from torch_es.strategy.search_gradient import SearchGradient as SearchGradient
 from torch_es.strategy.snes import SNES as SNES
 
 STRATEGIES: dict[str, type] = {"openai_es": OpenAIES, "pgpe": PGPE, "snes": SNES, "ars": ARS}
