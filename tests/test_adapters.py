@@ -19,7 +19,7 @@ from torch_es.policies import Layout, make_lanes
 from torch_es.policies.lanes import MatmulLanes
 from torch_es.policies.module_lanes import TracedLanes
 
-SMALL = {"num_pairs": 2, "num_workers": 0}
+SMALL = {"num_pairs": 2, "num_workers": 0, "sigma": 0.5}
 
 
 class Choosing(nn.Module):

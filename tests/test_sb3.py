@@ -433,9 +433,11 @@ def test_bad_arguments_are_refused(arguments, options, error, message):
         ES(policy, env() if callable(env) else env, **options)
 
 
-def test_a_given_policy_takes_no_policy_kwargs():
+def test_what_contradicts_itself_is_refused():
     with pytest.raises(ValueError, match="`policy_kwargs` is for a policy that is made"):
         ES(make().policy, "CartPole-v1", policy_kwargs={"net_arch": [4]})
+    with pytest.raises(ValueError, match=r"`policy` must be on the CPU, got meta; load its model with"):
+        ES(make().policy.to("meta"), "CartPole-v1")
     with pytest.raises(ValueError, match="`exclude` and `include` name attributes"):
         make().save("nowhere", exclude=["env"])
 

@@ -381,6 +381,8 @@ def _check(
 ) -> None:
     if given is not None and policy_kwargs:
         raise ValueError("`policy_kwargs` is for a policy that is made; the one given is taken as it is.")
+    if isinstance(given, ActorCriticPolicy) and given.device.type != "cpu":
+        raise ValueError(f"`policy` must be on the CPU, got {given.device}; load its model with `device='cpu'`.")
     if str(device) not in ("auto", "cpu"):
         raise ValueError(f"`device` must be cpu or auto, got {device}: members play on the CPU, in workers.")
     if "optimizer" in options:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -62,7 +62,7 @@ class Population:
         self._centre.noise.fill(eps, task.generation, task.pair)
         return perturbed(self._centre.theta, self._sigma, task.sign, torch.from_numpy(eps))
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Generator[Any, None, None]:
         parameters = self._centre.parameters
         if isinstance(parameters.module, Vector):
             yield from map(self.theta, self.tasks())
