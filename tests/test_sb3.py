@@ -14,7 +14,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete
 from helpers import Stepper
-from stable_baselines3 import PPO
+from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import (
     BaseCallback,
     CallbackList,
@@ -36,6 +36,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFram
 from torch import nn
 
 from torch_es import EpisodeRules
+from torch_es.policies import make_lanes
+from torch_es.policies.lanes import MatmulLanes
 from torch_es.sb3 import ES
 
 SMALL = {"num_pairs": 4, "num_workers": 0, "seed": 0, "sigma": 0.1}
@@ -256,6 +258,20 @@ def test_policies_for_other_spaces_act_as_sb3_has_them_act(env_id):
     evaluate_policy(model, model.get_env(), 1)
 
 
+def test_a_policy_of_a2c_and_its_optimiser_are_taken(tmp_path):
+    a2c = A2C("MlpPolicy", "Pendulum-v1", seed=0, device="cpu").learn(10)
+    model = ES(a2c.policy, "Pendulum-v1", num_workers=0, num_pairs=2, rules=EpisodeRules(max_steps=5))
+    assert isinstance(model.es.strategy.centre.optimizer, torch.optim.RMSprop)
+    model.learn(20).save(tmp_path / "m")
+    x = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    np.testing.assert_array_equal(ES.load(tmp_path / "m").predict(x)[0], a2c.predict(x, deterministic=True)[0])
+
+
+def test_a_plain_policy_is_batched_as_a_chain():
+    model = make(policy_kwargs={"activation_fn": nn.ReLU})
+    assert isinstance(make_lanes(model.es.network, 4, model.es.policy.layout), MatmulLanes)
+
+
 def test_a_squashed_policy_is_unscaled_as_sb3_does_it():
     env = Own(Box(-1, 1, (3,)), Box(np.float32(-2), np.float32(6), (2,)))
     ppo = trained_ppo(env, use_sde=True, policy_kwargs={"squash_output": True})
@@ -300,6 +316,8 @@ def test_vec_normalize_is_taken_over_and_kept_up_to_date(tmp_path):
     np.testing.assert_array_equal(model.predict(vec.normalize_obs(raw))[0], model.es.predict(raw)[0])
     model.save(tmp_path / "m")
     plain = ES.load(tmp_path / "m")
+    far = torch.from_numpy(9 * raw)  # beyond where observations are cut
+    assert torch.equal(plain.es.policy.normalized(far), model.es.policy.normalized(far))
     np.testing.assert_array_equal(plain.predict(raw)[0], model.es.predict(raw)[0])
     other = normalized(make_vec_env("CartPole-v1"))
     np.testing.assert_array_equal(
