@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "torch_es"
 FLOORS = [
     {"appending", "checks", "machine", "options", "types"},
     {"errors", "seeding"},
-    {"loggers", "progress", "plotting", "video", "resources", "atari"},
+    {"loggers", "progress", "plotting", "video", "resources", "atari", "adapters"},
     {"noise", "shaping", "moments", "checkpoint", "parameters", "episodes"},
     {"gradient", "nn", "envs", "generation", "replay_log"},
     {"strategy", "policies", "run_folder"},
@@ -18,7 +18,7 @@ FLOORS = [
     {"trainer", "signals"},
     {"recording", "replay", "report"},
     {"es"},
-    {"config"},
+    {"config", "sb3"},
     {"cli"},
     {"__main__"},
 ]

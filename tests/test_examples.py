@@ -73,3 +73,25 @@ def test_digits_are_learned_by_both_and_cheaper_with_a_gradient(run):
 def test_hebbian_learns_to_learn_to_balance_the_pole(run):
     left = run("hebbian")
     assert sum(left["returns"]) / len(left["returns"]) > 300
+
+
+def test_a_policy_of_ppo_is_evolved_to_the_end_of_the_pole(run):
+    left = run("from_stable_baselines3")
+    assert left["before"] < 400
+    assert left["after"] > 450
+
+
+def test_an_agent_of_cleanrl_balances_the_pole(run):
+    left = run("from_cleanrl")
+    assert sum(left["returns"]) / len(left["returns"]) > 400
+
+
+def test_an_actor_of_torchrl_balances_the_pole(run):
+    left = run("from_torchrl")
+    assert sum(left["returns"]) / len(left["returns"]) > 300
+
+
+def test_a_loop_with_both_learns_what_backpropagation_alone_cannot(run):
+    left = run("from_a_training_loop")
+    assert left["accuracy"]["backpropagation alone"] < 0.7
+    assert left["accuracy"]["both"] > 0.9

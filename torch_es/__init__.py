@@ -1,6 +1,7 @@
 """torch_es: evolution strategies for any `torch.nn.Module`.
 
-`ES` trains a policy; `OpenAIES`, `PGPE`, `SNES` and `ARS` optimise any function of a module or a vector.
+`ES` trains a policy; `OpenAIES`, `PGPE`, `SNES` and `ARS` optimise any function of a module or a vector;
+`SearchGradient` writes into `.grad` where `loss.backward()` cannot.
 """
 
 from torch_es.episodes import EpisodeRules as EpisodeRules
@@ -12,5 +13,6 @@ from torch_es.strategy import ARS as ARS
 from torch_es.strategy import PGPE as PGPE
 from torch_es.strategy import SNES as SNES
 from torch_es.strategy import OpenAIES as OpenAIES
+from torch_es.strategy import SearchGradient as SearchGradient
 
 __version__ = "0.1.0"

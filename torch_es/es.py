@@ -35,7 +35,7 @@ from torch_es.rollout import FunctionPlayer, Rollout
 from torch_es.run_folder import RunFolder
 from torch_es.seeding import derive, derive_seed
 from torch_es.signals import StopSignals
-from torch_es.strategy import Strategy, make_strategy, unperturbed
+from torch_es.strategy import Strategy, check_searches_actions, make_strategy, unperturbed
 from torch_es.trainer import Trainer
 from torch_es.types import EpisodeResult, Task
 
@@ -118,7 +118,7 @@ class ES:
         if num_lanes is not None:
             check_count("num_lanes", num_lanes)
         if unperturbed(self.strategy.sigma):
-            _check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
+            check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
         if env is not None:
             self._factory = env_factory(env)
             self.policy = self._wrap(policy, acting)
@@ -142,6 +142,7 @@ class ES:
     def _wrap(self, network: nn.Module, options: dict[str, Any]) -> Policy:
         self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
         env = self._factory()
+        self._spaces = _spaces(env)
         try:
             reference = self._reference(env) if virtual_batch_norms(network) else None
             return Policy(network, env.observation_space, env.action_space, **options, reference=reference)
@@ -232,7 +233,7 @@ class ES:
         """Return the centre's action for an observation, or for each of a batch, and the next state.
 
         Args:
-            observation: One, or for a Box also a batch.
+            observation: One, or a batch.
             state: Of a recurrent policy: what the last call returned; None at the start of an episode.
             episode_start: Bool for each of the batch: where the state starts anew.
             deterministic: Without the action noise of training.
@@ -242,10 +243,7 @@ class ES:
         """
         if self.policy is None:
             raise ValueError("`predict` needs an environment; with `fitness_fn`, call the module itself.")
-        noise = None if deterministic else self.policy.action_noise
-        rows = len(self.policy.layout.rows(observation)[0]) if noise else 0
-        draws = np.stack([noise.draw(self._generator) for _ in range(rows)]) if noise else None
-        return self.policy.act(observation, state, episode_start, draws)
+        return self.policy.act(observation, state, episode_start, None if deterministic else self._generator)
 
     def play(self, task: Task) -> EpisodeResult:
         """Play one episode of the generation that is next: a member's, or with sign 0 the centre's.
@@ -300,8 +298,7 @@ class ES:
             ValueError: If the folder is damaged or `policy` has another architecture.
         """
         state = checkpoint.load(path)
-        saved = undescribe(migrated(state["options"]))
-        saved = {**saved, "rules": EpisodeRules(**saved["rules"]), **options}
+        saved = {**saved_options(state), **options}
         if env is not None:
             saved["env"] = env
         elif ":" in str(saved["env"]):
@@ -330,6 +327,23 @@ class ES:
         other = difference(state["machine"]) if "machine" in state else ""
         if other:
             _log.warning("From here on the bits may differ from those of a run that stayed where it was: %s.", other)
+
+    def set_env(self, env: str | EnvFactory) -> None:
+        """Play in another environment from now on.
+
+        Raises:
+            ValueError: If its spaces are others, or there was none before.
+        """
+        factory = env_factory(env)
+        if self.policy is None:
+            raise ValueError("`set_env` needs a trainer that was made with an environment, not with `fitness_fn`.")
+        made = factory()
+        made.close()
+        if found := differences(self._spaces, _spaces(made)):
+            raise ValueError(f"`env` must have the spaces that the policy was made for: {found}.")
+        self.close()
+        self._factory = factory
+        self.described["env"] = env if isinstance(env, str) else None
 
     def _buffers(self) -> dict[str, torch.Tensor]:
         """Return what is to be saved besides weights and observation statistics: all that is needed to act."""
@@ -370,19 +384,11 @@ class ES:
         return partial(Rollout, self.policy, self._factory, self.seed, self._num_lanes, self.trainer.rules)
 
 
-def _check_searches_actions(action_noise: str | None, uneven: bool | int) -> None:
-    """Say what `sigma` 0 means, or refuse it where nothing is left to search by."""
-    if action_noise is None:
-        raise ValueError(
-            "`sigma` must be positive, got 0: without `action_noise` nothing would differ between members."
-        )
-    if uneven:
-        raise ValueError(
-            "`min_episodes`, `min_timesteps` and several episodes a member need a positive `sigma`; give `num_pairs`."
-        )
-    _log.warning(
-        "`sigma` is 0: all members have the centre's weights and differ by %s action noise alone. The estimate of the "
-        "gradient is then the score function's (REINFORCE with shaped returns): it needs a network that autograd can "
-        "go through, and its variance grows with the steps of an episode.",
-        action_noise,
-    )
+def saved_options(state: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of `ES` from a checkpoint's state; functions are not among them."""
+    saved = undescribe(migrated(state["options"]))
+    return {**saved, "rules": EpisodeRules(**saved["rules"])}
+
+
+def _spaces(env: Env) -> dict[str, object]:
+    return {"observation_space": env.observation_space, "action_space": env.action_space}

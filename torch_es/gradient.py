@@ -120,3 +120,27 @@ def shaped_weights(
     weights = np.zeros_like(returns)
     weights[finite] = shaping(returns[finite])
     return weights, finite
+
+
+def search_gradient(
+    returns: object,
+    sigma: float | Tensor,
+    shaping: Shaping,
+    non_finite: NonFinite,
+    noise_sum: NoiseSum,
+    generation: int,
+) -> Tensor:
+    """Return `g`, shape `(dim,)`, from a generation's returns, `(num_pairs, 2)` or flat; see this file's head.
+
+    Raises:
+        NonFiniteError: As `shaped_weights` does.
+
+    Example:
+        >>> from torch_es.shaping import identity
+        >>> noise = Noise(seed=0, dim=3)
+        >>> search_gradient([1.0, 1.0], 0.1, identity, "drop", serial_noise_sum(noise), 0)
+        tensor([0., 0., 0.])
+    """
+    weights, kept = shaped_weights(as_returns(returns), shaping, non_finite)
+    total, _ = noise_sum(generation, weights[:, 0] - weights[:, 1])
+    return total / (2 * int(kept.sum()) * sigma)

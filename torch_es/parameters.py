@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -46,7 +48,15 @@ class FlatParameters:
     @torch.no_grad()
     def gather(self) -> Tensor:
         """Return a copy of the masters as one vector, shape `(dim,)`."""
-        return torch.cat([p.reshape(-1).to(self.dtype) for p in self.masters])
+        return self._flat(self.masters)
+
+    @torch.no_grad()
+    def read(self) -> Tensor:
+        """Return a copy of the module's own weights as they are now, shape `(dim,)`."""
+        return self._flat(self.named.values())
+
+    def _flat(self, parameters: Iterable[Tensor]) -> Tensor:
+        return torch.cat([p.reshape(-1).to(self.dtype) for p in parameters])
 
     @torch.no_grad()
     def write(self, theta: Tensor) -> None:
@@ -68,6 +78,14 @@ class FlatParameters:
         """
         for p, part in zip(self.masters, gradient.neg_().split(self.sizes), strict=True):
             p.grad = part.view(p.shape).to(p.dtype)
+
+    @torch.no_grad()
+    def add_grad(self, gradient: Tensor) -> None:
+        """Subtract `gradient` from `.grad` of the module's own parameters, which autograd may have written before."""
+        for p, part in zip(self.named.values(), gradient.split(self.sizes), strict=True):
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
+            p.grad.sub_(part.view(p.shape))
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Return the parameters by name as views of `flat`, shape `(..., dim)`.

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium.spaces.utils import flatdim, flatten
+from gymnasium.vector.utils import batch_space, iterate
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
@@ -65,15 +66,26 @@ class Layout:
         Raises:
             ValueError: If the shape is another.
         """
-        if not self._box:
+        leaf, value = _first(self.space, observation)
+        shape, given = leaf.shape or (), np.shape(value)
+        if given == shape:
             return self.row(observation)[None], True
-        array, shape = np.asarray(observation), self.space.shape
-        assert shape is not None
-        if array.shape == shape:
-            return array.reshape(1, -1), True
-        if array.shape[1:] != shape:
-            raise ValueError(f"`observation` must have shape {shape}, or (batch, ...) of it, got {array.shape}.")
-        return array.reshape(len(array), -1), False
+        if not given or given[1:] != shape:
+            raise ValueError(f"`observation` must have shape {shape}, or (batch, ...) of it, got {given}.")
+        if self._box:
+            return np.reshape(observation, (given[0], -1)), False
+        singles = iterate(batch_space(self.space, given[0]), observation)
+        return np.stack([self.row(single) for single in singles]), False
+
+
+def _first(space: gym.Space[Any], observation: Any) -> tuple[gym.Space[Any], Any]:
+    """Return the first leaf of a space and of an observation, whose shapes tell one from a batch."""
+    if isinstance(space, gym.spaces.Dict):
+        name = next(iter(space.spaces))
+        return _first(space.spaces[name], observation[name])
+    if isinstance(space, gym.spaces.Tuple):
+        return _first(space.spaces[0], observation[0])
+    return space, observation
 
 
 def concatenated(inputs: Inputs) -> Tensor:

@@ -16,7 +16,6 @@ from torch_es.policies.export import export
 from torch_es.policies.heads import make_head, unbatched
 from torch_es.policies.observations import Layout
 from torch_es.policies.recurrent import State, initial_state, is_recurrent, respond, restarted
-from torch_es.types import Float32Array
 
 
 class Policy(nn.Module):
@@ -93,15 +92,19 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def act(
-        self, observation: Any, state: State = None, episode_start: Any = None, draws: Float32Array | None = None
+        self,
+        observation: Any,
+        state: State = None,
+        episode_start: Any = None,
+        generator: np.random.Generator | None = None,
     ) -> tuple[Any, State]:
         """Return actions for one observation or a batch, and the next state; nothing in the policy changes.
 
         Args:
-            observation: One, or for a Box also a batch of them.
+            observation: One, or a batch of them.
             state: What the last call returned; None at the start of an episode.
             episode_start: Bool for each of the batch: where to begin with the initial state.
-            draws: Random numbers for the action noise, `(batch, action_noise.size)`; without them actions have none.
+            generator: Of the action noise; without it actions have none.
         """
         rows, single = self.layout.rows(observation)
         training = self.network.training
@@ -117,7 +120,10 @@ class Policy(nn.Module):
         finally:
             self.network.train(training)
         noise, array = self.action_noise, output.numpy()
-        actions = self.head(array) if noise is None or draws is None else noise(array, draws)
+        if noise is None or generator is None:
+            actions = self.head(array)
+        else:
+            actions = noise(array, np.stack([noise.draw(generator) for _ in rows]))
         return (unbatched(actions, 1)[0] if single else actions), state
 
     def export(self, path: str | Path, form: str | None = None) -> Path:

@@ -14,6 +14,7 @@ from torch import nn
 
 from torch_es.checks import check_choice
 from torch_es.strategy.action_space import ActionSpaceES as ActionSpaceES
+from torch_es.strategy.action_space import check_searches_actions as check_searches_actions
 from torch_es.strategy.ars import ARS as ARS
 from torch_es.strategy.centre import Centre as Centre
 from torch_es.strategy.centre import OptimizerFactory as OptimizerFactory
@@ -25,6 +26,7 @@ from torch_es.strategy.centre import unperturbed as unperturbed
 from torch_es.strategy.openai_es import OpenAIES as OpenAIES
 from torch_es.strategy.pgpe import PGPE as PGPE
 from torch_es.strategy.protocol import Strategy as Strategy
+from torch_es.strategy.search_gradient import SearchGradient as SearchGradient
 from torch_es.strategy.snes import SNES as SNES
 
 STRATEGIES: dict[str, type] = {"openai_es": OpenAIES, "pgpe": PGPE, "snes": SNES, "ars": ARS}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from torch_es.gradient import NoiseSum, NonFinite, as_returns, shaped_weights
 from torch_es.shaping import Shaping, resolve
 from torch_es.strategy.centre import Centre, OptimizerFactory, Population, SchedulerFactory
+
+_log = logging.getLogger(__name__)
 
 
 class ActionSpaceES:
@@ -82,3 +85,25 @@ class ActionSpaceES:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self.centre.load_state_dict(state)
+
+
+def check_searches_actions(action_noise: str | None, uneven: bool | int) -> None:
+    """Say what `sigma` 0 means, or refuse it where nothing is left to search by.
+
+    Raises:
+        ValueError: If actions have no noise, or members may differ in how much they play.
+    """
+    if action_noise is None:
+        raise ValueError(
+            "`sigma` must be positive, got 0: without `action_noise` nothing would differ between members."
+        )
+    if uneven:
+        raise ValueError(
+            "`min_episodes`, `min_timesteps` and several episodes a member need a positive `sigma`; give `num_pairs`."
+        )
+    _log.warning(
+        "`sigma` is 0: all members have the centre's weights and differ by %s action noise alone. The estimate of the "
+        "gradient is then the score function's (REINFORCE with shaped returns): it needs a network that autograd can "
+        "go through, and its variance grows with the steps of an episode.",
+        action_noise,
+    )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +23,16 @@ SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LR
 Sigma = float | Tensor
 
 
+class Perturbable(Protocol):
+    """What a population is made around."""
+
+    generation: int
+    num_pairs: int
+    parameters: FlatParameters
+    noise: Noise
+    theta: Tensor
+
+
 class Population:
     """The members of one generation: `num_pairs` mirrored pairs around the centre.
 
@@ -31,7 +41,7 @@ class Population:
     when the iteration ends, also by an exception. `tasks()` names the members without making their weights.
     """
 
-    def __init__(self, centre: Centre, sigma: Sigma) -> None:
+    def __init__(self, centre: Perturbable, sigma: Sigma) -> None:
         self.generation = centre.generation
         self.num_pairs = centre.num_pairs
         self._centre = centre
@@ -52,7 +62,7 @@ class Population:
         self._centre.noise.fill(eps, task.generation, task.pair)
         return perturbed(self._centre.theta, self._sigma, task.sign, torch.from_numpy(eps))
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Generator[Any, None, None]:
         parameters = self._centre.parameters
         if isinstance(parameters.module, Vector):
             yield from map(self.theta, self.tasks())

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_es.gradient import NoiseSum, NonFinite, as_returns, shaped_weights
+from torch_es.gradient import NoiseSum, NonFinite, search_gradient
 from torch_es.shaping import Shaping, resolve
 from torch_es.strategy.centre import Centre, OptimizerFactory, Population, SchedulerFactory, Sigma
 
@@ -71,9 +71,10 @@ class OpenAIES:
 
     def tell(self, returns: Any, noise_sum: NoiseSum | None = None) -> dict[str, float]:
         """Move the centre; see `Strategy.tell`."""
-        weights, kept = shaped_weights(as_returns(returns), self.shaping, self.non_finite)
-        total, _ = (noise_sum or self.centre.noise_sum)(self.centre.generation, weights[:, 0] - weights[:, 1])
-        return self.centre.step(total / (2 * int(kept.sum()) * self.sigma))
+        noise_sum = noise_sum or self.centre.noise_sum
+        return self.centre.step(
+            search_gradient(returns, self.sigma, self.shaping, self.non_finite, noise_sum, self.centre.generation)
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the centre's state; sigma is an argument, not state."""

@@ -1,0 +1,88 @@
+"""The way of a Stable-Baselines3 policy from an observation to its deterministic action, as a network to evolve."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
+from torch import nn
+
+from torch_es.policies import Policy
+
+_PROBES = 8
+
+
+class Features(nn.Module):
+    """The policy's features extractor, fed as `torch_es` feeds a network: choices arrive one-hot, pictures 0 to 255.
+
+    Args:
+        policy: Whose extractor it is; shared, not copied.
+    """
+
+    def __init__(self, policy: ActorCriticPolicy) -> None:
+        super().__init__()
+        self.extractor = policy.pi_features_extractor
+        space = policy.observation_space
+        leaves = space.spaces if isinstance(space, gym.spaces.Dict) else {"": space}
+        self._scale = {name: _scale(policy, leaf) for name, leaf in leaves.items()}
+
+    def forward(self, inputs: Any) -> Any:
+        """Return features `(batch, features_dim)`."""
+        if isinstance(inputs, dict):
+            return self.extractor({name: self._scale[name] * leaf for name, leaf in inputs.items()})
+        return self.extractor(self._scale[""] * inputs)
+
+
+def _scale(policy: ActorCriticPolicy, leaf: gym.Space[Any]) -> float:
+    return 1 / 255 if policy.normalize_images and is_image_space(leaf) else 1.0
+
+
+def actor(policy: ActorCriticPolicy) -> nn.Sequential:
+    """Return what leads to the deterministic action: neither the value network nor the deviations are in it.
+
+    The layers are the policy's own, so what is trained is the policy itself. On vectors it is a chain of linear layers
+    and activations, which `torch_es` batches over lanes.
+
+    Args:
+        policy: Of PPO or A2C, trained or new.
+
+    Raises:
+        TypeError: If it is another kind of policy.
+
+    Example:
+        >>> from stable_baselines3 import PPO
+        >>> len(actor(PPO("MlpPolicy", "CartPole-v1", device="cpu").policy))
+        2
+    """
+    if not isinstance(policy, ActorCriticPolicy) or type(policy.mlp_extractor) is not MlpExtractor:
+        raise TypeError(
+            "`policy` must be an ActorCriticPolicy with SB3's own MlpExtractor, as PPO and A2C have, got "
+            f"{type(policy).__name__}; give torch_es.ES the module that answers with means or logits."
+        )
+    space = policy.observation_space
+    rows = not isinstance(space, gym.spaces.Dict) and len(space.shape or ()) <= 1
+    plain = rows and type(policy.pi_features_extractor) is FlattenExtractor
+    return nn.Sequential(*([] if plain else [Features(policy)]), policy.mlp_extractor.policy_net, policy.action_net)
+
+
+def check_acts_alike(policy: ActorCriticPolicy, acting: Policy) -> None:
+    """Make sure that the network taken out of a policy acts as the policy does.
+
+    Raises:
+        ValueError: If it does not, as with a policy that has a state or a `_predict` of its own.
+    """
+    space = copy.deepcopy(policy.observation_space)
+    space.seed(0)
+    for _ in range(_PROBES):
+        observation = space.sample()
+        expected = policy.predict(observation, deterministic=True)[0]
+        if not np.allclose(acting.act(observation)[0], expected, rtol=1e-3, atol=1e-4):
+            raise ValueError(
+                f"`policy` ({type(policy).__name__}) must act by its features extractor, policy_net and action_net "
+                "alone, and does not; give torch_es.ES the module that answers with means or logits."
+            )

@@ -1,0 +1,392 @@
+"""`ES` as a Stable-Baselines3 algorithm: its constructor, `learn`, callbacks, loggers, `save` and `load`."""
+
+from __future__ import annotations
+
+import secrets
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import (
+    ActorCriticCnnPolicy,
+    ActorCriticPolicy,
+    BasePolicy,
+    MultiInputActorCriticPolicy,
+)
+from stable_baselines3.common.preprocessing import maybe_transpose
+from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
+from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
+from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
+
+from torch_es import es as evolution
+from torch_es.checks import check_count
+from torch_es.envs import Env, EnvFactory
+from torch_es.nn import ObservationNorm
+from torch_es.policies import Policy
+from torch_es.sb3 import archive, statistics
+from torch_es.sb3.actor import actor, check_acts_alike
+from torch_es.sb3.environments import monitors, playable
+from torch_es.seeding import check_seed
+
+AnyEnv = str | Env | VecEnv | EnvFactory
+_OFF_TENSORBOARD = ("time/iterations", "time/time_elapsed", "time/total_timesteps")  # as SB3's algorithms do
+
+
+class ES(BaseAlgorithm):
+    """Evolution strategies where PPO stood.
+
+    What differs from a gradient's algorithm: `_on_step` of callbacks is called once a generation, since the steps are
+    taken in workers; `locals` then holds `dones` and `infos` of the generation's episodes, and `metrics`. Members play
+    whole episodes, so `total_timesteps` is passed by up to a generation, and `eval_freq` and `save_freq` count
+    generations.
+
+    Args:
+        policy: MlpPolicy, CnnPolicy, MultiInputPolicy, a class of that kind, or a policy of PPO or A2C, trained or not,
+            which is evolved in place: the way to its deterministic action, while value network and deviations stay.
+        env: An id, an environment, a `VecEnv`, or a function that makes an environment. With a `VecNormalize`, its
+            observation statistics are where training begins, are kept up to date, and `predict` takes observations
+            that it has normalised, as with any model of SB3. Rewards are not normalised: only their order counts.
+        learning_rate: A number, or a function of the progress remaining, from 1 to 0.
+        normalize_observations: By default, yes for a new policy; one that is given sees what it was trained on:
+            normalised observations if `env` is a `VecNormalize`, else raw ones.
+        policy_kwargs: As in SB3: `net_arch`, `activation_fn`, `optimizer_class`, ...
+        stats_window_size: Episodes in `ep_info_buffer`.
+        tensorboard_log: As in SB3.
+        verbose: As in SB3.
+        seed: Everything random follows from it; drawn, and kept in `seed`, if not given. Global generators are not
+            touched.
+        device: "cpu" or "auto", which is the CPU: there the workers play.
+        options: Of `torch_es.ES`: `sigma`, `num_pairs`, `strategy`, `num_workers`, ...; `eval_every` is 0 by default.
+
+    Attributes:
+        es: The `torch_es.ES` that does the work.
+
+    Raises:
+        TypeError: If the policy is of another kind.
+        ValueError: If an argument is out of its range or workers cannot make the environment.
+
+    Example:
+        >>> model = ES("MlpPolicy", "CartPole-v1", sigma=0.1, num_pairs=4, num_workers=0, seed=1).learn(500)
+        >>> action, _ = model.predict(np.zeros(4, np.float32), deterministic=True)
+        >>> model.num_timesteps >= 500
+        True
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": ActorCriticPolicy,
+        "CnnPolicy": ActorCriticCnnPolicy,
+        "MultiInputPolicy": MultiInputActorCriticPolicy,
+    }
+    policy: ActorCriticPolicy
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy] | ActorCriticPolicy,
+        env: AnyEnv,
+        learning_rate: float | Schedule = 0.01,
+        normalize_observations: bool | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        **options: Any,
+    ) -> None:
+        given = policy if isinstance(policy, nn.Module) else None
+        _check(given, policy_kwargs, device, options)
+        seed = secrets.randbits(31) if seed is None else check_seed(seed)
+        source, made = playable(env)
+        super().__init__(
+            policy if not isinstance(policy, nn.Module) else type(policy),
+            made,
+            learning_rate,
+            policy_kwargs,
+            stats_window_size,
+            tensorboard_log,
+            verbose,
+            device="cpu",
+            support_multi_env=True,
+            seed=seed,
+        )
+        self._setup_model(given, seed)
+        vec = self._vec_normalize_env
+        if normalize_observations is None:
+            normalize_observations = vec.norm_obs if vec is not None else given is None
+        network = actor(self.policy)
+        head: dict[str, Any] = {
+            "box_head": "tanh" if self.policy.squash_output else "clip",
+            "action_noise": options.get("action_noise"),
+        }
+        self._on_normalized = Policy(network, self.observation_space, self.action_space, False, **head)
+        check_acts_alike(self.policy, self._on_normalized)
+        self._generator = np.random.default_rng(seed)  # of `predict` with action noise
+        kind: Any = self.policy.optimizer_class
+        optimizer = partial(kind, lr=self.lr_schedule(1.0), **self.policy.optimizer_kwargs)
+        self.es = evolution.ES(
+            network, source, optimizer=optimizer, normalize_observations=normalize_observations, seed=seed,
+            **{"eval_every": 0, **head, **options},
+        )  # fmt: skip
+        if vec is not None and self.observation_norm is not None:
+            statistics.adopt(self.observation_norm, vec)
+        self._env_id = source if isinstance(source, str) else None
+        self._metrics: dict[str, float] = {}
+
+    def _setup_model(self, given: ActorCriticPolicy | None = None, seed: int = 0) -> None:
+        self._setup_lr_schedule()
+        if given is not None:
+            self.policy = given
+            return
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            kind: Any = self.policy_class
+            self.policy = kind(self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs)
+
+    @property
+    def observation_norm(self) -> ObservationNorm | None:
+        """The statistics that observations are normalised by, or None."""
+        return self.es.policy.observation_norm if self.es.policy is not None else None
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 1,
+        tb_log_name: str = "ES",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> ES:
+        """Train for at least `total_timesteps` environment steps; the last generation is finished.
+
+        Args:
+            total_timesteps: Of all members together.
+            callback: One of SB3's, a list of them, or a function of `locals` and `globals`; called once a generation,
+                and training stops when it returns False.
+            log_interval: Generations from one dump of the logger to the next; None is never.
+            tb_log_name: Of the run, for TensorBoard.
+            reset_num_timesteps: Whether `num_timesteps` counts from zero again.
+            progress_bar: Show progress: a bar on a terminal, else a line a generation.
+        """
+        check_count("total_timesteps", total_timesteps)
+        total_timesteps, callback = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name)
+        self._follow_schedule(total_timesteps)
+        callback.on_training_start(locals(), globals())
+        begun = self.es.trainer.total_timesteps - self.num_timesteps
+        callback.on_rollout_start()
+
+        def generation(metrics: dict[str, float]) -> bool:
+            self.num_timesteps = self.es.trainer.total_timesteps - begun
+            going = self._end_generation(metrics, callback, log_interval)
+            self._follow_schedule(total_timesteps)
+            if going and self.num_timesteps < total_timesteps:
+                callback.on_rollout_start()
+            return going
+
+        self.es.learn(total_timesteps - self.num_timesteps, generation, progress_bar=progress_bar)
+        callback.on_training_end()
+        return self
+
+    def _end_generation(self, metrics: dict[str, float], callback: BaseCallback, log_interval: int | None) -> bool:
+        """Tell SB3's buffers, monitors, statistics, callbacks and logger of a generation; return whether to go on."""
+        assert self.es.trainer.played is not None
+        self._n_updates += 1
+        self._metrics = metrics
+        episodes = self.es.trainer.played.episodes
+        self._episode_num += len(episodes)
+        seconds = round(metrics["time/time_elapsed"], 6)
+        infos = [{"episode": {"r": round(e.return_, 6), "l": e.length, "t": seconds}} for e in episodes]
+        dones = np.ones(len(infos), bool)
+        self._update_info_buffer(infos, dones)
+        self._write_monitors([info["episode"] for info in infos])
+        self._publish_statistics()
+        callback.update_locals({"dones": dones, "infos": infos, "metrics": metrics})
+        if not callback.on_step():
+            return False
+        callback.on_rollout_end()
+        if log_interval is not None and self._n_updates % log_interval == 0:
+            self.dump_logs()
+        return True
+
+    def _write_monitors(self, episodes: list[dict[str, float]]) -> None:
+        """Write what workers played where SB3's plots look for it: in the monitors, by turns."""
+        found = monitors(self.env) if self.env is not None else []
+        for i, episode in enumerate(episodes if found else []):
+            monitor = found[i % len(found)]
+            monitor.episode_returns.append(episode["r"])
+            monitor.episode_lengths.append(int(episode["l"]))
+            monitor.episode_times.append(episode["t"])
+            monitor.total_steps += int(episode["l"])
+            if monitor.results_writer is not None:
+                monitor.results_writer.write_row(episode)
+
+    def _publish_statistics(self) -> None:
+        if self._vec_normalize_env is not None and self.observation_norm is not None:
+            statistics.publish(self.observation_norm, self._vec_normalize_env)
+
+    def _follow_schedule(self, total_timesteps: int) -> None:
+        """Set the learning rate of the next step, if it follows a schedule."""
+        self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
+        if callable(self.learning_rate):
+            self._update_learning_rate(self.es.strategy.centre.optimizer)
+
+    def dump_logs(self) -> None:
+        """Write the last generation's metrics to the logger."""
+        metrics = {**self._metrics, "time/total_timesteps": self.num_timesteps}
+        metrics.pop("global_step", None)  # the logger's own x-axis
+        for key, value in metrics.items():
+            whole = int(value) if key.startswith("time/") else value
+            self.logger.record(key, whole, exclude="tensorboard" if key in _OFF_TENSORBOARD else None)
+        self.logger.dump(self.num_timesteps)
+
+    def predict(
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+    ) -> tuple[Any, Any]:
+        """Return the centre's action for an observation, or for each of a batch, and the state, which stays as it is.
+
+        Args:
+            observation: Normalised if `env` is a `VecNormalize`, else raw.
+            state: Not used: these policies have none.
+            episode_start: Likewise.
+            deterministic: Without `action_noise`, where the model has any.
+        """
+        acting = self._on_normalized if self._vec_normalize_env is not None else self.es.policy
+        assert acting is not None
+        if isinstance(observation, np.ndarray):
+            observation = maybe_transpose(observation, self.observation_space)
+        return acting.act(observation, None, None, None if deterministic else self._generator)[0], state
+
+    def set_env(self, env: AnyEnv, force_reset: bool = True) -> None:
+        """Train in another environment from now on; how many a `VecEnv` holds may change.
+
+        Raises:
+            ValueError: If its spaces are others.
+        """
+        source, made = playable(env)
+        wrapped = self._wrap_env(made, self.verbose)
+        check_for_correct_spaces(wrapped, self.observation_space, self.action_space)
+        self.n_envs = wrapped.num_envs
+        super().set_env(wrapped, force_reset)
+        self.es.set_env(source)
+        self._env_id = source if isinstance(source, str) else None
+        self._publish_statistics()
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy"] if self.observation_norm is None else ["policy", "observation_norm"], []
+
+    def set_parameters(
+        self, load_path_or_dict: Any, exact_match: bool = True, device: torch.device | str = "auto"
+    ) -> None:
+        """Take over what `get_parameters` returned, or those of a file that `save` wrote.
+
+        Raises:
+            ValueError: If `exact_match` and something is missing. PPO's hold its optimiser: give
+                `{"policy": ppo.get_parameters()["policy"]}`, and `exact_match=False` if observations are normalised.
+        """
+        parameters = load_path_or_dict
+        if not isinstance(parameters, dict):
+            parameters = archive.read(parameters)["parameters"]
+        self.es.close()  # workers hold a copy of the buffers
+        super().set_parameters(parameters, exact_match)
+        centre = self.es.strategy.centre
+        centre.move(centre.parameters.gather())
+        self._publish_statistics()
+
+    def save(self, path: archive.PathOrFile, exclude: Any = None, include: Any = None) -> None:
+        """Write everything needed to act and to go on training to one zip file of safetensors and JSON, no pickle.
+
+        Raises:
+            ValueError: If `exclude` or `include` is given: they name attributes, which are not what is saved.
+        """
+        if exclude is not None or include is not None:
+            raise ValueError(
+                "`exclude` and `include` name attributes to pickle; here weights and plain data are saved."
+            )
+        norm = self.observation_norm
+        archive.write(
+            path,
+            {
+                "es": self.es.state_dict(),
+                "parameters": self.get_parameters(),
+                "sb3": {
+                    "policy": next((n for n, kind in self.policy_aliases.items() if kind is type(self.policy)), None),
+                    "policy_kwargs": archive.describe_policy(self.policy),
+                    "learning_rate": None if callable(self.learning_rate) else float(self.learning_rate),
+                    "env": self._env_id,
+                    "scale": None if norm is None else [float(norm.limit[norm.measured].max()), norm.floor],
+                    "counters": {name: getattr(self, name) for name in _COUNTERS},
+                    "keep": {
+                        "tensorboard_log": self.tensorboard_log,
+                        "verbose": self.verbose,
+                        "seed": self.seed,
+                        "stats_window_size": self._stats_window_size,
+                    },
+                },
+            },
+        )
+
+    @classmethod
+    def load(
+        cls,
+        path: archive.PathOrFile,
+        env: AnyEnv | None = None,
+        device: torch.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,  # noqa: ARG003 - SB3's signature
+        **kwargs: Any,
+    ) -> ES:
+        """Make the model again that `save` wrote; nothing in the file is ever executed.
+
+        Args:
+            path: Of the file, with or without `.zip`, or the open file.
+            env: In place of the id that was saved; needed if there was none.
+            device: As for the constructor.
+            custom_objects: `policy_class`, `policy_kwargs` and `learning_rate`, where they were classes or functions of
+                your own.
+            print_system_info: Print what this machine is.
+            force_reset: Every episode of `ES` begins with a reset, whatever this says.
+            kwargs: In place of saved arguments.
+
+        Raises:
+            ValueError: If the file is another kind or damaged, or something that it could not hold is not given.
+        """
+        if print_system_info:
+            get_system_info()
+        state = archive.read(path)
+        own = {**(custom_objects or {}), **kwargs, "device": device}
+        model = cls(**archive.arguments(state, own if env is None else {**own, "env": env}))
+        model._restore(state)
+        return model
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        saved = state["sb3"]
+        if self.observation_norm is not None:
+            statistics.scale_as(self.observation_norm, *saved["scale"])
+        self.policy.load_state_dict(state["parameters"]["policy"])
+        self.es.restore(state["es"])
+        for name, value in saved["counters"].items():
+            setattr(self, name, value)
+        self._publish_statistics()
+
+
+_COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
+
+
+def _check(
+    given: nn.Module | None, policy_kwargs: dict[str, Any] | None, device: torch.device | str, options: dict[str, Any]
+) -> None:
+    if given is not None and policy_kwargs:
+        raise ValueError("`policy_kwargs` is for a policy that is made; the one given is taken as it is.")
+    if isinstance(given, ActorCriticPolicy) and given.device.type != "cpu":
+        raise ValueError(f"`policy` must be on the CPU, got {given.device}; load its model with `device='cpu'`.")
+    if str(device) not in ("auto", "cpu"):
+        raise ValueError(f"`device` must be cpu or auto, got {device}: members play on the CPU, in workers.")
+    if "optimizer" in options:
+        raise ValueError(
+            "`optimizer` is given as in Stable-Baselines3: `learning_rate`, and "
+            "`policy_kwargs=dict(optimizer_class=..., optimizer_kwargs=...)`."
+        )

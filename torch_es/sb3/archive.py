@@ -1,0 +1,141 @@
+"""A model as one zip file at the path that Stable-Baselines3 gives it; inside are safetensors and JSON, no pickle."""
+
+from __future__ import annotations
+
+import io
+import logging
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from stable_baselines3.common import torch_layers
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.save_util import open_path
+from torch import nn
+
+from torch_es import checkpoint
+from torch_es.es import saved_options
+
+_log = logging.getLogger(__name__)
+
+PathOrFile = str | Path | io.BufferedIOBase
+_CLASS = "__class__"
+_HOMES = {"torch.nn": nn, "torch.optim": torch.optim, "stable_baselines3.common.torch_layers": torch_layers}
+
+
+def write(path: PathOrFile, state: dict[str, Any]) -> None:
+    """Write a state, as `torch_es.checkpoint` has it, to `path`, or to `path.zip` if that has no ending."""
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint.save(Path(folder) / "model", state)
+        file: Any = open_path(path, "w", suffix="zip")
+        with zipfile.ZipFile(file, "w") as archive:
+            for part in sorted((Path(folder) / "model").iterdir()):
+                archive.write(part, part.name)
+    if isinstance(path, (str, Path)):
+        file.close()
+
+
+def read(path: PathOrFile) -> dict[str, Any]:
+    """Read what `write` wrote.
+
+    Raises:
+        ValueError: If it is not such a file, or damaged.
+    """
+    file: Any = open_path(path, "r", suffix="zip")
+    try:
+        with zipfile.ZipFile(file) as archive, tempfile.TemporaryDirectory() as folder:
+            if "state.json" not in archive.namelist():
+                raise ValueError(
+                    f"`{path}` was not saved by torch_es: it holds {', '.join(archive.namelist())}. Load a model of "
+                    "Stable-Baselines3 with its own class, and give `ES` its `policy`."
+                )
+            archive.extractall(folder)
+            state: dict[str, Any] = checkpoint.load(folder)
+            return state
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"`{path}` is no zip file: {error}.") from error
+    finally:
+        if isinstance(path, (str, Path)):
+            file.close()
+
+
+def describe_policy(policy: ActorCriticPolicy) -> dict[str, Any]:
+    """Return what a policy is made with, as plain data; what cannot be told is left out and named under `own`.
+
+    Classes are told by name if they are PyTorch's or SB3's: `load` looks names up there and nowhere else.
+    """
+    kwargs = policy._get_constructor_parameters()
+    kwargs = {n: v for n, v in kwargs.items() if n not in ("observation_space", "action_space", "lr_schedule")}
+    kwargs["share_features_extractor"] = policy.share_features_extractor
+    described: dict[str, Any] = {}
+    own: list[str] = []
+    for name, value in kwargs.items():
+        try:
+            described[name] = _plain(value)
+        except TypeError:
+            own.append(name)
+    return {"kwargs": described, "own": own}
+
+
+def arguments(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return what to make a saved model with.
+
+    Args:
+        state: From `read`.
+        own: Arguments that go before saved ones, and `policy_class`.
+
+    Raises:
+        ValueError: If something that a file cannot hold is not among them.
+    """
+    saved, own = state["sb3"], dict(own)
+    options = saved_options(state["es"])
+    options = {name: value for name, value in options.items() if name not in ("optimizer", "box_head")}
+    policy = own.pop("policy_class", saved["policy"])
+    if policy is None:
+        raise ValueError("`policy_class` was a class of your own; give `custom_objects=dict(policy_class=...)`.")
+    if own.get("env") is None and (saved["env"] is None or ":" in saved["env"]):
+        raise ValueError("`env` must be given: the model was saved with one that no plain id names.")
+    kwargs = _policy_kwargs(saved["policy_kwargs"], own.pop("policy_kwargs", {}))
+    rate = saved["learning_rate"]
+    if rate is None and "learning_rate" not in own:
+        rate = float(state["es"]["strategy"]["optimizer"]["param_groups"][0]["lr"])
+        _log.warning("`learning_rate` was a function, which is not saved; it is %g now, or give it to `load`.", rate)
+    made = {**options, **saved["keep"], "env": saved["env"], "learning_rate": rate, **own}
+    return {**made, "policy": policy, "policy_kwargs": kwargs}
+
+
+def _policy_kwargs(described: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    if missing := [name for name in described["own"] if name not in given]:
+        raise ValueError(
+            f"`policy_kwargs` must be given with {', '.join(missing)}, which was a class or function of your own: "
+            "those are not saved, so that loading a file never runs code from it."
+        )
+    return {**{name: _made(value) for name, value in described["kwargs"].items()}, **given}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, (str, int, float, bool, type(None))):
+        return value
+    name = getattr(value, "__name__", "")
+    for home, module in _HOMES.items():
+        if isinstance(value, type) and getattr(module, name, None) is value:
+            return {_CLASS: [home, name]}
+    raise TypeError(f"{value!r} is not plain data.")
+
+
+def _made(value: Any) -> Any:
+    if isinstance(value, dict) and _CLASS in value:
+        home, name = value[_CLASS]
+        kind = getattr(_HOMES.get(home), name, None)
+        if not isinstance(kind, type):
+            raise ValueError(f"The file names `{home}.{name}`, which is no class of {', '.join(_HOMES)}.")
+        return kind
+    if isinstance(value, dict):
+        return {name: _made(part) for name, part in value.items()}
+    return [_made(part) for part in value] if isinstance(value, list) else value
