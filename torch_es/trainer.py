@@ -55,6 +55,7 @@ class Trainer:
         self.total_timesteps = 0
         self.total_episodes = 0
         self.seconds = 0.0
+        self.frames_per_step = 1  # where an action holds for longer, `time/total_frames` is reported too
         self.played: Generation | None = None  # the last one
         self._warned = False  # of a NaN observation
         self.best: dict[str, Any] | None = None  # the centre that was best when evaluated
@@ -148,6 +149,7 @@ class Trainer:
             "rollout/ep_len_mean": steps / len(episodes),
             "rollout/terminated": len(episodes) - truncated,
             "rollout/truncated": truncated,
+            **({} if self.frames_per_step == 1 else {"time/total_frames": float(self.frames_per_step * self.total_timesteps)}),
             **({} if self.max_steps is None else {"rollout/max_ep_length": float(self.max_steps)}),
             "es/num_pairs": float(len(returns)),
             "es/nonfinite_returns": float(returns.size - finite.size),

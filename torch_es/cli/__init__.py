@@ -1,4 +1,4 @@
-"""The command `torch-es`: train, evaluate, plot, record, replay."""
+"""The command `torch-es`: train, sweep, evaluate, plot, record, replay, wandb-replay."""
 
 from __future__ import annotations
 
@@ -9,11 +9,21 @@ from collections.abc import Sequence
 from torch_es.cli.playing import evaluate, record
 from torch_es.cli.plot import plot
 from torch_es.cli.replay import replay
+from torch_es.cli.sweep import sweep
 from torch_es.cli.train import INTERRUPTED, train
-from torch_es.errors import MissingExtraError, NonFiniteError, ResourceError, WorkerError
+from torch_es.cli.wandb_replay import wandb_replay
+from torch_es.errors import JobError, MissingExtraError, NonFiniteError, ResourceError, WorkerError
 
-_COMMANDS = {"train": train, "evaluate": evaluate, "plot": plot, "record": record, "replay": replay}
-_TOLD = (TypeError, ValueError, MissingExtraError, WorkerError, ResourceError)  # told in a line, without a traceback
+_COMMANDS = {
+    "train": train,
+    "sweep": sweep,
+    "evaluate": evaluate,
+    "plot": plot,
+    "record": record,
+    "replay": replay,
+    "wandb-replay": wandb_replay,
+}
+_TOLD = (TypeError, ValueError, MissingExtraError, JobError, WorkerError, ResourceError)  # told in a line, without a traceback
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _COMMANDS[command](given)
     except _TOLD as error:
         print(f"torch-es: {error}", file=sys.stderr)
-        return 1 if isinstance(error, (WorkerError, NonFiniteError, ResourceError)) else 2
+        return 1 if isinstance(error, (JobError, WorkerError, NonFiniteError, ResourceError)) else 2
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is saved and ended; another Ctrl-C must not change the code
         return INTERRUPTED
