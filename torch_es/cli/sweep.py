@@ -25,7 +25,6 @@ _CHANGEABLE = (
     "evaluator", "logger", "checkpoint_every", "keep_checkpoints", "on_save_error", "run_dir", "resume", "video",
 )  # fmt: skip
 _SHOWN = 10  # trials in the table
-_console = Terminal()
 
 
 def sweep(arguments: list[str]) -> None:
@@ -39,8 +38,7 @@ def sweep(arguments: list[str]) -> None:
     given = {override.partition("=")[0] for override in fixed}
     options = settings.pop("sweep")
     texts = {key: str(text) for key, text in options["space"].items() if key not in given} | searched
-    space = _checked_space(texts)
-    config.build(settings).close()  # what is wrong is told before anything is written
+    space = _checked_space(texts, fixed)
     folder = Path(options["dir"])
     folder.mkdir(parents=True, exist_ok=True)
     lock = locked(folder / ".lock")
@@ -48,7 +46,7 @@ def sweep(arguments: list[str]) -> None:
         _check_same(folder, {**settings, "space": texts})
         study = open_study(folder / "study.db", settings["seed"], options["prune"])
         for number in fail_lost(study):
-            _console.print(f"trial {number} was cut off: it is marked as failed and tried again")
+            _say(f"trial {number} was cut off: it is marked as failed and tried again")
         while len(finished(study)) < options["trials"]:
             _try(study, study.ask(space), fixed, folder)
         _report(study, fixed, folder)
@@ -60,11 +58,15 @@ _EPILOG = """SPACE is Hydra's: interval(A,B), int(interval(A,B)), tag(log,interv
 sweep.trials, sweep.dir and sweep.prune say how many, where, and whether poor ones are given up early."""
 
 
-def _checked_space(texts: dict[str, str]) -> dict[str, Any]:
+def _checked_space(texts: dict[str, str], fixed: list[str]) -> dict[str, Any]:
+    """Return Optuna's distributions, having built a run of the first values: what is wrong is told before it begins."""
     if not texts:
         raise ValueError("Nothing is searched: give some KEY=SPACE, or a `sweep` that has a space.")
     config.check_overrides([f"{key}={text}" for key, text in texts.items()], "sweep")
-    return distributions(texts)
+    space = distributions(texts)
+    first = [f"{key}={d.choices[0] if hasattr(d, 'choices') else d.low}" for key, d in space.items()]
+    config.build(config.compose_config([*fixed, *first], "sweep")).close()
+    return space
 
 
 def _check_same(folder: Path, settings: config.Config) -> None:
@@ -99,11 +101,15 @@ def _try(study: Any, trial: Any, fixed: list[str], folder: Path) -> None:
         outcome = f"failed: {error}"
         print(f"torch-es: trial {trial.number} ({' '.join(values)}) {outcome}", file=sys.stderr)
     study.tell(trial, **told)
-    _console.print(f"trial {trial.number} | {outcome} | {' '.join(f'{k}={_short(v)}' for k, v in trial.params.items())}")
+    _say(f"trial {trial.number} | {outcome} | {' '.join(f'{k}={_short(v)}' for k, v in trial.params.items())}")
 
 
 def _overrides(trial: Any) -> list[str]:
     return [f"{key}={value}" for key, value in trial.params.items()]
+
+
+def _say(what: object) -> None:
+    Terminal().print(what)
 
 
 def _short(value: object) -> str:
@@ -125,14 +131,14 @@ def _report(study: Any, fixed: list[str], folder: Path) -> None:
     for t in trials[:_SHOWN]:
         value = "-" if t.value is None else f"{t.value:,.1f}"
         table.add_row(str(t.number), value, t.state.name.lower(), *(_short(t.params.get(key, "-")) for key in keys))
-    _console.print(table)
+    _say(table)
     found = importances(study)
     matter = Table("key", "importance")
     for key, share in found.items():
         matter.add_row(key, f"{share:.2f}")
-    _console.print(matter if found else "importance: too few trials completed")
+    _say(matter if found else "importance: too few trials completed")
     best = " ".join([o for o in fixed if not o.startswith("sweep")] + _overrides(trials[0]))
-    _console.print(
+    _say(
         f"trials       {counts['COMPLETE']} completed, {counts['PRUNED']} given up, {counts['FAIL']} failed\n"
         f"plot         {plot_study(study, folder / 'sweep.png')}\n"
         f"best run     {folder / trials[0].user_attrs['folder']}\n"

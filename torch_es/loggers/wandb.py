@@ -62,8 +62,8 @@ class WandbLogger:
             import wandb
         except ImportError as error:
             raise MissingExtraError("wandb", "wandb") from error
-        self._wandb, self._folder = wandb, folder
-        options = {**self._options, "dir": str(folder), "resume": "allow"}
+        self._wandb, self._folder = wandb, folder.resolve()  # its service is a process with a folder of its own
+        options = {**self._options, "dir": str(self._folder), "resume": "allow"}
         options["name"] = options["name"] or folder.name
         options["id"] = options["id"] or _kept_id(folder)
         options = {key: value for key, value in options.items() if not os.environ.get(_VARIABLES[key])}
