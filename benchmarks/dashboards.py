@@ -1,6 +1,6 @@
 """What dashboards cost: every metric to W&B (offline), TensorBoard and CSV beside a run that logs nowhere.
 
-W&B's own process works beside the training: the CPU time it takes counts, as the part that it is of what the machine has.
+W&B's own process works beside the training: its CPU time counts, as a part of what the machine has.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def _share(es: ES, loggers: list[Logger], services: set[int], pairs: int) -> Row
         both = _generation(es, loggers)
         whole, here = whole + both[0], here + both[1]
     spent = here + (_cpu_seconds(services) - cpu) / WORKERS
-    print(f"logging {1e3 * here / pairs:.2f} ms a generation here, {1e3 * (spent - here) / pairs:.2f} ms in W&B's process")
+    print(
+        f"logging {1e3 * here / pairs:.2f} ms a generation here, {1e3 * (spent - here) / pairs:.2f} ms in W&B's process"
+    )
     return Row(f"dashboards/share of {CASE.env}", spent * 1e3, whole * 1e3, spent / whole, "ms", pairs, "<= 0.01")
 
 

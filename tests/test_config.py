@@ -106,7 +106,10 @@ def test_several_loggers_at_once(logger, names):
 @pytest.mark.parametrize(
     ("logger", "message"),
     [
-        ("logger.name=wandbb", "`logger.name` must be one of csv, tensorboard, wandb; got 'wandbb'. Did you mean `wandb`"),
+        (
+            "logger.name=wandbb",
+            "`logger.name` must be one of csv, tensorboard, wandb; got 'wandbb'. Did you mean `wandb`",
+        ),
         ("logger.naming=sb4", "`logger.naming` must be one of both, cleanrl, sb3"),
     ],
 )

@@ -1,8 +1,9 @@
-"""A search by Optuna in an SQLite file: what is tried next, what counts, and what mattered, after any end of the process."""
+"""A search by Optuna in an SQLite file: what is tried next, what counts, what mattered, after any end."""
 
 from __future__ import annotations
 
 import warnings
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def finished(study: Any) -> list[Any]:
 class Reporter:
     """Tells a trial the centre's return at each twentieth of its budget, and whether to go on.
 
-    Generations of one population size cost more steps than those of another, so it is shares of the budget that compare.
+    Generations of one population size cost more steps than those of another, so shares of the budget compare.
 
     Args:
         trial: Optuna's.
@@ -133,15 +134,13 @@ def plot_study(study: Any, out: Path) -> Path:
 
 
 def _draw_history(axis: Axes, study: Any) -> None:
-    best: list[tuple[int, float]] = []
     for name, marker, colour in (("COMPLETE", "o", "C0"), ("PRUNED", "x", "C7")):
-        points = [(t.number, t.value) for t in finished(study) if t.state.name == name and t.value is not None]
-        axis.scatter(*zip(*points, strict=True), marker=marker, c=colour, label=name.lower()) if points else None
+        trials = [t for t in finished(study) if t.state.name == name and t.value is not None]
+        numbers, values = [t.number for t in trials], [t.value for t in trials]
+        axis.plot(numbers, values, marker, color=colour, label=f"{name.lower()} ({len(trials)})")
         if name == "COMPLETE":
-            best = [(number, max(v for n, v in points if n <= number)) for number, _ in points]
-    if best:
-        axis.step(*zip(*best, strict=True), where="post", color="C1", label="best so far")
-        axis.legend(frameon=False)
+            axis.step(numbers, list(accumulate(values, max)), where="post", color="C1", label="best so far")
+    axis.legend(frameon=False)
     axis.set_xlabel("trial")
     axis.set_ylabel("centre's return")
     axis.grid(alpha=0.3)

@@ -134,7 +134,7 @@ class Trainer:
         finite = returns[np.isfinite(returns)]
         with np.errstate(over="ignore"):  # of returns near the largest number there is
             spread = float(finite.std())
-        sigma = self.strategy.sigma
+        sigma, frames = self.strategy.sigma, self.frames_per_step * self.total_timesteps
         metrics = {
             "global_step": float(self.total_timesteps),
             "time/iterations": float(generation.number + 1),
@@ -149,7 +149,7 @@ class Trainer:
             "rollout/ep_len_mean": steps / len(episodes),
             "rollout/terminated": len(episodes) - truncated,
             "rollout/truncated": truncated,
-            **({} if self.frames_per_step == 1 else {"time/total_frames": float(self.frames_per_step * self.total_timesteps)}),
+            **({} if self.frames_per_step == 1 else {"time/total_frames": float(frames)}),
             **({} if self.max_steps is None else {"rollout/max_ep_length": float(self.max_steps)}),
             "es/num_pairs": float(len(returns)),
             "es/nonfinite_returns": float(returns.size - finite.size),

@@ -39,8 +39,8 @@ def test_hydras_words_become_optunas_distributions():
     found = distributions(space)
     numbers = {key: (type(d).__name__[:-12], d.low, d.high, d.log) for key, d in found.items() if hasattr(d, "low")}
     assert numbers == {
-        "a": ("Float", 0, 1, False), "b": ("Int", 1, 5, False), "c": ("Float", 0.01, 1, True), "d": ("Int", 2, 64, True),
-        "e": ("Int", 8, 32, False), "f": ("Float", 0.5, 1.5, False),
+        "a": ("Float", 0, 1, False), "b": ("Int", 1, 5, False), "c": ("Float", 0.01, 1, True),
+        "d": ("Int", 2, 64, True), "e": ("Int", 8, 32, False), "f": ("Float", 0.5, 1.5, False),
     }  # fmt: skip
     assert found["g"].choices == ("[64,64]", "[8]")
     assert found["+h"].choices == ("null", "'mean:2'")
@@ -49,7 +49,7 @@ def test_hydras_words_become_optunas_distributions():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["optimizer.lrr=interval(0,1)"], "'lrr'"),
+        (["optimizer.lrr=interval(0,1)"], "Could not override 'optimizer.lrr'"),
         (["strategy.sgma=interval(0,1)"], "`strategy.sgma` is no key of the config. Did you mean `strategy.sigma`"),
         (["strategy.sigma=tag(log,interval(0,1))"], "`strategy.sigma` cannot be searched: .*low.*"),
         (["sweep=none"], "Nothing is searched"),

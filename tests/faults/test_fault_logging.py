@@ -146,7 +146,9 @@ def test_F53_a_job_of_a_multirun_that_fails_ends_no_other(tmp_path):
 @pytest.mark.slow
 def test_F53_nor_does_it_under_joblib(tmp_path):
     jobs = ["--multirun", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "+env.kwargs.mishap=null,raise,null"]
-    code, out, error = torch_es(*CONFIG, *WANDB, *jobs, "total_timesteps=240", "run_dir=job${hydra:job.num}", cwd=tmp_path)
+    code, out, error = torch_es(
+        *CONFIG, *WANDB, *jobs, "total_timesteps=240", "run_dir=job${hydra:job.num}", cwd=tmp_path
+    )
     assert code == 1, error
     assert rows(tmp_path / "job0") == rows(tmp_path / "job2")
     assert len(rows(tmp_path / "job0")) == 6

@@ -20,7 +20,11 @@ def log(folder, *metrics, **options):
 
 def test_a_metric_that_comes_later_gets_a_column(tmp_path):
     log(tmp_path, {"global_step": 1.0}, {"global_step": 2.0, "a": 0.5}, {"global_step": 3.0, "b": 7.0}, naming="sb3")
-    assert rows(tmp_path) == [{"global_step": "1.0"}, {"global_step": "2.0", "a": "0.5"}, {"global_step": "3.0", "b": "7.0"}]
+    assert rows(tmp_path) == [
+        {"global_step": "1.0"},
+        {"global_step": "2.0", "a": "0.5"},
+        {"global_step": "3.0", "b": "7.0"},
+    ]
 
 
 @pytest.mark.parametrize("left", [0, 1, 9])

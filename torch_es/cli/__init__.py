@@ -23,7 +23,8 @@ _COMMANDS = {
     "replay": replay,
     "wandb-replay": wandb_replay,
 }
-_TOLD = (TypeError, ValueError, MissingExtraError, JobError, WorkerError, ResourceError)  # told in a line, without a traceback
+_FAILED = (JobError, WorkerError, NonFiniteError, ResourceError)
+_TOLD = (TypeError, ValueError, MissingExtraError, *_FAILED)  # told in a line, without a traceback
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _COMMANDS[command](given)
     except _TOLD as error:
         print(f"torch-es: {error}", file=sys.stderr)
-        return 1 if isinstance(error, (JobError, WorkerError, NonFiniteError, ResourceError)) else 2
+        return 1 if isinstance(error, _FAILED) else 2
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is saved and ended; another Ctrl-C must not change the code
         return INTERRUPTED

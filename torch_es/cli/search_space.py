@@ -1,4 +1,4 @@
-"""A search space in Hydra's own words for sweeps: `optimizer.lr=tag(log, interval(0.001, 0.1))`, `env=hopper,swimmer`."""
+"""A search space in Hydra's own words: `optimizer.lr=tag(log, interval(0.001, 0.1))`, `env=hopper,swimmer`."""
 
 from __future__ import annotations
 
@@ -60,11 +60,13 @@ def _distribution(override: Override) -> Any:
             raise ValueError(f"`{key}` cannot be searched: {error}") from error
     if isinstance(value, RangeSweep):
         steps = list(value.range())
-        return (IntDistribution if isinstance(steps[0], int) else FloatDistribution)(steps[0], steps[-1], step=value.step)
+        return (IntDistribution if isinstance(steps[0], int) else FloatDistribution)(
+            steps[0], steps[-1], step=value.step
+        )
     if override.is_choice_sweep():
         return CategoricalDistribution(tuple(override.sweep_iterator(Transformer.encode)))
     raise ValueError(
-        f"`{key}` cannot be searched in {value!r}; give interval(A, B), int(interval(A, B)), range(A, B, STEP) or A,B,C."
+        f"`{key}` cannot be searched in {value!r}; give interval(A,B), int(interval(A,B)), range(A,B,STEP) or A,B,C."
     )
 
 
