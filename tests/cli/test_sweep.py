@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 
 import optuna
 import pytest
@@ -86,7 +87,7 @@ def test_a_sweep_tries_keeps_and_reports_and_goes_on(tmp_path, monkeypatch, caps
         assert run["strategy"]["sigma"] == trial.params["strategy.sigma"]
         assert run["strategy"]["name"] == trial.params["strategy"]
         assert run["strategy"]["num_pairs"] == 2  # fixed on the command line, so not searched
-    again = out.rsplit("train it     torch-es ", 1)[1].split()
+    again = shlex.split(out.rsplit("train it     torch-es ", 1)[1])
     best = config.compose_config(again)
     assert best["strategy"]["sigma"] == study.best_params["strategy.sigma"]
 
@@ -100,6 +101,8 @@ def test_another_sweep_in_the_same_folder_is_refused(tmp_path, monkeypatch, caps
     assert "holds another sweep" in error
     assert "`seed` was 0, is 1" in error
     assert "interval(0.1,0.2), is interval(0.1,0.3)" in error
+    assert main([*sweep, "strategy.sigma=interval(0.1,0.2)", "episode.per_member=1,2"]) == 2
+    assert "`episode.per_member` was absent, is 1,2" in capsys.readouterr().err
     assert main([*sweep, "strategy.sigma=interval(0.1,0.2)", "logger=csv", "sweep.trials=2"]) == 0
     assert (tmp_path / "s" / "trial-0001" / "progress.csv").is_file()
 

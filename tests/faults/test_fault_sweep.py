@@ -14,7 +14,7 @@ GENERATIONS = 6  # of 40 steps
 LAST = EpisodeRules().environment_seed(0, Task(GENERATIONS, -1, 0, 0))  # of the episode that says what a trial is worth
 SWEEP = [
     "sweep", *CONFIG, "sweep=none", "sweep.trials=5", "sweep.dir=s", "total_timesteps=240", "+env.kwargs.pause=0.02",
-    f"+env.kwargs.seed={LAST}", "+env.kwargs.mishap=choice(null,nan_observation)", "optimizer.lr=interval(0.01,0.1)",
+    f"+env.kwargs.seed={LAST}", "+env.kwargs.mishap=null,nan_observation", "optimizer.lr=interval(0.01,0.1)",
 ]  # fmt: skip
 
 

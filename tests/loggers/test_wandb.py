@@ -1,5 +1,7 @@
 """The real wandb, offline: what it was sent is read back from its own files."""
 
+import shutil
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,7 +24,12 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def sent(folder):
+    """All records and the rows, once W&B's process has written the last."""
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
+    end = time.monotonic() + 30
+    while not any(record.HasField("exit") for record in wandb_records(path)):
+        assert time.monotonic() < end, "the run was not finished"
+        time.sleep(0.05)
     return list(wandb_records(path)), wandb_history(path)
 
 
@@ -56,6 +63,23 @@ def test_a_run_ends_with_its_pictures_and_its_newest_checkpoint(tmp_path):
     assert not any("000001" in path for path in inside)
     axes = {r.metric.name or r.metric.glob_name: r.metric.step_metric for r in records if r.HasField("metric")}
     assert axes["*"] == "global_step"
+
+
+def test_the_artifact_is_a_runs_folder(tmp_path, monkeypatch):
+    small = ["env=cartpole", "strategy.num_pairs=2", "evaluator.num_workers=0", "policy.hidden=[4]"]
+    settings = config.compose_config(small)
+    with config.build(settings) as es:
+        es.learn(100, folder=tmp_path / "r")
+    config.save_config(settings, tmp_path / "r")
+    logger = WandbLogger(mode="offline")
+    logger.start({}, tmp_path / "r")
+    logger.close()
+    (artifact,) = (record.artifact for record in sent(tmp_path / "r")[0] if record.HasField("artifact"))
+    for entry in artifact.manifest.contents:
+        path = tmp_path / "downloaded" / entry.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(entry.local_path, path)
+    assert main(["evaluate", str(tmp_path / "downloaded"), "--best", "--episodes", "1"]) == 0
 
 
 def test_a_run_that_failed_is_finished_without_them(tmp_path):

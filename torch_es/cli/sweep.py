@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from torch_es import config
+from torch_es.checks import differences
 from torch_es.cli.search_space import distributions, split
 from torch_es.cli.train import check_objective, run
 from torch_es.errors import JobError
@@ -43,13 +45,16 @@ def sweep(arguments: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lock = locked(folder / ".lock")
     try:
-        _check_same(folder, {**settings, "space": texts})
+        _check_same(folder, settings, texts)
         study = open_study(folder / "study.db", settings["seed"], options["prune"])
         for number in fail_lost(study):
             _say(f"trial {number} was cut off: it is marked as failed and tried again")
         while len(finished(study)) < options["trials"]:
             _try(study, study.ask(space), fixed, folder)
         _report(study, fixed, folder)
+    except (KeyboardInterrupt, SystemExit):
+        print("torch-es: the same command goes on with the sweep.", file=sys.stderr)
+        raise
     finally:
         os.close(lock)
 
@@ -69,12 +74,17 @@ def _checked_space(texts: dict[str, str], fixed: list[str]) -> dict[str, Any]:
     return space
 
 
-def _check_same(folder: Path, settings: config.Config) -> None:
-    """Keep the sweep's settings in its folder, or compare them with those kept there."""
+def _check_same(folder: Path, settings: config.Config, texts: dict[str, str]) -> None:
+    """Keep the sweep's settings and space in its folder, or compare them with those kept there."""
     if not (folder / "config.yaml").is_file():
-        config.save_config(settings, folder)
-    elif found := config.fixed_differences(config.load_config(folder), settings, _CHANGEABLE):
-        raise ValueError(f"`{folder}` holds another sweep: {found}. Set `sweep.dir` for a new one.")
+        return config.save_config({**settings, "space": texts}, folder)
+    saved = config.load_config(folder)
+    found = [differences(saved.pop("space"), texts), config.fixed_differences(saved, settings, _CHANGEABLE)]
+    if any(found):
+        raise ValueError(
+            f"`{folder}` holds another sweep: {'; '.join(filter(None, found))}. Set `sweep.dir` for a new one."
+        )
+    return None
 
 
 def _try(study: Any, trial: Any, fixed: list[str], folder: Path) -> None:
@@ -137,7 +147,7 @@ def _report(study: Any, fixed: list[str], folder: Path) -> None:
     for key, share in found.items():
         matter.add_row(key, f"{share:.2f}")
     _say(matter if found else "importance: too few trials completed")
-    best = " ".join([o for o in fixed if not o.startswith("sweep")] + _overrides(trials[0]))
+    best = shlex.join([o for o in fixed if not o.startswith("sweep")] + _overrides(trials[0]))
     _say(
         f"trials       {counts['COMPLETE']} completed, {counts['PRUNED']} given up, {counts['FAIL']} failed\n"
         f"plot         {plot_study(study, folder / 'sweep.png')}\n"

@@ -42,7 +42,8 @@ def train(arguments: list[str]) -> None:
         JobError: If jobs of a multirun failed, once all are over.
     """
     config.check_overrides([a for a in arguments if not a.startswith("-")])
-    sys.argv = ["torch-es", *arguments]
+    # Hydra's parser wants its flag before the overrides, where no user looks for it
+    sys.argv = ["torch-es", *sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))]
     failures: list[Exception] = []
 
     def job(composed: DictConfig) -> float:
