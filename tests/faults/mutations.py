@@ -79,6 +79,8 @@ MUTATIONS = [
     _m("F17", "what cannot be pickled is named", "evaluators/pickling.py",
        'path, culprit = _culprit(player_factory, "player_factory", _DEPTH)',
        'path, culprit = "player_factory", player_factory', "workers.py::test_F17"),
+    _m("F19", "joblib's start method is kept from workers", REMOTE,
+       "strange = method not in (None, *mp.get_all_start_methods())", "strange = False", "workers.py::test_F19_a_process"),
     _m("F22", "shared memory is looked at first", "resources.py", "if free < needed:\n        raise ResourceError(\n"
        '            f"{_SHARED}', "if False:\n        raise ResourceError(\n" '            f"{_SHARED}',
        "resources.py::test_F22_is_checked"),
