@@ -29,12 +29,12 @@ def test_a_metric_that_comes_later_gets_a_column(tmp_path):
 
 @pytest.mark.parametrize("left", [0, 1, 9])
 def test_a_resumed_run_writes_no_row_twice_and_drops_what_a_kill_left(left, tmp_path):
-    log(tmp_path, *({"global_step": float(i), "a": float(i)} for i in range(1, 5)))
+    log(tmp_path, *({"global_step": step, "a": step} for step in (10.0, 20.0, 30.0, 40.0)))
     path = tmp_path / "progress.csv"
-    path.write_bytes(path.read_bytes() + b"5.0,5.0,5.0"[:left])
-    log(tmp_path, {"global_step": 3.0, "a": 30.0}, {"global_step": 4.0, "a": 40.0})
+    path.write_bytes(path.read_bytes() + b"50.0,50.0"[:left])  # one byte is a step too, an early one
+    log(tmp_path, {"global_step": 30.0, "a": 3.0}, {"global_step": 40.0, "a": 4.0})
     assert [(row["global_step"], row["a"]) for row in rows(tmp_path)] == [
-        ("1.0", "1.0"), ("2.0", "2.0"), ("3.0", "30.0"), ("4.0", "40.0"),
+        ("10.0", "10.0"), ("20.0", "20.0"), ("30.0", "3.0"), ("40.0", "4.0"),
     ]  # fmt: skip
     assert {p.name for p in tmp_path.iterdir()} == {"progress.csv"}
 
