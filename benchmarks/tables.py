@@ -25,6 +25,7 @@ HEADINGS = {
     "scaling": "Two workers over one",
     "update": "The update: noise, gradient, optimiser step",
     "atari": "Pong with the paper's network and virtual batch norm",
+    "dashboards": "Logging everything to W&B offline, TensorBoard and CSV over the run; the run with over without",
     "bytes per evaluation": "Bytes from worker to parent",
 }
 

@@ -1,4 +1,4 @@
-"""Throughput: the share of the physics, peers, scaling over workers, the update, Atari.
+"""Throughput: the share of the physics, peers, scaling over workers, the update, Atari; and what dashboards cost.
 
     make bench        or        .venv/bin/python benchmarks/throughput.py [--only physics peers ...] [--pairs 5]
     .venv/bin/python benchmarks/throughput.py --env Humanoid-v5 --pairs 3        its share of the physics alone
@@ -14,6 +14,7 @@ import argparse
 from collections.abc import Callable, Iterable, Iterator
 
 import atari
+import dashboards
 import peers
 import physics
 import update
@@ -25,6 +26,7 @@ PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "update": update.rows,
     "peers": peers.rows,
     "atari": atari.rows,
+    "dashboards": dashboards.rows,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -140,6 +141,33 @@ class SearchesPath(nn.Module):
             way = nx.shortest_path(grid, (0, 0), (2, 2), weight=lambda _, cell, __, c=costs: c[cell[0]][cell[1]])
             rows.append([float((0, 1) in way), float((1, 1) in way)])
         return torch.tensor(rows)
+
+
+def wandb_records(path):
+    """What an offline run's `.wandb` file holds: leveldb's log of W&B's own messages."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, at, piece = Path(path).read_bytes(), 7, b""
+    while at < len(data):
+        left = 2**15 - at % 2**15  # of the block
+        if left < 7:
+            at += left
+            continue
+        size, kind = int.from_bytes(data[at + 4 : at + 6], "little"), data[at + 6]
+        if at + 7 + size > len(data):  # not written yet, or never
+            return
+        piece += data[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # whole, or the last piece
+            yield Record.FromString(piece)
+            piece = b""
+
+
+def wandb_history(path):
+    """The rows that an offline run was sent, without W&B's own keys."""
+    rows = [record.history.item for record in wandb_records(path) if record.HasField("history")]
+    whole = [{".".join(i.nested_key) or i.key: json.loads(i.value_json) for i in row} for row in rows]
+    return [{key: value for key, value in row.items() if not key.startswith("_")} for row in whole]
 
 
 def torch_es(*arguments, cwd):

@@ -8,7 +8,7 @@ OPTIONS = [(f.parent.name, f.stem) for f in sorted(config.conf_dir().glob("*/*.y
 @pytest.mark.parametrize(("group", "option"), OPTIONS)
 def test_every_file_composes_and_builds(group, option):
     pictures = ["env=atari"] if option == "atari_cnn" else []
-    composed = config.compose_config([f"{group}={option}", *pictures])
+    composed = config.compose_config([f"{group}={option}", *pictures], "sweep" if group == "sweep" else "config")
     with config.build(composed) as es:
         assert es.strategy.centre.num_pairs >= 1
     config.build_loggers(composed)
@@ -87,6 +87,43 @@ def test_the_papers_atari():
         assert es.strategy.centre.parameters.dim == 681_378  # Seaquest has eighteen actions
         assert es.policy.reference.shape == (128, 4 * 84 * 84)
         assert es.policy.observation_norm is None
+
+
+@pytest.mark.parametrize(
+    ("logger", "names"),
+    [
+        (["logger=jsonl"], []),
+        (["logger=csv"], ["CsvLogger"]),
+        (["logger=all", "logger.mode=offline"], ["CsvLogger", "TensorBoardLogger", "WandbLogger"]),
+        (["logger.name=[wandb,csv]"], ["WandbLogger", "CsvLogger"]),
+    ],
+)
+def test_several_loggers_at_once(logger, names):
+    made = config.build_loggers(config.compose_config(logger))
+    assert [type(each).__name__ for each in made] == names
+
+
+@pytest.mark.parametrize(
+    ("logger", "message"),
+    [
+        (
+            "logger.name=wandbb",
+            "`logger.name` must be one of csv, tensorboard, wandb; got 'wandbb'. Did you mean `wandb`",
+        ),
+        ("logger.naming=sb4", "`logger.naming` must be one of both, cleanrl, sb3"),
+    ],
+)
+def test_a_wrong_logger_is_refused(logger, message):
+    with pytest.raises(ValueError, match=message):
+        config.build_loggers(config.compose_config([logger]))
+
+
+@pytest.mark.parametrize(("overrides", "frames"), [([], None), (["env.action_repeat=3"], 3)])
+def test_frames_are_counted_where_they_are_not_steps(overrides, frames):
+    small = ["env=cartpole", "strategy.num_pairs=2", "evaluator.num_workers=0"]
+    with config.build(config.compose_config([*small, *overrides])) as es:
+        metrics = es.trainer.run_generation(es.evaluator())
+    assert metrics.get("time/total_frames") == (frames and frames * metrics["time/total_timesteps"])
 
 
 def test_an_existing_run_folder_is_refused(tmp_path):

@@ -74,7 +74,7 @@ def check(words, folder):
     else:
         assert words[0] == "torch-es", words
         arguments = [w.replace("RUN", "first") for w in words[1:]]
-        if not arguments or arguments[0] in ("train", "--multirun") or "=" in arguments[0]:
+        if not arguments or arguments[0] in ("train", "--multirun", "sweep") or "=" in arguments[0]:
             arguments = shrunk(arguments)
         if {"first", "resume=first"} & set(arguments) and not (folder / "first").exists():
             succeed(["env=cartpole", *SMALL, "run_dir=first"], folder)

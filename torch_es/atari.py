@@ -67,7 +67,7 @@ class Atari(gym.Env[Pictures, Any]):
             raise ValueError(
                 f"`repeat_action_probability` must be at least 0 and below 1, got {repeat_action_probability}."
             )
-        self._frame_skip = check_count("frame_skip", frame_skip)
+        self.frame_skip = check_count("frame_skip", frame_skip)
         self._size = (check_count("screen_size", screen_size),) * 2
         self._noop_max = check_count("noop_max", noop_max, minimum=_SETTLING + 1)
         self._stickiness = repeat_action_probability
@@ -100,7 +100,7 @@ class Atari(gym.Env[Pictures, Any]):
     def step(self, action: Any) -> tuple[Pictures, float, bool, bool, dict[str, Any]]:
         """Hold the action for `frame_skip` frames; the reward is the sum of theirs."""
         wanted, reward, over = self._actions[action], 0, False
-        for left in reversed(range(self._frame_skip)):
+        for left in reversed(range(self.frame_skip)):
             if not self._stickiness or self.np_random.random() >= self._stickiness:
                 self._held = wanted
             reward += self._ale.act(self._held)
@@ -116,7 +116,7 @@ class Atari(gym.Env[Pictures, Any]):
         import cv2
 
         last, before = self._screens
-        if self._frame_skip > 1:  # games draw some things in every second frame only
+        if self.frame_skip > 1:  # games draw some things in every second frame only
             np.maximum(last, before, out=last)
         self._stack[:-1] = self._stack[1:]
         self._stack[-1] = cv2.resize(last, self._size, interpolation=cv2.INTER_AREA)

@@ -6,6 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
+from typing import Any
 
 
 def check_positive(name: str, value: object) -> float:
@@ -81,3 +82,15 @@ def differences(saved: Mapping[str, object], own: Mapping[str, object]) -> str:
     keys = sorted({*saved, *own})
     both = [(key, saved.get(key, "absent"), own.get(key, "absent")) for key in keys]
     return "; ".join(f"`{key}` was {then}, is {now}" for key, then, now in both if then != now)
+
+
+def flat(tree: object, path: str = "") -> dict[str, Any]:
+    """Return a tree of mappings as one, its keys joined by dots.
+
+    Example:
+        >>> flat({"env": {"id": "Hopper-v5", "kwargs": {}}, "seed": 0})
+        {'env.id': 'Hopper-v5', 'env.kwargs': {}, 'seed': 0}
+    """
+    if not isinstance(tree, Mapping) or not tree:
+        return {path: tree} if path else {}
+    return {k: v for key, part in tree.items() for k, v in flat(part, f"{path}.{key}" if path else key).items()}

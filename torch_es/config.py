@@ -17,12 +17,13 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from torch_es.checks import check_choice, differences, suggestion
-from torch_es.envs import EnvFactory, env_factory, repeated
+from torch_es.checks import check_choice, differences, flat, suggestion
+from torch_es.envs import EnvFactory, env_factory, frames_per_step, repeated
 from torch_es.episodes import EpisodeRules
 from torch_es.es import ES
 from torch_es.evaluators import FaultTolerance
-from torch_es.loggers import Logger, TensorBoardLogger, WandbLogger
+from torch_es.loggers import CsvLogger, Logger, TensorBoardLogger, WandbLogger
+from torch_es.loggers.names import NAMINGS
 from torch_es.policies import make_head, make_network
 
 Config = dict[str, Any]
@@ -32,7 +33,7 @@ CHANGEABLE = (
     "checkpoint_every", "keep_checkpoints", "on_save_error", "run_dir", "resume",
 )  # fmt: skip
 
-_LOGGERS: dict[str, type] = {"tensorboard": TensorBoardLogger, "wandb": WandbLogger}
+_LOGGERS: dict[str, type] = {"csv": CsvLogger, "tensorboard": TensorBoardLogger, "wandb": WandbLogger}
 
 
 def conf_dir() -> Path:
@@ -46,8 +47,12 @@ def conf_dir() -> Path:
     return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
 
 
-def compose_config(overrides: Sequence[str] = ()) -> Config:
+def compose_config(overrides: Sequence[str] = (), name: str = "config") -> Config:
     """Return the config that the command line `torch-es OVERRIDES` composes, as plain data.
+
+    Args:
+        overrides: As on the command line.
+        name: Of the file at the top: `config`, or `sweep` for a search.
 
     Raises:
         ValueError: If a key or an option does not exist; the nearest one is named.
@@ -56,10 +61,10 @@ def compose_config(overrides: Sequence[str] = ()) -> Config:
         >>> compose_config(["env=hopper"])["env"]["id"]
         'Hopper-v5'
     """
-    check_overrides(overrides)
+    check_overrides(overrides, name)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         try:
-            return plain(compose("config", overrides=list(overrides)))
+            return plain(compose(name, overrides=list(overrides)))
         except (HydraException, OmegaConfBaseException) as error:
             raise ValueError(str(error)) from error
 
@@ -70,7 +75,7 @@ def plain(config: DictConfig) -> Config:
     return made
 
 
-def check_overrides(overrides: Sequence[str]) -> None:
+def check_overrides(overrides: Sequence[str], name: str = "config") -> None:
     """Refuse keys and options that do not exist, before Hydra writes or starts anything.
 
     Raises:
@@ -99,7 +104,7 @@ def check_overrides(overrides: Sequence[str]) -> None:
                     raise ValueError(f"`{key}` has no option `{value}`.{near} It may be {', '.join(groups[key])}.")
         else:
             keys.add(key)
-    _check_keys(keys - set(groups), parsed)
+    _check_keys(keys - set(groups), parsed, name)
 
 
 def _choices(override: Override) -> list[Any]:
@@ -108,10 +113,10 @@ def _choices(override: Override) -> list[Any]:
     return list(value.list) if isinstance(value, ChoiceSweep) else [value]
 
 
-def _check_keys(keys: set[str], parsed: Sequence[Override]) -> None:
+def _check_keys(keys: set[str], parsed: Sequence[Override], name: str) -> None:
     chosen = [f"{o.key_or_group}={_choices(o)[0]}" for o in parsed if (conf_dir() / o.key_or_group).is_dir()]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose("config", overrides=chosen)
+        config = compose(name, overrides=chosen)
     known = set(_leaves(OmegaConf.to_container(config), ""))
     free = ("env.kwargs.", "optimizer.")  # arguments of gymnasium.make and of the optimiser
     for key in keys - known:
@@ -140,8 +145,9 @@ def build(config: Config, factory: EnvFactory | None = None) -> ES:
     evaluator = dict(config["evaluator"])
     factory = repeated(factory or env_factory(env["id"], **env["kwargs"]), env["action_repeat"])
     acting = {name: policy.pop(name) for name in ("normalize_observations", "box_head", "action_noise")}
-    return ES(
-        _network(policy, factory(), acting["box_head"], config["seed"]),
+    probe = factory()
+    es = ES(
+        _network(policy, probe, acting["box_head"], config["seed"]),
         factory,
         strategy=strategy.pop("name"),
         optimizer=_optimizer(config["optimizer"]),
@@ -154,13 +160,20 @@ def build(config: Config, factory: EnvFactory | None = None) -> ES:
         **evaluator,
         **strategy,
     )
+    es.trainer.frames_per_step = frames_per_step(probe)
+    return es
 
 
 def build_loggers(config: Config) -> list[Logger]:
-    """Return the loggers besides `metrics.jsonl`."""
+    """Return the loggers besides `metrics.jsonl`: none, one, or several; what is set besides is W&B's.
+
+    Raises:
+        ValueError: If there is none of a name, or no such naming.
+    """
     options = dict(config["logger"])
-    name = options.pop("name")
-    return [] if name is None else [_LOGGERS[check_choice("logger.name", name, _LOGGERS)](**options)]
+    names, naming = options.pop("name") or [], check_choice("logger.naming", options.pop("naming", "both"), NAMINGS)
+    names = [check_choice("logger.name", name, _LOGGERS) for name in ([names] if isinstance(names, str) else names)]
+    return [_LOGGERS[name](naming=naming, **(options if name == "wandb" else {})) for name in names]
 
 
 def check_free(folder: Path) -> None:
@@ -190,7 +203,7 @@ def find_run(config: Config) -> Path | None:
         resumed_config(folder, config)
         return folder
     beside = sorted(folder.parent.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return next((path.parent for path in beside if not _fixed_differences(load_config(path.parent), config)), None)
+    return next((path.parent for path in beside if not fixed_differences(load_config(path.parent), config)), None)
 
 
 def resumed_config(folder: Path, config: Config) -> Config:
@@ -200,7 +213,7 @@ def resumed_config(folder: Path, config: Config) -> Config:
         ValueError: If `config` differs in anything else; every key is named with both values.
     """
     saved = load_config(folder)
-    if found := _fixed_differences(saved, config):
+    if found := fixed_differences(saved, config):
         raise ValueError(
             f"`{folder}` was started by other settings: {found}. "
             f"A resumed run may change {', '.join(CHANGEABLE)}; start a new one for the rest."
@@ -217,20 +230,10 @@ def changed(config: Config, overrides: Sequence[str], saved: Config) -> Config:
     return plain(merged)
 
 
-def _fixed_differences(saved: Config, config: Config) -> str:
+def fixed_differences(saved: Config, config: Config, changeable: Sequence[str] = CHANGEABLE) -> str:
     """List what differs and must not; keys that the saved config is too old to have count as unchanged."""
-    then, now = _values(saved), _values(config)
+    then, now = (flat({key: c[key] for key in c if key not in changeable}) for c in (saved, config))
     return differences(then, {key: now.get(key, "absent") for key in then})
-
-
-def _values(config: Config) -> dict[str, Any]:
-    return _flat({key: value for key, value in config.items() if key not in CHANGEABLE}, "")
-
-
-def _flat(tree: Any, path: str) -> dict[str, Any]:
-    if not isinstance(tree, dict) or not tree:
-        return {path: tree}
-    return {k: v for key, part in tree.items() for k, v in _flat(part, f"{path}.{key}" if path else key).items()}
 
 
 def save_config(config: Config, folder: Path) -> None:

@@ -78,12 +78,12 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: Env, times: int) -> None:
         super().__init__(env)
-        self._times = check_count("action_repeat", times)
+        self.times = check_count("action_repeat", times)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step up to `times` times, fewer if the episode ends."""
         total = 0.0
-        for _ in range(self._times):
+        for _ in range(self.times):
             observation, reward, terminated, truncated, info = self.env.step(action)
             total += float(reward)
             if terminated or truncated:
@@ -104,6 +104,20 @@ def repeated(factory: EnvFactory, times: int) -> EnvFactory:
 
 def _repeated(factory: EnvFactory, times: int) -> Env:
     return ActionRepeat(factory(), times)
+
+
+def frames_per_step(env: Env) -> int:
+    """Return for how many steps of the simulator itself an action holds; of Atari, frames of the console.
+
+    Example:
+        >>> frames_per_step(ActionRepeat(env_factory("ALE/Pong-v5")(), 2))
+        8
+    """
+    frames = 1
+    while isinstance(env, gym.Wrapper):
+        frames *= env.times if isinstance(env, ActionRepeat) else 1
+        env = env.env
+    return frames * (env.frame_skip if isinstance(env, Atari) else 1)
 
 
 def random_observations(env: Env, count: int, seed: int, every: int = 8) -> list[Any]:

@@ -14,6 +14,10 @@ class WorkerError(RuntimeError):
         self.task = task
 
 
+class JobError(RuntimeError):
+    """A job of a multirun or a trial of a sweep failed; the others went on."""
+
+
 class ResourceError(OSError):
     """Shared memory, file descriptors or disk space do not suffice; found before the first generation."""
 

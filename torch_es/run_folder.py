@@ -66,7 +66,7 @@ class RunFolder:
         with contextlib.suppress(OSError):  # told by the check that follows
             self.path.mkdir(parents=True, exist_ok=True)
         check_folder(self.path, 0)
-        self._lock = _locked(self.path / ".lock")
+        self._lock = locked(self.path / ".lock")
         checkpoint.prune(self.checkpoints, self._keep)
         return self
 
@@ -174,8 +174,12 @@ def cut_metrics(path: Path, generations: int) -> None:
     os.truncate(path, size)  # in one step: a process killed here leaves the rows before, or the rows after
 
 
-def _locked(path: Path) -> int:
-    """Return a handle that holds the lock; the kernel lets go of it when this process ends, however it ends."""
+def locked(path: Path) -> int:
+    """Return a handle that holds the lock; the kernel lets go of it when this process ends, however it ends.
+
+    Raises:
+        RunFolderError: If another process holds it; it is named.
+    """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

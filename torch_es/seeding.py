@@ -8,8 +8,10 @@ from typing import Literal
 
 from torch_es.checks import check_count
 
-Purpose = Literal["noise", "environment", "evaluation", "action", "reference", "probe"]
-_PURPOSES: dict[str, int] = {"noise": 1, "environment": 2, "evaluation": 3, "action": 4, "probe": 5, "reference": 6}
+Purpose = Literal["noise", "environment", "evaluation", "action", "reference", "probe", "search"]
+_PURPOSES: dict[Purpose, int] = {
+    "noise": 1, "environment": 2, "evaluation": 3, "action": 4, "probe": 5, "reference": 6, "search": 7,
+}  # fmt: skip
 
 
 def derive(purpose: Purpose, *path: int, size: int = 8) -> bytes:

@@ -55,6 +55,7 @@ class Trainer:
         self.total_timesteps = 0
         self.total_episodes = 0
         self.seconds = 0.0
+        self.frames_per_step = 1  # where an action holds for longer, `time/total_frames` is reported too
         self.played: Generation | None = None  # the last one
         self._warned = False  # of a NaN observation
         self._asked_twice = False  # whether an episode is the same again
@@ -156,7 +157,7 @@ class Trainer:
         finite = returns[np.isfinite(returns)]
         with np.errstate(over="ignore"):  # of returns near the largest number there is
             spread = float(finite.std())
-        sigma = self.strategy.sigma
+        sigma, frames = self.strategy.sigma, self.frames_per_step * self.total_timesteps
         metrics = {
             "global_step": float(self.total_timesteps),
             "time/iterations": float(generation.number + 1),
@@ -171,6 +172,7 @@ class Trainer:
             "rollout/ep_len_mean": steps / len(episodes),
             "rollout/terminated": len(episodes) - truncated,
             "rollout/truncated": truncated,
+            **({} if self.frames_per_step == 1 else {"time/total_frames": float(frames)}),
             **({} if self.max_steps is None else {"rollout/max_ep_length": float(self.max_steps)}),
             "es/num_pairs": float(len(returns)),
             "es/nonfinite_returns": float(returns.size - finite.size),

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from harness import CONFIG, Command, bits, command, golden, make, rows, torch_es, until
+from helpers import wandb_history, wandb_records
 from test_fault_resources import NAMESPACES
 
 from torch_es.errors import MissingExtraError
@@ -111,6 +112,11 @@ def test_F52_parts_of_a_killed_offline_run_are_one_run(tmp_path, tried):
     assert steps == sorted(set(steps))
     names = {p.name.rsplit("-", 1)[1] for p in (tmp_path / "r" / "wandb").glob("offline-run-*")}
     assert names == {(tmp_path / "r" / ".wandb-id").read_text()}  # three parts, one id
+    parts = set((tmp_path / "r" / "wandb").glob("offline-run-*/*.wandb"))
+    assert torch_es("wandb-replay", "r", "--mode", "offline", cwd=tmp_path)[0] == 0
+    (whole,) = set((tmp_path / "r" / "wandb").glob("offline-run-*/*.wandb")) - parts
+    history = [row["global_step"] for row in wandb_history(whole)]
+    assert history[:-1] == steps  # no gap, none twice; the last row has the curve
 
 
 @pytest.mark.slow
@@ -135,6 +141,26 @@ def test_F53_a_job_of_a_multirun_that_fails_ends_no_other(tmp_path):
     runs = {p.parent.name.rsplit("-", 1)[1] for p in tmp_path.glob("job*/wandb/offline-run-*/*.wandb")}
     assert runs == {(tmp_path / f"job{n}" / ".wandb-id").read_text() for n in range(3)}
     assert len(runs) == 3
+
+
+@pytest.mark.slow
+def test_F53_nor_does_it_under_joblib(tmp_path):
+    jobs = ["--multirun", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "+env.kwargs.mishap=null,raise,null"]
+    code, out, error = torch_es(
+        *CONFIG, *WANDB, *jobs, "total_timesteps=240", "run_dir=job${hydra:job.num}", cwd=tmp_path
+    )
+    assert code == 1, error
+    assert rows(tmp_path / "job0") == rows(tmp_path / "job2")
+    assert len(rows(tmp_path / "job0")) == 6
+    assert out.count("centre return") == 2
+    assert "OwnError: the joint broke" in (tmp_path / "job1" / "run.log").read_text()
+    assert error.rstrip().splitlines()[-1]
+    assert "torch-es: job 1 (" in error
+    runs = [path.parent.parent.parent.name for path in tmp_path.glob("job*/wandb/offline-run-*/*.wandb")]
+    assert sorted(runs) == ["job0", "job1", "job2"]
+    groups = {record.run.run_group for path in tmp_path.glob("job*/wandb/offline-run-*/*.wandb")
+              for record in wandb_records(path) if record.HasField("run")}  # fmt: skip
+    assert len(groups) == 1
 
 
 @pytest.mark.slow

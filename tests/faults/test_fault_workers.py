@@ -13,6 +13,7 @@ import time
 from functools import partial
 
 import gymnasium as gym
+import joblib
 import pytest
 from harness import CONFIG, Faulty, OwnError, bits, command, golden, in_worker, make, torch_es, train, until
 from helpers import Stepper, by_task, evaluator, pairs, snapshot, stepper_policy
@@ -208,6 +209,18 @@ def test_F19_a_daemon_plays_itself():
     assert ours.poll(60)
     assert ours.recv() == golden()
     process.join()
+
+
+def in_joblib():
+    bits_found, method = bits(train()), multiprocessing.get_start_method()
+    return bits_found, method
+
+
+@pytest.mark.slow
+def test_F19_a_process_of_joblibs_has_workers_of_its_own():
+    found, method = joblib.Parallel(n_jobs=2)(joblib.delayed(in_joblib)() for _ in range(2))[0]
+    assert found == golden()
+    assert method == "loky"  # as it was
 
 
 class Nested(gym.Wrapper):

@@ -1,4 +1,4 @@
-"""The command `torch-es`: train, evaluate, plot, report, record, replay, export, push, check-env."""
+"""The command `torch-es`, a file a command."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from torch_es.cli.plot import plot
 from torch_es.cli.push import push
 from torch_es.cli.replay import replay
 from torch_es.cli.report import report
+from torch_es.cli.sweep import sweep
 from torch_es.cli.train import INTERRUPTED, train
-from torch_es.errors import MissingExtraError, NonFiniteError, ResourceError, WorkerError
+from torch_es.cli.wandb_replay import wandb_replay
+from torch_es.errors import JobError, MissingExtraError, NonFiniteError, ResourceError, WorkerError
 
 _COMMANDS = {
-    "train": train, "evaluate": evaluate, "plot": plot, "report": report, "record": record, "replay": replay,
-    "export": export, "push": push, "check-env": check_env,
+    "train": train, "sweep": sweep, "evaluate": evaluate, "plot": plot, "report": report, "record": record,
+    "replay": replay, "export": export, "push": push, "check-env": check_env, "wandb-replay": wandb_replay,
 }  # fmt: skip
-_TOLD = (TypeError, ValueError, MissingExtraError, WorkerError, ResourceError)  # told in a line, without a traceback
+_FAILED = (JobError, WorkerError, NonFiniteError, ResourceError)
+_TOLD = (TypeError, ValueError, MissingExtraError, *_FAILED)  # told in a line, without a traceback
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _COMMANDS[command](given)
     except _TOLD as error:
         print(f"torch-es: {error}", file=sys.stderr)
-        return 1 if isinstance(error, (WorkerError, NonFiniteError, ResourceError)) else 2
+        return 1 if isinstance(error, _FAILED) else 2
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is saved and ended; another Ctrl-C must not change the code
         return INTERRUPTED

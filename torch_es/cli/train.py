@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import hydra
@@ -21,13 +22,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from torch_es import config
 from torch_es.cli.run_log import run_log
-from torch_es.errors import WorkerError
+from torch_es.errors import JobError, NonFiniteError, WorkerError
 from torch_es.loggers import Guarded
 from torch_es.plotting import plot_runs
 from torch_es.progress import Terminal
 from torch_es.run_folder import RunFolder
-from torch_es.types import EpisodeResult
+from torch_es.types import EpisodeResult, Metrics
 
+Callback = Callable[[Metrics], bool | None]
 INTERRUPTED = 128 + signal.SIGINT
 _console = Terminal()
 
@@ -37,21 +39,28 @@ def train(arguments: list[str]) -> None:
 
     Raises:
         ValueError: If the overrides make no config.
+        JobError: If jobs of a multirun failed, once all are over.
     """
     config.check_overrides([a for a in arguments if not a.startswith("-")])
-    sys.argv = ["torch-es", *arguments]
+    # Hydra's parser wants its flag before the overrides, where no user looks for it
+    sys.argv = ["torch-es", *sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))]
     failures: list[Exception] = []
 
     def job(composed: DictConfig) -> float:
+        several = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
-            return _train_job(composed)
+            value = _train_job(composed)
+            if several:
+                check_objective(value)
+            return value
         except Exception as error:  # kept from Hydra, which would print more than a line
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
+            if several:
                 number, changes = HydraConfig.get().job.num, " ".join(HydraConfig.get().overrides.task)
-                print(f"torch-es: job {number} ({changes}) failed: {error}", file=sys.stderr)
-                raise  # a sweeper must see it, and goes on with the others
+                failure = JobError(f"job {number} ({changes}) failed: {error}")
+                print(f"torch-es: {failure}", file=sys.stderr)
+                raise failure from error  # a sweeper must see it, from another process too, and goes on with the others
             failures.append(error)
-            return float("nan")
+            return math.nan
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra would print errors and end the process itself
     try:
@@ -69,16 +78,16 @@ def _train_job(composed: DictConfig) -> float:
         _tell_apart(settings)
     if settings["resume"] is None:
         config.check_free(Path(settings["run_dir"]))
-        return run(settings, Path(settings["run_dir"]), resume=False)
+        return _run_and_tell(settings, Path(settings["run_dir"]), resume=False)
     if settings["resume"] == "auto":
         folder = config.find_run(settings)
         if folder is None:
-            return run(settings, Path(settings["run_dir"]), resume=False)
+            return _run_and_tell(settings, Path(settings["run_dir"]), resume=False)
     else:
         folder = Path(settings["resume"])
         overrides = [o for o in running.overrides.task if "=" in o and not o.startswith("resume=")]
         settings = config.changed(settings, overrides, config.load_config(folder))
-    return run(config.resumed_config(folder, settings), folder, resume=True)
+    return _run_and_tell(config.resumed_config(folder, settings), folder, resume=True)
 
 
 def _tell_apart(settings: config.Config) -> None:
@@ -90,8 +99,29 @@ def _tell_apart(settings: config.Config) -> None:
         settings["logger"]["group"] = Path(running.sweep.dir).name
 
 
-def run(settings: config.Config, folder: Path, resume: bool) -> float:
-    """Train as `settings` say, in `folder`; returns the centre's mean return."""
+def check_objective(value: float) -> float:
+    """Return what a run reached, for a search to compare.
+
+    Raises:
+        NonFiniteError: If it is no number to compare.
+    """
+    if not math.isfinite(value):
+        raise NonFiniteError(f"The mean return of the centre's last episodes is {value}.")
+    return value
+
+
+def run(
+    settings: config.Config, folder: Path, resume: bool, callback: Callback | None = None, progress_bar: bool = True
+) -> tuple[list[EpisodeResult], str]:
+    """Train as `settings` say, in `folder`; returns the centre's last episodes, and what became of the video.
+
+    Args:
+        settings: Of the run.
+        folder: Where it is written.
+        resume: Whether it goes on there.
+        callback: Called with each generation's metrics; training stops when it returns False.
+        progress_bar: Whether it is shown.
+    """
     loggers = [Guarded(logger) for logger in config.build_loggers(settings)]
     keeping = {"keep": settings["keep_checkpoints"], "on_save_error": settings["on_save_error"]}
     with config.build(settings) as es, RunFolder(folder, **keeping) as run_folder, run_log(folder):
@@ -102,7 +132,8 @@ def run(settings: config.Config, folder: Path, resume: bool) -> float:
                 logger.start(settings, folder)
             es.learn(
                 settings["total_timesteps"],
-                progress_bar=True,
+                callback,
+                progress_bar=progress_bar,
                 loggers=loggers,
                 folder=run_folder,
                 resume=resume,
@@ -110,12 +141,18 @@ def run(settings: config.Config, folder: Path, resume: bool) -> float:
                 max_seconds=settings["max_seconds"],
                 reset_num_timesteps=False,
             )
-        episodes = es.evaluate(settings["final_episodes"])
-    plot_runs([folder], folder / "curve.png")
-    video = "off (video=false)"
-    if settings["video"]:
-        _console.print("recording an episode of the centre ...")
-        video = _record_apart(folder)
+            episodes = es.evaluate(settings["final_episodes"])
+            es.close()
+            plot_runs([folder], folder / "curve.png")
+            video = "off (video=false)"
+            if settings["video"]:
+                _console.print("recording an episode of the centre ...")
+                video = _record_apart(folder)
+    return episodes, video
+
+
+def _run_and_tell(settings: config.Config, folder: Path, resume: bool) -> float:
+    episodes, video = run(settings, folder, resume)
     return _summary(folder, settings, episodes, video)
 
 

@@ -61,7 +61,7 @@ class Remote:
         if sys.platform == "linux":
             self.process._config["dies"] = _WithParent()  # type: ignore[attr-defined]  # unpickled before our modules
         resource_tracker.ensure_running()  # by start() it would be started then, and unblock the signals again
-        with _single_thread_libraries(), _without_main(), _signals_blocked():
+        with _single_thread_libraries(), _without_main(), _known_start_method(), _signals_blocked():
             self.process.start()
             # before Python waits for its children at the end: nobody need have closed the evaluator
             self._kill = util.Finalize(self, _kill, args=(self.process.pid,), exitpriority=0)
@@ -144,6 +144,20 @@ def _without_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = own
+
+
+@contextlib.contextmanager
+def _known_start_method() -> Iterator[None]:
+    """Keep a process of joblib's from telling a child of its start method, loky, of which the child would die."""
+    method = mp.get_start_method(allow_none=True)
+    strange = method not in (None, *mp.get_all_start_methods())
+    if strange:
+        mp.set_start_method("spawn", force=True)
+    try:
+        yield
+    finally:
+        if strange:
+            mp.set_start_method(method, force=True)
 
 
 @contextlib.contextmanager

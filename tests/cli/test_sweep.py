@@ -1,0 +1,130 @@
+"""`torch-es sweep` on small runs; F54 is in tests/faults."""
+
+import json
+import re
+import shlex
+
+import optuna
+import pytest
+from matplotlib.image import imread
+
+from torch_es import config
+from torch_es.cli import main
+from torch_es.cli.search_space import distributions, split
+
+SMALL = [
+    "env=cartpole", "strategy.num_pairs=2", "evaluator.num_workers=0", "policy.hidden=[4]", "final_episodes=1",
+    "total_timesteps=200", "policy=mlp", "sweep.dir=s",
+]  # fmt: skip
+TASKS = sorted(file.stem for file in (config.conf_dir() / "env").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_a_space_whose_ends_are_values_of_the_config(task):
+    composed = config.compose_config([f"env={task}"], "sweep")
+    space = composed["sweep"]["space"]
+    assert {"strategy.sigma", "strategy.num_pairs", "optimizer.lr"} <= space.keys()
+    found = distributions(space)
+    ends = [f"{key}={d.choices[-1] if hasattr(d, 'choices') else d.high}" for key, d in found.items()]
+    again = config.compose_config([f"env={task}", *ends], "sweep")
+    assert again["strategy"]["sigma"] == found["strategy.sigma"].high
+    assert composed["total_timesteps"] < config.compose_config()["total_timesteps"]
+
+
+def test_hydras_words_become_optunas_distributions():
+    fixed, space = split([
+        "env=hopper", "a=interval(0,1)", "b=int(interval(1,5))", "c=tag(log,interval(0.01,1))",
+        "d=tag(log,int(interval(2,64)))", "e=range(8,33,8)", "f=range(0.5,2,0.5)", "g=[64,64],[8]", "+h=null,'mean:2'",
+    ])  # fmt: skip
+    assert fixed == ["env=hopper"]
+    found = distributions(space)
+    numbers = {key: (type(d).__name__[:-12], d.low, d.high, d.log) for key, d in found.items() if hasattr(d, "low")}
+    assert numbers == {
+        "a": ("Float", 0, 1, False), "b": ("Int", 1, 5, False), "c": ("Float", 0.01, 1, True),
+        "d": ("Int", 2, 64, True), "e": ("Int", 8, 32, False), "f": ("Float", 0.5, 1.5, False),
+    }  # fmt: skip
+    assert found["g"].choices == ("[64,64]", "[8]")
+    assert found["+h"].choices == ("null", "'mean:2'")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["optimizer.lrr=interval(0,1)"], "Could not override 'optimizer.lrr'"),
+        (["strategy.sgma=interval(0,1)"], "`strategy.sgma` is no key of the config. Did you mean `strategy.sigma`"),
+        (["strategy.sigma=tag(log,interval(0,1))"], "`strategy.sigma` cannot be searched: .*low.*"),
+        (["sweep=none"], "Nothing is searched"),
+        (["env=hoper"], "Did you mean `hopper`"),
+        (["strategy.sigma=-1"], "`sigma` must be positive"),
+        (["sweep.trails=3"], "Did you mean `sweep.trials`"),
+        (["strategy.sigma=interval(0,1"], "An override looks like KEY=VALUE"),
+    ],
+)
+def test_what_is_wrong_is_told_before_anything_is_written(overrides, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = [o for o in SMALL if o.partition("=")[0] not in {w.partition("=")[0] for w in overrides}]
+    assert main(["sweep", *arguments, *overrides]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sweep_tries_keeps_and_reports_and_goes_on(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    space = ["strategy.sigma=tag(log,interval(0.02,0.5))", "strategy=openai_es,snes"]
+    assert main(["sweep", *SMALL, *space, "sweep.trials=2"]) == 0
+    assert main(["sweep", *SMALL, *space, "sweep.trials=4"]) == 0
+    assert main(["sweep", *SMALL, *space, "sweep.trials=4"]) == 0  # nothing left to do but to report
+    out = capsys.readouterr().out
+    assert [line.split(" |")[0] for line in out.splitlines() if line.startswith("trial ")] == [
+        f"trial {n}" for n in range(4)
+    ]
+    assert "4 completed, 0 given up, 0 failed" in out
+    assert "optimizer.lr" in out  # of the task's own space
+    assert imread(tmp_path / "s" / "sweep.png").std() > 0.05
+    study = optuna.load_study(study_name="torch-es", storage=f"sqlite:///{tmp_path}/s/study.db")
+    for trial in study.trials:
+        run = config.load_config(tmp_path / "s" / f"trial-{trial.number:04d}")
+        assert run["strategy"]["sigma"] == trial.params["strategy.sigma"]
+        assert run["strategy"]["name"] == trial.params["strategy"]
+        assert run["strategy"]["num_pairs"] == 2  # fixed on the command line, so not searched
+    again = shlex.split(out.rsplit("train it     torch-es ", 1)[1])
+    best = config.compose_config(again)
+    assert best["strategy"]["sigma"] == study.best_params["strategy.sigma"]
+
+
+def test_another_sweep_in_the_same_folder_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    sweep = ["sweep", *SMALL, "sweep.trials=1"]
+    assert main([*sweep, "strategy.sigma=interval(0.1,0.2)"]) == 0
+    assert main([*sweep, "strategy.sigma=interval(0.1,0.3)", "seed=1"]) == 2
+    error = capsys.readouterr().err
+    assert "holds another sweep" in error
+    assert "`seed` was 0, is 1" in error
+    assert "interval(0.1,0.2), is interval(0.1,0.3)" in error
+    assert main([*sweep, "strategy.sigma=interval(0.1,0.2)", "episode.per_member=1,2"]) == 2
+    assert "`episode.per_member` was absent, is 1,2" in capsys.readouterr().err
+    assert main([*sweep, "strategy.sigma=interval(0.1,0.2)", "logger=csv", "sweep.trials=2"]) == 0
+    assert (tmp_path / "s" / "trial-0001" / "progress.csv").is_file()
+
+
+def test_a_sweep_of_failures_is_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", *SMALL, "optimizer.lr=choice(-1)", "sweep.trials=2"]) == 2  # told at once
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "trial-0000").write_text("in the way")
+    space = ["optimizer.lr=choice(0.05,0.1)", "strategy.sigma=0.1"]
+    assert main(["sweep", *SMALL, *space, "sweep.trials=1"]) == 1
+    assert "None of 1 trials was completed" in capsys.readouterr().err
+    assert main(["sweep", *SMALL, *space, "sweep.trials=2"]) == 0
+    assert "1 completed, 0 given up, 1 failed" in capsys.readouterr().out
+
+
+def test_a_trial_that_is_given_up_is_kept_as_such(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("optuna.pruners.MedianPruner.prune", lambda self, study, trial: trial.number == 1)
+    space = ["strategy.sigma=interval(0.1,0.2)", "sweep.trials=2", "eval_every=1", "total_timesteps=2000"]
+    assert main(["sweep", *SMALL[:-3], *SMALL[-2:], *space]) == 0
+    assert "1 completed, 1 given up, 0 failed" in capsys.readouterr().out
+    rows = [(tmp_path / "s" / f"trial-000{n}" / "metrics.jsonl").read_text().splitlines() for n in (0, 1)]
+    assert json.loads(rows[0][-1])["global_step"] >= 2000
+    assert len(rows[1]) < len(rows[0])

@@ -1,0 +1,44 @@
+import csv
+
+import pytest
+
+from torch_es.loggers import CsvLogger
+
+
+def rows(folder):
+    with (folder / "progress.csv").open() as file:
+        return [{k: v for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+
+def log(folder, *metrics, **options):
+    logger = CsvLogger(**options)
+    logger.start({}, folder)
+    for row in metrics:
+        logger.log(row)
+    logger.close()
+
+
+def test_a_metric_that_comes_later_gets_a_column(tmp_path):
+    log(tmp_path, {"global_step": 1.0}, {"global_step": 2.0, "a": 0.5}, {"global_step": 3.0, "b": 7.0}, naming="sb3")
+    assert rows(tmp_path) == [
+        {"global_step": "1.0"},
+        {"global_step": "2.0", "a": "0.5"},
+        {"global_step": "3.0", "b": "7.0"},
+    ]
+
+
+@pytest.mark.parametrize("left", [0, 1, 9])
+def test_a_resumed_run_writes_no_row_twice_and_drops_what_a_kill_left(left, tmp_path):
+    log(tmp_path, *({"global_step": step, "a": step} for step in (10.0, 20.0, 30.0, 40.0)))
+    path = tmp_path / "progress.csv"
+    path.write_bytes(path.read_bytes() + b"50.0,50.0"[:left])  # one byte is a step too, an early one
+    log(tmp_path, {"global_step": 30.0, "a": 3.0}, {"global_step": 40.0, "a": 4.0})
+    assert [(row["global_step"], row["a"]) for row in rows(tmp_path)] == [
+        ("10.0", "10.0"), ("20.0", "20.0"), ("30.0", "3.0"), ("40.0", "4.0"),
+    ]  # fmt: skip
+    assert {p.name for p in tmp_path.iterdir()} == {"progress.csv"}
+
+
+def test_a_run_without_rows_leaves_no_file(tmp_path):
+    log(tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,77 @@
+"""A search space in Hydra's own words: `optimizer.lr=tag(log, interval(0.001, 0.1))`, `env=hopper,swimmer`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
+from hydra.errors import HydraException
+
+from torch_es.errors import MissingExtraError
+
+
+def split(overrides: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the overrides that fix a value, and by key what the others search.
+
+    Raises:
+        ValueError: If one is no override.
+
+    Example:
+        >>> split(["env=hopper", "optimizer.lr=interval(0.001,0.1)"])
+        (['env=hopper'], {'optimizer.lr': 'interval(0.001,0.1)'})
+    """
+    parsed = [(text, _parsed(text)) for text in overrides]
+    searched = (text.partition("=") for text, o in parsed if o.is_sweep_override())
+    return [text for text, o in parsed if not o.is_sweep_override()], {key: space for key, _, space in searched}
+
+
+def distributions(space: dict[str, str]) -> dict[str, Any]:
+    """Return Optuna's distribution of each key.
+
+    Args:
+        space: What is searched of a key: `interval(A, B)` of numbers, `int(interval(A, B))` of whole ones, either in
+            `tag(log, ...)`; `range(A, B, STEP)` without B; `A,B,C` or `choice(A, B, C)` of values.
+
+    Raises:
+        ValueError: If a value is none of these.
+        MissingExtraError: If Optuna is not installed.
+
+    Example:
+        >>> distributions({"strategy.sigma": "tag(log, interval(0.01, 0.1))", "strategy.num_pairs": "8,16"})
+        {'strategy.sigma': FloatDistribution(high=0.1, log=True, low=0.01, step=None), ...}
+    """
+    return {key: _distribution(_parsed(f"{key}={text}")) for key, text in space.items()}
+
+
+def _distribution(override: Override) -> Any:
+    try:
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+    except ImportError as error:
+        raise MissingExtraError("optuna", "sweep") from error
+    value, key = override.value(), override.key_or_group
+    if isinstance(value, IntervalSweep):
+        whole = isinstance(value.start, int) and isinstance(value.end, int)
+        kind: Any = IntDistribution if whole else FloatDistribution
+        try:
+            return kind(value.start, value.end, log="log" in value.tags)
+        except ValueError as error:
+            raise ValueError(f"`{key}` cannot be searched: {error}") from error
+    if isinstance(value, RangeSweep):
+        steps = list(value.range())
+        return (IntDistribution if isinstance(steps[0], int) else FloatDistribution)(
+            steps[0], steps[-1], step=value.step
+        )
+    if override.is_choice_sweep():
+        return CategoricalDistribution(tuple(override.sweep_iterator(Transformer.encode)))
+    raise ValueError(
+        f"`{key}` cannot be searched in {value!r}; give interval(A,B), int(interval(A,B)), range(A,B,STEP) or A,B,C."
+    )
+
+
+def _parsed(text: str) -> Override:
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException as error:
+        raise ValueError(f"{error} An override looks like KEY=VALUE.") from error

@@ -1,0 +1,156 @@
+"""`torch-es sweep`: search values of a config by Optuna, a run a trial, and say which mattered."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from torch_es import config
+from torch_es.checks import differences
+from torch_es.cli.search_space import distributions, split
+from torch_es.cli.train import check_objective, run
+from torch_es.errors import JobError
+from torch_es.progress import Terminal
+from torch_es.run_folder import locked
+from torch_es.study import Reporter, fail_lost, finished, importances, open_study, plot_study
+
+# of a sweep that goes on; the rest would make its trials incomparable
+_CHANGEABLE = (
+    "evaluator", "logger", "checkpoint_every", "keep_checkpoints", "on_save_error", "run_dir", "resume", "video",
+)  # fmt: skip
+_SHOWN = 10  # trials in the table
+
+
+def sweep(arguments: list[str]) -> None:
+    """Search values of a config by Optuna; the same command goes on with a sweep that was ended in any way."""
+    parser = argparse.ArgumentParser("torch-es sweep", description=sweep.__doc__, epilog=_EPILOG)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as of a run; or KEY=SPACE")
+    overrides = parser.parse_args(arguments).overrides
+    config.check_overrides(overrides, "sweep")
+    fixed, searched = split(overrides)
+    settings = config.compose_config(fixed, "sweep")
+    given = {override.partition("=")[0] for override in fixed}
+    options = settings.pop("sweep")
+    texts = {key: str(text) for key, text in options["space"].items() if key not in given} | searched
+    space = _checked_space(texts, fixed)
+    folder = Path(options["dir"])
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = locked(folder / ".lock")
+    try:
+        _check_same(folder, settings, texts)
+        study = open_study(folder / "study.db", settings["seed"], options["prune"])
+        for number in fail_lost(study):
+            _say(f"trial {number} was cut off: it is marked as failed and tried again")
+        while len(finished(study)) < options["trials"]:
+            _try(study, study.ask(space), fixed, folder)
+        _report(study, fixed, folder)
+    except (KeyboardInterrupt, SystemExit):
+        print("torch-es: the same command goes on with the sweep.", file=sys.stderr)
+        raise
+    finally:
+        os.close(lock)
+
+
+_EPILOG = """SPACE is Hydra's: interval(A,B), int(interval(A,B)), tag(log,interval(A,B)), range(A,B,STEP) or A,B,C.
+sweep.trials, sweep.dir and sweep.prune say how many, where, and whether poor ones are given up early."""
+
+
+def _checked_space(texts: dict[str, str], fixed: list[str]) -> dict[str, Any]:
+    """Return Optuna's distributions, having built a run of the first values: what is wrong is told before it begins."""
+    if not texts:
+        raise ValueError("Nothing is searched: give some KEY=SPACE, or a `sweep` that has a space.")
+    config.check_overrides([f"{key}={text}" for key, text in texts.items()], "sweep")
+    space = distributions(texts)
+    first = [f"{key}={d.choices[0] if hasattr(d, 'choices') else d.low}" for key, d in space.items()]
+    config.build(config.compose_config([*fixed, *first], "sweep")).close()
+    return space
+
+
+def _check_same(folder: Path, settings: config.Config, texts: dict[str, str]) -> None:
+    """Keep the sweep's settings and space in its folder, or compare them with those kept there."""
+    if not (folder / "config.yaml").is_file():
+        return config.save_config({**settings, "space": texts}, folder)
+    saved = config.load_config(folder)
+    found = [differences(saved.pop("space"), texts), config.fixed_differences(saved, settings, _CHANGEABLE)]
+    if any(found):
+        raise ValueError(
+            f"`{folder}` holds another sweep: {'; '.join(filter(None, found))}. Set `sweep.dir` for a new one."
+        )
+    return None
+
+
+def _try(study: Any, trial: Any, fixed: list[str], folder: Path) -> None:
+    """Run a trial in a folder of its own, and tell what it reached; one that fails ends no other."""
+    from optuna.trial import TrialState
+
+    values = _overrides(trial)
+    name = trial.user_attrs.get("folder", f"trial-{trial.number:04d}")
+    trial.set_user_attr("folder", name)
+    path = folder / name
+    told: dict[str, Any] = {"state": TrialState.FAIL}
+    try:
+        settings = config.compose_config([*fixed, *values], "sweep")
+        del settings["sweep"]
+        settings["run_dir"] = str(path)
+        if settings["logger"].get("group", "") is None:
+            settings["logger"]["group"] = folder.name
+        reporter = Reporter(trial, settings["total_timesteps"])
+        episodes, _ = run(settings, path, (path / "config.yaml").is_file(), reporter, progress_bar=False)
+        mean = check_objective(float(np.mean([episode.return_ for episode in episodes])))
+        told = {"state": TrialState.PRUNED} if reporter.pruned else {"values": mean}
+        outcome = f"{mean:,.1f}{' (given up)' if reporter.pruned else ''}"
+    except Exception as error:  # noqa: BLE001 - an environment may raise anything
+        outcome = f"failed: {error}"
+        print(f"torch-es: trial {trial.number} ({' '.join(values)}) {outcome}", file=sys.stderr)
+    study.tell(trial, **told)
+    _say(f"trial {trial.number} | {outcome} | {' '.join(f'{k}={_short(v)}' for k, v in trial.params.items())}")
+
+
+def _overrides(trial: Any) -> list[str]:
+    return [f"{key}={value}" for key, value in trial.params.items()]
+
+
+def _say(what: object) -> None:
+    Terminal().print(what)
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _report(study: Any, fixed: list[str], folder: Path) -> None:
+    """Print the best trials, what mattered, and how to go on.
+
+    Raises:
+        JobError: If no trial was completed.
+    """
+    trials = sorted(finished(study), key=lambda t: -math.inf if t.state.name != "COMPLETE" else t.value, reverse=True)
+    counts = {name: sum(t.state.name == name for t in trials) for name in ("COMPLETE", "PRUNED", "FAIL")}
+    if not counts["COMPLETE"]:
+        raise JobError(f"None of {len(trials)} trials was completed; `{folder}/trial-*/run.log` says why.")
+    keys = list(trials[0].params)
+    table = Table("trial", "return", "", *keys)
+    for t in trials[:_SHOWN]:
+        value = "-" if t.value is None else f"{t.value:,.1f}"
+        table.add_row(str(t.number), value, t.state.name.lower(), *(_short(t.params.get(key, "-")) for key in keys))
+    _say(table)
+    found = importances(study)
+    matter = Table("key", "importance")
+    for key, share in found.items():
+        matter.add_row(key, f"{share:.2f}")
+    _say(matter if found else "importance: too few trials completed")
+    best = shlex.join([o for o in fixed if not o.startswith("sweep")] + _overrides(trials[0]))
+    _say(
+        f"trials       {counts['COMPLETE']} completed, {counts['PRUNED']} given up, {counts['FAIL']} failed\n"
+        f"plot         {plot_study(study, folder / 'sweep.png')}\n"
+        f"best run     {folder / trials[0].user_attrs['folder']}\n"
+        f"train it     torch-es {best}"
+    )

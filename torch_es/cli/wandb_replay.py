@@ -1,0 +1,37 @@
+"""`torch-es wandb-replay`: one run in Weights & Biases from a run's own log, whatever parts of it W&B has."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+from pathlib import Path
+
+from torch_es import config
+from torch_es.loggers import WandbLogger
+from torch_es.plotting import read_metrics
+from torch_es.progress import Terminal
+
+
+def wandb_replay(arguments: list[str]) -> None:
+    """Build a run in Weights & Biases anew from a run's metrics.jsonl, with its curve, video and newest checkpoint."""
+    parser = argparse.ArgumentParser("torch-es wandb-replay", description=wandb_replay.__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--project", help="by default that of the run, else torch_es")
+    parser.add_argument("--group")
+    parser.add_argument("--mode", choices=("online", "offline"), help="by default what WANDB_MODE says")
+    given = parser.parse_args(arguments)
+    settings, rows = config.load_config(given.run), read_metrics(given.run)
+    saved = settings["logger"]
+    logger = WandbLogger(
+        project=given.project or saved.get("project") or "torch_es",
+        group=given.group or saved.get("group"),
+        mode=given.mode,
+        # a new one: what W&B has under the run's own id cannot be taken back
+        run_id=secrets.token_hex(4),
+        naming=saved.get("naming", "both"),
+    )
+    logger.start(settings, given.run)
+    for row in rows:
+        logger.log(row)
+    logger.close()
+    Terminal().print(f"{len(rows)} generations")

@@ -1,0 +1,101 @@
+"""Rows in files of the run's folder: `metrics.jsonl`, which all else can be made from, and `progress.csv`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch_es.appending import AppendFile
+from torch_es.loggers.names import Naming, named
+from torch_es.types import Metrics
+
+
+class JsonlLogger:
+    """Appends rows to `metrics.jsonl` as they come.
+
+    Example:
+        >>> import tempfile
+        >>> logger = JsonlLogger()
+        >>> logger.start({}, Path(tempfile.mkdtemp()))
+        >>> logger.log({"global_step": 1.0}); logger.close()
+    """
+
+    def start(self, config: Mapping[str, Any], folder: Path) -> None:
+        """Open the file to append."""
+        self._file = AppendFile(folder / "metrics.jsonl")
+
+    def log(self, metrics: Metrics) -> None:
+        """Write a row; a value that is not finite has no JSON form and is left out."""
+        finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
+        self._file.append(json.dumps(finite).encode() + b"\n")
+
+    def sync(self) -> None:
+        """Wait until the rows would survive a power failure."""
+        self._file.sync()
+
+    def close(self, exit_code: int = 0) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class CsvLogger:
+    """Writes `progress.csv`: a column a metric, empty where it was not measured.
+
+    Args:
+        naming: Of the columns; see `torch_es.loggers.named`.
+
+    Example:
+        >>> import tempfile
+        >>> folder, logger = Path(tempfile.mkdtemp()), CsvLogger(naming="sb3")
+        >>> logger.start({}, folder)
+        >>> logger.log({"global_step": 1.0}); logger.log({"global_step": 2.0, "eval/mean_reward": 7.5}); logger.close()
+        >>> (folder / "progress.csv").read_text().split()
+        ['global_step,eval/mean_reward', '1.0,', '2.0,7.5']
+    """
+
+    def __init__(self, naming: Naming = "both") -> None:
+        self._naming = naming
+        self._columns: list[str] = []
+        self._file: AppendFile | None = None
+
+    def start(self, config: Mapping[str, Any], folder: Path) -> None:
+        """Take the folder; the file is written with the first row."""
+        self._path = folder / "progress.csv"
+
+    def log(self, metrics: Metrics) -> None:
+        """Write a row; one with a new metric, and the first after a resume, write the rows before it anew."""
+        row = named(metrics, self._naming)
+        if self._file is None or not row.keys() <= set(self._columns):
+            self._begin(row)
+        assert self._file is not None
+        self._file.append(_lines(self._columns, [row]))
+
+    def close(self, exit_code: int = 0) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _begin(self, row: Metrics) -> None:
+        """Keep the rows that stand before `row`, with columns for it too."""
+        self.close()
+        written = self._path.read_text() if self._path.is_file() else ""
+        whole = written[: written.rfind("\n") + 1]  # what a kill left of the last row does not count
+        before = [r for r in csv.DictReader(io.StringIO(whole)) if float(r["global_step"]) < row["global_step"]]
+        self._columns = list(dict.fromkeys([*(before[0] if before else ()), *row]))
+        staging = self._path.with_name(f".{self._path.name}.tmp")
+        staging.write_bytes(_lines(self._columns, [dict(zip(self._columns, self._columns, strict=True)), *before]))
+        os.replace(staging, self._path)
+        self._file = AppendFile(self._path)
+
+
+def _lines(columns: list[str], rows: Iterable[Mapping[str, object]]) -> bytes:
+    text = io.StringIO()
+    csv.DictWriter(text, columns, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()

@@ -1,0 +1,58 @@
+"""Rows as TensorBoard's scalars, and the config as its hyperparameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch_es.checks import flat
+from torch_es.errors import MissingExtraError
+from torch_es.loggers.names import Naming, named
+from torch_es.types import Metrics
+
+_OBJECTIVE = "eval/mean_reward"  # what TensorBoard's table of hyperparameters shows beside them
+
+
+class TensorBoardLogger:
+    """Writes scalars for TensorBoard into `tensorboard/`.
+
+    Args:
+        naming: Of the scalars; see `torch_es.loggers.named`.
+    """
+
+    def __init__(self, naming: Naming = "both") -> None:
+        self._naming = naming
+        self._writer: Any = None
+
+    def start(self, config: Mapping[str, Any], folder: Path) -> None:
+        """Take the folder; the event file begins with the first row.
+
+        Raises:
+            MissingExtraError: If tensorboard is not installed.
+        """
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+            from torch.utils.tensorboard.summary import hparams
+        except ImportError as error:
+            raise MissingExtraError("tensorboard", "tensorboard") from error
+        self._folder, self._open = folder / "tensorboard", SummaryWriter
+        values = {key: v if isinstance(v, (bool, int, float)) else str(v) for key, v in flat(config).items()}
+        self._config = hparams(values, {_OBJECTIVE: 0.0}) if values else ()
+
+    def log(self, metrics: Metrics) -> None:
+        """Write each metric at `global_step`."""
+        step = int(metrics["global_step"])
+        if self._writer is None:
+            # rows of generations that a resumed run plays again are hidden
+            self._writer = self._open(str(self._folder), purge_step=step)
+            for summary in self._config:
+                self._writer.file_writer.add_summary(summary)
+        for key, value in named(metrics, self._naming).items():
+            self._writer.add_scalar(key, value, step)
+
+    def close(self, exit_code: int = 0) -> None:
+        """Flush and close."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None

@@ -1,0 +1,115 @@
+"""Rows as a run of Weights & Biases, with the curve, the video and the newest checkpoint at its end."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch_es.errors import MissingExtraError
+from torch_es.loggers.names import Naming, named
+from torch_es.types import Metrics
+
+_BY_SIGNAL = 128  # exit codes above it name the signal
+_VARIABLES = {  # of the environment, each of which wins over the argument of `wandb.init`
+    "project": "WANDB_PROJECT",
+    "name": "WANDB_NAME",
+    "group": "WANDB_RUN_GROUP",
+    "mode": "WANDB_MODE",
+    "dir": "WANDB_DIR",
+    "id": "WANDB_RUN_ID",
+    "resume": "WANDB_RESUME",
+}
+
+
+class WandbLogger:
+    """Sends rows to Weights & Biases; offline with `mode="offline"` or `WANDB_MODE=offline`.
+
+    What W&B's own environment variables say of a run wins, so that its agents and job scripts work.
+
+    Args:
+        project: Name of the project.
+        name: Of the run; the folder's name by default.
+        group: Of the run, for many seeds of one experiment.
+        mode: online, offline, disabled, or None for what the environment says.
+        run_id: W&B's id of the run; by default the one that the folder keeps, under which a resumed run goes on.
+        naming: Of the metrics; see `torch_es.loggers.named`.
+    """
+
+    def __init__(
+        self,
+        project: str = "torch_es",
+        name: str | None = None,
+        group: str | None = None,
+        mode: str | None = None,
+        run_id: str | None = None,
+        naming: Naming = "both",
+    ) -> None:
+        self._options: dict[str, Any] = {"project": project, "name": name, "group": group, "mode": mode, "id": run_id}
+        self._naming = naming
+        self._last: dict[str, float] = {}
+
+    def start(self, config: Mapping[str, Any], folder: Path) -> None:
+        """Begin the run.
+
+        Raises:
+            MissingExtraError: If wandb is not installed.
+        """
+        try:
+            import wandb
+        except ImportError as error:
+            raise MissingExtraError("wandb", "wandb") from error
+        self._wandb, self._folder = wandb, folder.resolve()  # its service is a process with a folder of its own
+        options = {**self._options, "dir": str(self._folder), "resume": "allow"}
+        options["name"] = options["name"] or folder.name
+        options["id"] = options["id"] or _kept_id(folder)
+        options = {key: value for key, value in options.items() if not os.environ.get(_VARIABLES[key])}
+        self._run = wandb.init(config=dict(config), **options)
+        # rows carry their own x-axis, since W&B silently drops steps that go back
+        self._run.define_metric("global_step")
+        self._run.define_metric("*", step_metric="global_step")
+
+    def log(self, metrics: Metrics) -> None:
+        """Send a row."""
+        self._last = dict(metrics)
+        self._run.log(named(metrics, self._naming))
+
+    def close(self, exit_code: int = 0) -> None:
+        """Send the run's files and finish it; one that a signal ended is marked as preempted, to be queued again."""
+        try:
+            if exit_code == 0:
+                self._send_pictures()
+                self._send_checkpoint()
+        finally:
+            if exit_code > _BY_SIGNAL and exit_code != _BY_SIGNAL + signal.SIGINT:
+                self._run.mark_preempting()
+            self._run.finish(exit_code=exit_code)
+
+    def _send_pictures(self) -> None:
+        files = {"curve": ("curve.png", self._wandb.Image), "video": ("video.mp4", self._wandb.Video)}
+        paths = {name: (self._folder / file, kind) for name, (file, kind) in files.items()}
+        shown = {name: kind(str(path)) for name, (path, kind) in paths.items() if path.is_file()}
+        if shown:
+            self._run.log({**shown, **{key: self._last[key] for key in self._last if key == "global_step"}})
+
+    def _send_checkpoint(self) -> None:
+        """Send the newest checkpoint, which holds the best centre too, so that the download is a run's folder."""
+        checkpoints = sorted((self._folder / "checkpoints").glob("generation-*"))
+        if not checkpoints:
+            return
+        artifact = self._wandb.Artifact(f"checkpoint-{self._run.id}", type="model", metadata=self._last)
+        artifact.add_dir(str(checkpoints[-1]), name=f"checkpoints/{checkpoints[-1].name}")
+        if (self._folder / "config.yaml").is_file():
+            artifact.add_file(str(self._folder / "config.yaml"))
+        self._run.log_artifact(artifact, aliases=["latest", "best"])
+
+
+def _kept_id(folder: Path) -> str:
+    """Return the id that the folder keeps; offline, a resumed run's parts are brought together when they are synced."""
+    kept = folder / ".wandb-id"
+    if not kept.is_file():
+        kept.write_text(secrets.token_hex(4))
+    return kept.read_text()
