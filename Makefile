@@ -46,7 +46,6 @@ bench: $(READY) ## Measure throughput beside bare physics and peers, written to 
 	$(BIN)/python benchmarks/tables.py
 
 docs: $(READY) ## Build the documentation into site/, with no warning
-	$(BIN)/python -m pip install --quiet "mkdocs-material>=9.5" "mkdocstrings[python]>=0.27"
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 clean: ## Remove the environment and caches
