@@ -24,7 +24,9 @@ def blocks(language):
     for page in PAGES:
         for i, (kind, body) in enumerate(re.findall(r"^```(\w+)\n(.*?)^```", page.read_text(), re.M | re.S)):
             if kind == language:
-                found.append(pytest.param(page, body, id=f"{page.stem}-{i}"))
+                # commands start processes; those of the README are run each time
+                marks = [pytest.mark.slow] * (kind == "bash" and page != PAGES[0])
+                found.append(pytest.param(page, body, id=f"{page.stem}-{i}", marks=marks))
     return found
 
 
