@@ -32,11 +32,12 @@ class TensorBoardLogger:
             MissingExtraError: If tensorboard is not installed.
         """
         try:
+            from tensorboard.compat.proto.summary_pb2 import Summary
             from torch.utils.tensorboard import SummaryWriter
             from torch.utils.tensorboard.summary import hparams
         except ImportError as error:
             raise MissingExtraError("tensorboard", "tensorboard") from error
-        self._folder, self._open = folder / "tensorboard", SummaryWriter
+        self._folder, self._open, self._summary = folder / "tensorboard", SummaryWriter, Summary
         values = {key: v if isinstance(v, (bool, int, float)) else str(v) for key, v in flat(config).items()}
         self._config = hparams(values, {_OBJECTIVE: 0.0}) if values else ()
 
@@ -48,8 +49,10 @@ class TensorBoardLogger:
             self._writer = self._open(str(self._folder), purge_step=step)
             for summary in self._config:
                 self._writer.file_writer.add_summary(summary)
-        for key, value in named(metrics, self._naming).items():
-            self._writer.add_scalar(key, value, step)
+        values = [
+            self._summary.Value(tag=key, simple_value=value) for key, value in named(metrics, self._naming).items()
+        ]
+        self._writer.file_writer.add_summary(self._summary(value=values), step)  # add_scalar would be an event each
 
     def close(self, exit_code: int = 0) -> None:
         """Flush and close."""
