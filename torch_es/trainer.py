@@ -21,6 +21,8 @@ from torch_es.nn import ObservationNorm
 from torch_es.strategy import Strategy, unperturbed
 from torch_es.types import EpisodeResult, Snapshot, Task
 
+LONG = 1000  # steps of an episode that is not played twice to see whether it is the same
+
 _log = logging.getLogger(__name__)
 
 
@@ -112,12 +114,12 @@ class Trainer:
     def _ask_twice(self, evaluator: Evaluator, generation: Generation) -> list[EpisodeResult]:
         """Play two episodes of the first generation again, and warn if they are others; returns them.
 
-        A fitness function, which is a single step, may be random.
+        A fitness function, which is a single step, may be random; a long episode would cost what this is not worth.
         """
         if self._asked_twice:
             return []
         self._asked_twice = True
-        first = [r for r in generation.episodes[:2] if math.isfinite(r.return_) and r.length > 1]
+        first = [r for r in generation.episodes[:2] if math.isfinite(r.return_) and 1 < r.length <= LONG]
         again = self.play(evaluator, [result.task for result in first])
         for one, other in zip(first, again, strict=True):
             if _bits(one) != _bits(other):
