@@ -18,7 +18,8 @@ from comparison import table
 from machine import RESULTS
 
 ROOT = Path(__file__).parent.parent
-PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in ("benchmarks", "networks", "action-noise")))
+DOCS = ("benchmarks", "networks", "action-noise", "atari", "logging")
+PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in DOCS)]
 HEADINGS = {
     "physics": "Steps a second in training, over replaying the same actions with `env.step` alone",
     "peers": "Steps a second beside other libraries: same environment, network, population and cores",
