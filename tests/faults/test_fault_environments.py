@@ -60,6 +60,7 @@ def test_F48_check_env_says_what_differs(env, differing, capsys, tried):
     assert len(where) == len(differing)
 
 
+@pytest.mark.slow
 def test_F48_check_env_finds_a_leak_of_gymnasium(tmp_path):
     code, out, error = torch_es("check-env", "BipedalWalker-v3", "--episodes", "4", cwd=tmp_path)
     assert code == 1, error

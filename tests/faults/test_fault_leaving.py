@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 
+import pytest
 from harness import torch_es
 
 from torch_es import checkpoint, config
@@ -42,6 +43,7 @@ print(json.dumps({name: np.mean(values) for name, values in returns.items()}))
 """
 
 
+@pytest.mark.slow
 def test_F38_evaluate_export_and_push_do_as_well_elsewhere(tmp_path, tried):
     tried(3)
     code, out, error = torch_es(*TRAIN, cwd=tmp_path, OMP_NUM_THREADS="2", MUJOCO_GL="egl")
