@@ -4,7 +4,7 @@
 
 Each is one line of the package, `old` replaced by `new` in a copy of the tree in which the test then runs: red is what is
 wanted, and so is a test without an end where what was taken away is what ends it. The table goes to
-benchmarks/results/mutations.json.
+benchmarks/results/mutations.json; of some faults, their rows alone are written anew.
 """
 
 # ruff: noqa: E501 - lines of the package as they stand there
@@ -214,9 +214,12 @@ def main(wanted: list[str]) -> int:
         found.append({"fault": mutation.fault, "taken away": mutation.protection, "test": mutation.test.split("::")[1]})
         found[-1]["result"] = result
         print(f"{mutation.fault:6} {result:6} {mutation.protection} ({time.monotonic() - start:.0f} s)", flush=True)
-    if not wanted:
-        document = {"machine": describe(), "command": "python tests/faults/mutations.py", "rows": found}
-        (RESULTS / "mutations.json").write_text(json.dumps(document, indent=1) + "\n")
+    path = RESULTS / "mutations.json"
+    rows = {(row["fault"], row["taken away"]): row for row in json.loads(path.read_text())["rows"]}
+    rows |= {(row["fault"], row["taken away"]): row for row in found}
+    current = [rows[m.fault, m.protection] for m in MUTATIONS if (m.fault, m.protection) in rows]
+    document = {"machine": describe(), "command": "python tests/faults/mutations.py", "rows": current}
+    path.write_text(json.dumps(document, indent=1) + "\n")
     survived = [row for row in found if row["result"] not in ("red", "no end")]
     print(f"{len(found) - len(survived)} of {len(found)} mutations turn a test red")
     return bool(survived)
