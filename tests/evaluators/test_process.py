@@ -1,6 +1,8 @@
 """Processes give the bits that one process gives, also when they die."""
 
 import os
+import signal
+import threading
 import time
 from functools import partial
 from multiprocessing import active_children
@@ -12,6 +14,7 @@ from helpers import Stepper, by_task, env, env_policy, evaluator, pairs, snapsho
 
 from torch_es.errors import WorkerError
 from torch_es.evaluators import Board, FaultTolerance, ProcessEvaluator
+from torch_es.evaluators.remote import _signals_blocked
 from torch_es.evaluators.wire import pack_results
 from torch_es.gradient import serial_noise_sum
 from torch_es.noise import BLOCK, Noise
@@ -108,3 +111,21 @@ def test_sums_over_workers_have_the_serial_bits(num_workers):
     got = running.noise_sum(3, linear, squared)
     assert all(torch.equal(a, b) for a, b in zip(expected, got, strict=True))
     running.close()
+
+
+def test_a_signal_that_another_thread_takes_waits_until_a_worker_is_started():
+    came = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
+    waiting = threading.Event()
+    other = threading.Thread(target=waiting.wait)
+    other.start()
+    try:
+        with _signals_blocked():
+            signal.pthread_kill(other.ident, signal.SIGTERM)
+            time.sleep(0.05)
+            assert came == []
+        assert came == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        waiting.set()
+        other.join()

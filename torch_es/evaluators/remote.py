@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import time
 import types
 from collections.abc import Iterator
@@ -162,9 +163,22 @@ def _known_start_method() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Keep a Ctrl-C or SIGTERM to the whole group from ending a child before it has learnt to leave them to us."""
+    """Keep a Ctrl-C or SIGTERM to the whole group from ending a child before it has learnt to leave them to us.
+
+    Nor may it end our own start half way, with the child waiting for the rest: another thread may take the signal, and
+    Python has the main thread act on it whatever that one blocks, so it is also put off until the start is over.
+    """
+    received: list[int] = []
+    handlers: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        taken = [number for number in PARENTS_SIGNALS if callable(signal.getsignal(number))]
+        handlers = {number: signal.signal(number, lambda number, _: received.append(number)) for number in taken}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, PARENTS_SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in received:
+            signal.raise_signal(number)
