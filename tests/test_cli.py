@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from helpers import torch_es
@@ -110,3 +112,15 @@ def test_multirun_makes_a_run_for_each_job(tmp_path):
     folders = sorted((tmp_path / "runs" / "CartPole-v1").iterdir())
     assert [f.name.rsplit("-", 1)[1] for f in folders] == ["0", "1"]
     assert [config.load_config(f)["strategy"]["sigma"] for f in folders] == [0.1, 0.2]
+
+
+def test_an_environments_module_may_lie_in_the_present_folder(tmp_path):
+    """As it does for `python -m`; this is the installed command."""
+    (tmp_path / "reach.py").write_text(
+        "import gymnasium as gym\ngym.register('Reach-v0', 'gymnasium.envs.classic_control:CartPoleEnv')\n"
+    )
+    command = Path(sys.executable).with_name("torch-es")
+    small = ["video=false", "policy.hidden=[4]", "evaluator.num_workers=1", "final_episodes=1", "total_timesteps=20"]
+    words = [command, "env.id=reach:Reach-v0", "strategy.num_pairs=1", *small]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

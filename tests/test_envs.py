@@ -44,3 +44,8 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "Box2D", None)
     with pytest.raises(MissingExtraError, match="`box2d` is not installed; it comes with the extra `box2d`"):
         env_factory("LunarLander-v3")()
+
+
+def test_a_module_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="'nowhere:Reach-v0' names a module that cannot be imported"):
+        env_factory("nowhere:Reach-v0")()

@@ -58,6 +58,10 @@ def _make(env_id: str, kwargs: dict[str, Any]) -> Env:
     except gym.error.DependencyNotInstalled as error:
         extra = "box2d" if "box2d" in str(error).lower() else "mujoco"
         raise MissingExtraError(extra, extra) from error
+    except ModuleNotFoundError as error:
+        if ":" not in env_id:
+            raise
+        raise ValueError(f"`env` {env_id!r} names a module that cannot be imported: {error}") from error
     except gym.error.Error as error:
         raise ValueError(f"`env` {env_id!r} is not registered.{suggestion(env_id, gym.registry)}") from error
 
