@@ -9,8 +9,8 @@ PACKAGE = Path(__file__).parent.parent / "torch_es"
 FLOORS = [
     {"appending", "checks", "machine", "options", "types"},
     {"errors", "seeding"},
-    {"loggers", "progress", "plotting", "video", "resources", "atari", "adapters", "study"},
-    {"noise", "shaping", "moments", "checkpoint", "parameters", "episodes"},
+    {"loggers", "progress", "plotting", "video", "resources", "atari", "adapters"},
+    {"study", "noise", "shaping", "moments", "checkpoint", "parameters", "episodes"},
     {"gradient", "nn", "envs", "generation", "replay_log"},
     {"strategy", "policies", "run_folder"},
     {"rollout", "env_check", "hub", "split_half"},

@@ -27,14 +27,14 @@ def test_what_matters_is_found_and_drawn(tmp_path):
     found = importances(study)
     assert next(iter(found)) == "x"
     assert found["x"] > 0.5
-    assert imread(plot_study(study, tmp_path / "sweep.png")).std() > 0.05
+    assert imread(plot_study(study, importances(study), tmp_path / "sweep.png")).std() > 0.05
 
 
 def test_nothing_found_yet_is_no_error(tmp_path):
     study = open_study(tmp_path / "study.db", 0, prune=True)
     assert importances(study) == {}
     study.tell(study.ask(SPACE), state=TrialState.FAIL)
-    assert plot_study(study, tmp_path / "sweep.png").is_file()
+    assert plot_study(study, importances(study), tmp_path / "sweep.png").is_file()
 
 
 def test_a_study_opened_again_draws_other_points_and_follows_from_its_seed(tmp_path):

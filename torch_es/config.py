@@ -88,10 +88,7 @@ def check_overrides(overrides: Sequence[str], name: str = "config") -> None:
     """
     groups = {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder in conf_dir().iterdir()}
     groups = {name: options for name, options in groups.items() if options}
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise ValueError(f"{error} An override looks like KEY=VALUE.") from error
+    parsed = parsed_overrides(overrides)
     keys = set(groups)
     for override in parsed:
         key = override.key_or_group
@@ -105,6 +102,18 @@ def check_overrides(overrides: Sequence[str], name: str = "config") -> None:
         else:
             keys.add(key)
     _check_keys(keys - set(groups), parsed, name)
+
+
+def parsed_overrides(overrides: Sequence[str]) -> list[Override]:
+    """Return overrides as Hydra understands them.
+
+    Raises:
+        ValueError: If one is no override.
+    """
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ValueError(f"{error} An override looks like KEY=VALUE.") from error
 
 
 def _choices(override: Override) -> list[Any]:
@@ -176,6 +185,12 @@ def build_loggers(config: Config) -> list[Logger]:
     return [_LOGGERS[name](naming=naming, **(options if name == "wandb" else {})) for name in names]
 
 
+def name_group(config: Config, name: str) -> None:
+    """Put a run's loggers under a group, if they know of groups and none is set."""
+    if config["logger"].get("group", "") is None:
+        config["logger"]["group"] = name
+
+
 def check_free(folder: Path) -> None:
     """Refuse a run folder that exists: a run never writes over another.
 
@@ -224,7 +239,7 @@ def resumed_config(folder: Path, config: Config) -> Config:
 def changed(config: Config, overrides: Sequence[str], saved: Config) -> Config:
     """Return the saved config with what the overrides of a command line set."""
     merged = OmegaConf.create({**config, **saved})  # what is new since then has its default
-    for override in OverridesParser.create().parse_overrides(list(overrides)):
+    for override in parsed_overrides(overrides):
         key = override.key_or_group
         OmegaConf.update(merged, key, OmegaConf.select(OmegaConf.create(config), key), force_add=True)
     return plain(merged)

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from torch_es.errors import MissingExtraError
+from torch_es.plotting import new_figure
 from torch_es.seeding import derive_seed
 from torch_es.types import Metrics
 
@@ -118,17 +117,18 @@ def importances(study: Any) -> dict[str, float]:
         return dict(get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()))
 
 
-def plot_study(study: Any, out: Path) -> Path:
-    """Draw the trials in order with the best so far, and what mattered; return where the picture is."""
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    history, bars = figure.subplots(1, 2)
+def plot_study(study: Any, found: dict[str, float], out: Path) -> Path:
+    """Draw the trials in order with the best so far, and what mattered; return where the picture is.
+
+    Args:
+        study: Optuna's.
+        found: Its `importances`.
+        out: Where the picture goes.
+    """
+    figure, (history, bars) = new_figure(2)
     _draw_history(history, study)
-    found = importances(study)
     bars.barh(list(found)[::-1], list(found.values())[::-1])
     bars.set_xlabel("importance (PED-ANOVA)" if found else "importance: too few trials completed")
-    for axis in (history, bars):
-        axis.spines[["top", "right"]].set_visible(False)
     figure.savefig(out, dpi=120)
     return out
 
@@ -143,4 +143,3 @@ def _draw_history(axis: Axes, study: Any) -> None:
     axis.legend(frameon=False)
     axis.set_xlabel("trial")
     axis.set_ylabel("centre's return")
-    axis.grid(alpha=0.3)

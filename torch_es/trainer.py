@@ -60,7 +60,6 @@ class Trainer:
         self.frames_per_step = 1  # where an action holds for longer, `time/total_frames` is reported too
         self.played: Generation | None = None  # the last one
         self._warned = False  # of a NaN observation
-        self._asked_twice = False  # whether an episode is the same again
         self.best: dict[str, Any] | None = None  # the centre that was best when evaluated
 
     def snapshot(self) -> Snapshot:
@@ -116,9 +115,8 @@ class Trainer:
 
         A fitness function, which is a single step, may be random; a long episode would cost what this is not worth.
         """
-        if self._asked_twice:
+        if self.played is not None:
             return []
-        self._asked_twice = True
         first = [r for r in generation.episodes[:2] if math.isfinite(r.return_) and 1 < r.length <= LONG]
         again = self.play(evaluator, [result.task for result in first])
         for one, other in zip(first, again, strict=True):

@@ -92,6 +92,12 @@ def test_a_sweep_tries_keeps_and_reports_and_goes_on(tmp_path, monkeypatch, caps
     assert best["strategy"]["sigma"] == study.best_params["strategy.sigma"]
 
 
+def test_keys_that_a_fixed_option_brings_can_be_searched(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    fixed = ["strategy=ars", "sweep.trials=1"]
+    assert main(["sweep", *SMALL, *fixed, "strategy.num_top=1,2"]) == 0, capsys.readouterr().err
+
+
 def test_another_sweep_in_the_same_folder_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     sweep = ["sweep", *SMALL, "sweep.trials=1"]

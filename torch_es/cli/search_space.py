@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
-from hydra.errors import HydraException
 
+from torch_es.config import parsed_overrides
 from torch_es.errors import MissingExtraError
 
 
@@ -22,7 +21,7 @@ def split(overrides: Sequence[str]) -> tuple[list[str], dict[str, str]]:
         >>> split(["env=hopper", "optimizer.lr=interval(0.001,0.1)"])
         (['env=hopper'], {'optimizer.lr': 'interval(0.001,0.1)'})
     """
-    parsed = [(text, _parsed(text)) for text in overrides]
+    parsed = list(zip(overrides, parsed_overrides(overrides), strict=True))
     searched = (text.partition("=") for text, o in parsed if o.is_sweep_override())
     return [text for text, o in parsed if not o.is_sweep_override()], {key: space for key, _, space in searched}
 
@@ -42,7 +41,8 @@ def distributions(space: dict[str, str]) -> dict[str, Any]:
         >>> distributions({"strategy.sigma": "tag(log, interval(0.01, 0.1))", "strategy.num_pairs": "8,16"})
         {'strategy.sigma': FloatDistribution(high=0.1, log=True, low=0.01, step=None), ...}
     """
-    return {key: _distribution(_parsed(f"{key}={text}")) for key, text in space.items()}
+    parsed = parsed_overrides([f"{key}={text}" for key, text in space.items()])
+    return {key: _distribution(override) for key, override in zip(space, parsed, strict=True)}
 
 
 def _distribution(override: Override) -> Any:
@@ -68,10 +68,3 @@ def _distribution(override: Override) -> Any:
     raise ValueError(
         f"`{key}` cannot be searched in {value!r}; give interval(A,B), int(interval(A,B)), range(A,B,STEP) or A,B,C."
     )
-
-
-def _parsed(text: str) -> Override:
-    try:
-        return OverridesParser.create().parse_override(text)
-    except HydraException as error:
-        raise ValueError(f"{error} An override looks like KEY=VALUE.") from error

@@ -34,7 +34,6 @@ def sweep(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser("torch-es sweep", description=sweep.__doc__, epilog=_EPILOG)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as of a run; or KEY=SPACE")
     overrides = parser.parse_args(arguments).overrides
-    config.check_overrides(overrides, "sweep")
     fixed, searched = split(overrides)
     settings = config.compose_config(fixed, "sweep")
     given = {override.partition("=")[0] for override in fixed}
@@ -67,7 +66,8 @@ def _checked_space(texts: dict[str, str], fixed: list[str]) -> dict[str, Any]:
     """Return Optuna's distributions, having built a run of the first values: what is wrong is told before it begins."""
     if not texts:
         raise ValueError("Nothing is searched: give some KEY=SPACE, or a `sweep` that has a space.")
-    config.check_overrides([f"{key}={text}" for key, text in texts.items()], "sweep")
+    # together: what is fixed decides which keys there are
+    config.check_overrides([*fixed, *(f"{key}={text}" for key, text in texts.items())], "sweep")
     space = distributions(texts)
     first = [f"{key}={d.choices[0] if hasattr(d, 'choices') else d.low}" for key, d in space.items()]
     config.build(config.compose_config([*fixed, *first], "sweep")).close()
@@ -100,8 +100,7 @@ def _try(study: Any, trial: Any, fixed: list[str], folder: Path) -> None:
         settings = config.compose_config([*fixed, *values], "sweep")
         del settings["sweep"]
         settings["run_dir"] = str(path)
-        if settings["logger"].get("group", "") is None:
-            settings["logger"]["group"] = folder.name
+        config.name_group(settings, folder.name)
         reporter = Reporter(trial, settings["total_timesteps"])
         episodes, _ = run(settings, path, (path / "config.yaml").is_file(), reporter, progress_bar=False)
         mean = check_objective(float(np.mean([episode.return_ for episode in episodes])))
@@ -150,7 +149,7 @@ def _report(study: Any, fixed: list[str], folder: Path) -> None:
     best = shlex.join([o for o in fixed if not o.startswith("sweep")] + _overrides(trials[0]))
     _say(
         f"trials       {counts['COMPLETE']} completed, {counts['PRUNED']} given up, {counts['FAIL']} failed\n"
-        f"plot         {plot_study(study, folder / 'sweep.png')}\n"
+        f"plot         {plot_study(study, found, folder / 'sweep.png')}\n"
         f"best run     {folder / trials[0].user_attrs['folder']}\n"
         f"train it     torch-es {best}"
     )

@@ -95,8 +95,7 @@ def _tell_apart(settings: config.Config) -> None:
     running = HydraConfig.get()
     if not any(override.startswith("run_dir=") for override in running.overrides.task):
         settings["run_dir"] += f"-{running.job.num}"  # jobs that differ in other values have the same name else
-    if settings["logger"].get("group", "") is None:
-        settings["logger"]["group"] = Path(running.sweep.dir).name
+    config.name_group(settings, Path(running.sweep.dir).name)
 
 
 def check_objective(value: float) -> float:

@@ -93,7 +93,8 @@ class WandbLogger:
         paths = {name: (self._folder / file, kind) for name, (file, kind) in files.items()}
         shown = {name: kind(str(path)) for name, (path, kind) in paths.items() if path.is_file()}
         if shown:
-            self._run.log({**shown, **{key: self._last[key] for key in self._last if key == "global_step"}})
+            step = {"global_step": self._last["global_step"]} if self._last else {}
+            self._run.log({**shown, **step})
 
     def _send_checkpoint(self) -> None:
         """Send the newest checkpoint, which holds the best centre too, so that the download is a run's folder."""

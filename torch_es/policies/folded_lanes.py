@@ -67,16 +67,14 @@ class FoldedLanes:
 
     def forward(self, rows: Float32Array, active: Sequence[int]) -> Float32Array:
         """See `Lanes.forward`."""
-        outputs = {}
         for lane in active:
             x = rows[lane].reshape(self._shape)
             for kernel in self._kernels[lane]:
                 x = kernel(x)
-            outputs[lane] = x
-        if self._outputs is None:
-            self._outputs = np.zeros((len(rows), len(x)), np.float32)
-        for lane, output in outputs.items():
-            self._outputs[lane] = output
+            if self._outputs is None:
+                self._outputs = np.zeros((len(rows), len(x)), np.float32)
+            self._outputs[lane] = x
+        assert self._outputs is not None
         return self._outputs
 
 
