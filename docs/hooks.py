@@ -6,9 +6,10 @@ from typing import Any
 import griffe
 
 
-def on_page_markdown(markdown: str, *, config: Any, **_: Any) -> str:
-    """Turn links to files at the top of the repository, which work on GitHub as they are, into addresses."""
-    return re.sub(r"\]\((?:\.\./)+((?:examples|benchmarks)/[^)]*)\)", rf"]({config.repo_url}/blob/main/\1)", markdown)
+def on_page_markdown(markdown: str, *, config: Any, page: Any, **_: Any) -> str:
+    """Turn links that lead out of docs/, which work on GitHub as they are, into addresses."""
+    out = "../" * (page.file.src_uri.count("/") + 1)
+    return re.sub(rf"\]\({re.escape(out)}([^)]*)\)", rf"]({config.repo_url}/blob/main/\1)", markdown)
 
 
 class Examples(griffe.Extension):
