@@ -1,6 +1,6 @@
 """Pong: how far the paper's network with virtual batch norm gets on this machine in a given time.
 
-    python benchmarks/pong.py --minutes 60
+    python benchmarks/pong.py --minutes 60 --sigma 0.01 --lr 0.002
 
 Members play at most 500 steps, so that a ball returned counts also before it is a point won; the centre is measured on
 whole games. Writes benchmarks/results/pong.json as it goes, and docs/pong.png.
@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import shlex
+import sys
 import time
 from functools import partial
 from typing import Any
@@ -49,7 +51,7 @@ def main() -> None:
                 row = measured(network, game, es.strategy.centre.generation, es.trainer.total_timesteps, start)
                 rows.append({**row, "population": metrics["rollout/ep_rew_mean"]})
                 print(rows[-1], flush=True)
-                publish(rows, f"python benchmarks/pong.py --minutes {given.minutes:g}")
+                publish(rows, shlex.join(["python", "benchmarks/pong.py", *sys.argv[1:]]))
 
 
 def measured(network: torch.nn.Module, game: Any, generation: int, steps: int, start: float) -> dict[str, float]:
