@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parent.parent / "torch_es"
 FLOORS = [
     {"appending", "checks", "machine", "options", "types"},
     {"errors", "seeding"},
-    {"loggers", "progress", "plotting", "video", "resources", "atari", "adapters"},
+    {"loggers", "progress", "plotting", "video", "resources", "atari", "mujoco", "adapters"},
     {"study", "noise", "shaping", "moments", "checkpoint", "parameters", "episodes"},
     {"gradient", "nn", "envs", "generation", "replay_log"},
     {"strategy", "policies", "run_folder"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,6 +17,17 @@ from torch_es.errors import MissingExtraError
 Env = gym.Env[Any, Any]
 EnvFactory = Callable[[], Env]
 
+_LEANER = {
+    f"gymnasium.envs.mujoco.{task}_v5:{name}Env": f"torch_es.mujoco:{name}"
+    for task, name in (
+        ("half_cheetah", "HalfCheetah"),
+        ("hopper", "Hopper"),
+        ("humanoid", "Humanoid"),
+        ("swimmer", "Swimmer"),
+        ("walker2d", "Walker2d"),
+    )
+}
+
 
 class BareEnv(NamedTuple):
     """An environment to step directly, and the limit that its `TimeLimit` wrapper would have set."""
@@ -29,7 +41,7 @@ def env_factory(env: str | EnvFactory, **kwargs: Any) -> EnvFactory:
 
     Args:
         env: A Gymnasium id, or a function without arguments that makes an environment. An id ALE/... makes the game
-            with the preprocessing of `torch_es.atari.Atari`.
+            with the preprocessing of `torch_es.atari.Atari`; a task of `torch_es.mujoco` is gymnasium's in less time.
         kwargs: For `gymnasium.make`, or for `Atari`.
 
     Raises:
@@ -54,7 +66,10 @@ def _make(env_id: str, kwargs: dict[str, Any]) -> Env:
     if env_id.startswith("ALE/"):
         return Atari(env_id, **kwargs)
     try:
-        return gym.make(env_id, disable_env_checker=True, **kwargs)
+        spec = gym.registry.get(env_id)
+        if spec is not None and spec.entry_point in _LEANER:
+            spec = dataclasses.replace(spec, entry_point=_LEANER[spec.entry_point])
+        return gym.make(spec or env_id, disable_env_checker=True, **kwargs)
     except gym.error.DependencyNotInstalled as error:
         extra = "box2d" if "box2d" in str(error).lower() else "mujoco"
         raise MissingExtraError(extra, extra) from error

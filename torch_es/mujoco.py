@@ -1,0 +1,89 @@
+"""Gymnasium's MuJoCo tasks with the same bits in less Python.
+
+A step of Hopper-v5 spends a quarter of its time in NumPy calls on arrays of a dozen numbers. Each class here is
+gymnasium's with those few parts said again in Python floats and ufuncs: observations, rewards, ends and `info` stay,
+bit for bit (a test holds both). Gymnasium gives a task whose behaviour changes another version, so v5 is what it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
+from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
+from gymnasium.envs.mujoco.humanoid_v5 import HumanoidEnv
+from gymnasium.envs.mujoco.swimmer_v5 import SwimmerEnv
+from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
+
+from torch_es.types import Float64Array
+
+
+class _Cost:
+    """The cost of an action."""
+
+    _ctrl_cost_weight: float
+
+    def control_cost(self, action: Any) -> Any:
+        """Return the weighted sum of squares."""
+        return self._ctrl_cost_weight * np.add.reduce(np.square(action))
+
+
+class HalfCheetah(_Cost, HalfCheetahEnv):
+    """HalfCheetah-v5."""
+
+
+class Swimmer(_Cost, SwimmerEnv):
+    """Swimmer-v5."""
+
+
+class _Walking(_Cost):
+    """What Hopper and Walker2d share."""
+
+    data: Any
+    _exclude_current_positions_from_observation: bool
+    _healthy_z_range: tuple[float, float]
+    _healthy_angle_range: tuple[float, float]
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether height and angle are in range."""
+        z, angle = self.data.qpos[1:3].tolist()
+        (low, high), (least, most) = self._healthy_z_range, self._healthy_angle_range
+        return bool(low < z < high and least < angle < most)
+
+    def _get_obs(self) -> Float64Array:
+        position, velocity = self.data.qpos, np.minimum(self.data.qvel, 10.0)
+        np.maximum(velocity, -10.0, out=velocity)
+        return np.concatenate((position[self._exclude_current_positions_from_observation :], velocity))
+
+
+class Walker2d(_Walking, Walker2dEnv):
+    """Walker2d-v5."""
+
+
+class Hopper(_Walking, HopperEnv):
+    """Hopper-v5, whose health is asked twice a step and looks at the whole state."""
+
+    @property
+    def is_healthy(self) -> bool:
+        """Whether height, angle and state are in range."""
+        low, high = self._healthy_state_range
+        state = self.data.qpos.tolist()[2:] + self.data.qvel.tolist()
+        within = [low < value < high for value in state]  # a list takes half of a generator's time
+        return super().is_healthy and all(within)
+
+
+class Humanoid(HumanoidEnv):
+    """Humanoid-v5."""
+
+    def control_cost(self, action: Any) -> Any:
+        """Return the cost of the action that the simulation holds."""
+        return self._ctrl_cost_weight * np.add.reduce(np.square(self.data.ctrl))
+
+    @property
+    def contact_cost(self) -> Any:
+        """The cost of contact forces, cut to its range."""
+        cost = self._contact_cost_weight * np.add.reduce(np.square(self.data.cfrc_ext), axis=None)
+        low, high = self._contact_cost_range
+        return min(max(cost, low), high)  # in this order NaN stays NaN
