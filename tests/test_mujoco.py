@@ -1,4 +1,5 @@
 import gymnasium as gym
+import mujoco as simulation
 import numpy as np
 import pytest
 
@@ -102,3 +103,22 @@ def test_the_registry_keeps_gymnasiums_own():
     assert gym.spec("Hopper-v5").entry_point == "gymnasium.envs.mujoco.hopper_v5:HopperEnv"
     assert env_factory("Hopper-v5")().spec.id == "Hopper-v5"
     assert env_factory("Hopper-v5")().spec.max_episode_steps == 1000
+
+
+def test_half_cheetahs_old_model_is_loaded_in_silence(capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    env_factory("HalfCheetah-v5")()
+    assert capfd.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_else_mujoco_warns_of_is_said(monkeypatch):
+    def load(_):
+        simulation.get_mju_user_warning()("the inertia is odd")
+        return load
+
+    before = simulation.get_mju_user_warning()
+    monkeypatch.setattr(mujoco.HalfCheetahEnv, "_initialize_simulation", load)
+    with pytest.warns(UserWarning, match="the inertia is odd"):
+        mujoco.HalfCheetah._initialize_simulation(mujoco.HalfCheetah.__new__(mujoco.HalfCheetah))
+    assert simulation.get_mju_user_warning() == before
