@@ -28,9 +28,12 @@ def run(tmp_path_factory):
 
 def test_a_run_leaves_its_folder_and_says_what_next(run):
     folder, done = run
-    files = {"config.yaml", "metrics.jsonl", "replay.log", "curve.png", "checkpoints", ".lock"}
+    files = {"config.yaml", "metrics.jsonl", "replay.log", "curve.png", "summary.json", "checkpoints", ".lock"}
     assert {p.name for p in folder.iterdir()} == files
     assert rows(folder)[-1]["global_step"] >= 300
+    ended = json.loads((folder / "summary.json").read_text())
+    assert f"centre return {ended['eval/mean_reward']:,.1f} ± {ended['eval/std_reward']:,.1f} over" in done.stdout
+    assert ended["generation"] == rows(folder)[-1]["time/iterations"]
     for word in ("generation 1 |", "centre return", "evaluate", "plot", "record", "torch-es train resume=r"):
         assert word in done.stdout
     assert {p.name for p in folder.parent.iterdir()} == {"r"}

@@ -1,6 +1,7 @@
 """The page of a run, read as a browser would."""
 
 import base64
+import json
 import shutil
 from html.parser import HTMLParser
 
@@ -9,6 +10,7 @@ import torch
 from helpers import torch_es
 
 from torch_es import ES
+from torch_es.plotting import read_metrics
 from torch_es.report import write_report
 
 HEADINGS = [
@@ -62,6 +64,15 @@ def test_a_video_is_inside(run, tmp_path):
     (tmp_path / "v" / "video.mp4").write_bytes(b"frames")
     ((_, source),) = [each for each in Page(write_report(tmp_path / "v")).sources if each[0] == "video"]
     assert source == f"data:video/mp4;base64,{base64.b64encode(b'frames').decode()}"
+
+
+@pytest.mark.parametrize(("later", "shown"), [(0, True), (1, False)])
+def test_the_return_at_the_end_is_told_until_the_run_goes_on(run, tmp_path, later, shown):
+    shutil.copytree(run, tmp_path / "s")
+    generation = read_metrics(run)[-1]["time/iterations"] - later
+    ended = {"generation": generation, "eval/mean_reward": 123.4, "eval/std_reward": 5.6}
+    (tmp_path / "s" / "summary.json").write_text(json.dumps(ended))
+    assert ("123.4 ± 5.6" in Page(write_report(tmp_path / "s")).text) == shown
 
 
 def test_what_a_config_says_is_text(run, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import shutil
@@ -27,6 +28,7 @@ from torch_es.loggers import Guarded
 from torch_es.plotting import plot_runs
 from torch_es.progress import Terminal
 from torch_es.run_folder import RunFolder
+from torch_es.trainer import centre_metrics
 from torch_es.types import EpisodeResult, Metrics
 
 Callback = Callable[[Metrics], bool | None]
@@ -141,6 +143,7 @@ def run(
                 reset_num_timesteps=False,
             )
             episodes = es.evaluate(settings["final_episodes"])
+            _keep(folder / "summary.json", {"generation": es.strategy.centre.generation, **centre_metrics(episodes)})
             es.close()
             plot_runs([folder], folder / "curve.png")
             video = "off (video=false)"
@@ -177,6 +180,12 @@ def _told(run_folder: RunFolder, loggers: Sequence[Guarded]) -> Iterator[None]:
     finally:
         for logger in loggers:
             logger.close(code)
+
+
+def _keep(path: Path, values: Metrics) -> None:
+    staging = path.with_name(f".{path.name}.tmp")
+    staging.write_text(json.dumps(values, indent=1) + "\n")
+    os.replace(staging, path)  # one that is killed here leaves no half
 
 
 def _summary(folder: Path, settings: config.Config, episodes: list[EpisodeResult], video: str) -> float:

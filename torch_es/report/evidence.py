@@ -28,6 +28,7 @@ class Evidence(NamedTuple):
         cosines: (generation, split-half cosine), see `torch_es.split_half`.
         config: Its settings as text: config.yaml, or what `ES` was called with.
         video: Content of video.mp4, if there is one.
+        ended: What `torch-es train` measured at the end, summary.json; empty where it did not, or went on since.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class Evidence(NamedTuple):
     cosines: list[tuple[int, float]]
     config: str
     video: bytes | None
+    ended: dict[str, float]
 
 
 def gather(folder: Path) -> Evidence:
@@ -53,7 +55,8 @@ def gather(folder: Path) -> Evidence:
     records = list(frames)
     saved = checkpoint.newest(folder / "checkpoints")
     dim = saved and sum(math.prod(shape) for shape in saved["shapes"].values())
-    config, video = folder / "config.yaml", folder / "video.mp4"
+    config, video, summary = (folder / name for name in ("config.yaml", "video.mp4", "summary.json"))
+    ended = json.loads(summary.read_text()) if summary.is_file() else {}
     settings = OmegaConf.load(config) if config.is_file() else None
     return Evidence(
         folder,
@@ -65,4 +68,5 @@ def gather(folder: Path) -> Evidence:
         split_half_cosines(header["options"], dim, records) if dim else [],
         config.read_text() if settings is not None else json.dumps(header["options"], indent=1),
         video.read_bytes() if video.is_file() else None,
+        ended if ended.get("generation") == rows[-1]["time/iterations"] else {},
     )

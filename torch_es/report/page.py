@@ -96,7 +96,11 @@ def _summary(run: Evidence) -> dict[str, str]:
         "seed": str(run.header["seed"]),
     }
     if evaluated:
-        table["centre's return, last and best"] = f"{evaluated[-1]:,.1f}, {max(evaluated):,.1f}"
+        table["centre's return in training, last and best"] = f"{evaluated[-1]:,.1f}, {max(evaluated):,.1f}"
+    if "eval/mean_reward" in run.ended:
+        table["centre's return at the end"] = (
+            f"{run.ended['eval/mean_reward']:,.1f} ± {run.ended['eval/std_reward']:,.1f}"
+        )
     # restarts are counted since the workers started, the others in each generation
     for key, what in _COUNTED.items():
         values = [row.get(key, 0.0) for row in run.rows]
