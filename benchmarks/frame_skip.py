@@ -38,12 +38,14 @@ SWEEPS = {  # a budget of updates, not of steps: that is what stays alike in the
         "experiment=salimans_atari",
         "env.id=ALE/Pong-v5",
         f"env.kwargs.frame_skip={SKIPS}",
-        "episode.max_steps=mean:2",
+        "env.kwargs.max_frames=2_000",  # the same stretch of the game for each; a ball returned counts before a point
         "strategy.num_pairs=24",
-        "eval_every=5",
-        "eval_episodes=2",
+        "strategy.sigma=0.01",
+        "optimizer.lr=0.002",
+        "eval_every=3",
+        "eval_episodes=10",
         "total_timesteps=1_000_000_000",
-        "max_seconds=1200",
+        "max_seconds=450",
     ],
 }
 
