@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from torch_es.errors import MissingExtraError
 from torch_es.plotting import new_figure
@@ -142,4 +143,5 @@ def _draw_history(axis: Axes, study: Any) -> None:
             axis.step(numbers, list(accumulate(values, max)), where="post", color="C1", label="best so far")
     axis.legend(frameon=False)
     axis.set_xlabel("trial")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_ylabel("centre's return")

@@ -90,6 +90,7 @@ def observations(records: Sequence[Record]) -> Figure:
             label=f"after generation {record.generation + 1}",
         )  # fmt: skip
     panel.set_yscale("symlog", linthresh=1.0)
+    panel.yaxis.set_major_formatter("{x:g}")
     _label(panel, "mean ± standard deviation", "element of the observation")
     figure.legend(loc="outside upper left", ncols=2, frameon=False)
     return figure
