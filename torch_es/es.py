@@ -17,16 +17,17 @@ from torch import nn
 
 from torch_es import checkpoint
 from torch_es.checks import check_count, check_positive, differences
-from torch_es.envs import Env, EnvFactory, env_factory, random_observations
+from torch_es.envs import Env, EnvFactory, env_factory
 from torch_es.episodes import EpisodeRules
 from torch_es.evaluators import TOLERANCE, Evaluator, FaultTolerance, make_evaluator
 from torch_es.generation import Quota
 from torch_es.loggers import Guarded, Logger
 from torch_es.machine import describe, difference
-from torch_es.nn import virtual_batch_norms
+from torch_es.nn import batch_norms, virtual_batch_norms
 from torch_es.options import describe as describe_options
 from torch_es.options import migrated, undescribe
-from torch_es.policies import Layout, Policy
+from torch_es.policies import Policy, reference_batch
+from torch_es.policies.score import Scorer
 from torch_es.progress import ProgressLogger
 from torch_es.recording import Recording
 from torch_es.replay import rebuild
@@ -38,8 +39,6 @@ from torch_es.signals import StopSignals
 from torch_es.strategy import Strategy, check_searches_actions, make_strategy, unperturbed
 from torch_es.trainer import Trainer
 from torch_es.types import EpisodeResult, Task
-
-REFERENCE_SIZE = 128  # frames, as in the re-implementation that published them (uber-research/deep-neuroevolution)
 
 _log = logging.getLogger(__name__)
 
@@ -122,6 +121,10 @@ class ES:
         if env is not None:
             self._factory = env_factory(env)
             self.policy = self._wrap(policy, acting)
+        elif names := ", ".join(batch_norms(policy)):
+            _log.warning(
+                "BatchNorm at %s: in eval mode all members share its statistics; see convert_batch_norm.", names
+            )
         self._num_lanes = num_lanes
         quota = Quota(
             self.strategy.centre.num_pairs,
@@ -144,16 +147,14 @@ class ES:
         env = self._factory()
         self._spaces = _spaces(env)
         try:
-            reference = self._reference(env) if virtual_batch_norms(network) else None
-            return Policy(network, env.observation_space, env.action_space, **options, reference=reference)
+            seed = derive_seed("reference", self.seed)
+            reference = reference_batch(env, seed) if virtual_batch_norms(network) else None
+            policy = Policy(network, env.observation_space, env.action_space, **options, reference=reference)
         finally:
             env.close()
-
-    def _reference(self, env: Env) -> torch.Tensor:
-        """Return virtual batch norm's reference batch, chosen once for the whole run."""
-        observations = random_observations(env, REFERENCE_SIZE, derive_seed("reference", self.seed))
-        layout = Layout(env.observation_space)
-        return torch.from_numpy(np.stack([layout.row(observation) for observation in observations]))
+        if policy.action_noise is not None and unperturbed(self.strategy.sigma):
+            Scorer(network, policy.layout, policy.action_noise)  # says now what it could not score later
+        return policy
 
     def learn(
         self,
@@ -199,6 +200,8 @@ class ES:
             sinks = [Guarded(sink) for sink in (*loggers, *progress)]
             for sink in sinks[len(loggers) :]:
                 stack.callback(sink.close)
+            if self.policy is not None:
+                stack.callback(self.policy.measure)
             while self.trainer.total_timesteps < goal and self.trainer.seconds < limit:
                 metrics = self._generation(signals)
                 if run is not None:
@@ -324,6 +327,8 @@ class ES:
         for name, value in state["buffers"].items():
             buffers[name].copy_(value)
         self.trainer.load_state_dict(state)
+        if self.policy is not None:
+            self.policy.measure()
         other = difference(state["machine"]) if "machine" in state else ""
         if other:
             _log.warning("From here on the bits may differ from those of a run that stayed where it was: %s.", other)

@@ -32,7 +32,8 @@ class VirtualBatchNorm(nn.Module):
 
     Raises:
         RuntimeError: By the forward, if no statistics were collected.
-        ValueError: If an argument is out of its range, or the input has other channels.
+        ValueError: If an argument is out of its range, the input has other channels, or the layer is used in two places
+            of a network.
 
     Example:
         >>> layer = VirtualBatchNorm(2)
@@ -56,12 +57,19 @@ class VirtualBatchNorm(nn.Module):
         self.register_buffer("variance", torch.ones(num_features), persistent=False)
         self.reference_size = 0
         self.collecting = False
+        self._reached = False  # in this collection
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `(batch, num_features, ...)`."""
         if x.dim() < 2 or x.shape[1] != self.num_features:
             raise ValueError(f"Input must have {self.num_features} channels in dimension 1, got {tuple(x.shape)}.")
         if self.collecting:
+            if self._reached:
+                raise ValueError(
+                    "A VirtualBatchNorm must be used once a forward, since its statistics are those of one place, and "
+                    "this one is used again; give each place a layer of its own."
+                )
+            self._reached = True
             mean, variance = _moments(x, (0, *range(2, x.dim())))
             self.mean.copy_(mean)
             self.variance.copy_(variance)
@@ -108,6 +116,17 @@ def virtual_batch_norms(network: nn.Module) -> dict[str, VirtualBatchNorm]:
     return {name: layer for name, layer in network.named_modules() if isinstance(layer, VirtualBatchNorm)}
 
 
+def batch_norms(network: nn.Module) -> dict[str, nn.modules.batchnorm._BatchNorm]:
+    """Return the plain batch norms of a network by name, whose statistics the members of a population would share.
+
+    Example:
+        >>> batch_norms(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))["1"].num_features
+        2
+    """
+    plain = nn.modules.batchnorm._BatchNorm
+    return {name: layer for name, layer in network.named_modules() if isinstance(layer, plain)}
+
+
 @torch.no_grad()
 def collect_statistics(network: nn.Module, *reference: Any) -> None:
     """Give every virtual batch norm the statistics of `reference` under the present weights: one forward.
@@ -125,7 +144,7 @@ def collect_statistics(network: nn.Module, *reference: Any) -> None:
     """
     layers = virtual_batch_norms(network).values()
     for layer in layers:
-        layer.collecting = True
+        layer.collecting, layer._reached = True, False
     try:
         network(*reference)
     finally:
@@ -139,6 +158,9 @@ def convert_batch_norm(module: nn.Module, form: Form = "2017") -> nn.Module:
     Args:
         module: Changed in place; returned anew only if it is a BatchNorm itself.
         form: See `VirtualBatchNorm`.
+
+    Raises:
+        ValueError: If a lazy one has not seen an input yet.
 
     Example:
         >>> convert_batch_norm(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))[1]
@@ -160,8 +182,14 @@ def convert_batch_norm(module: nn.Module, form: Form = "2017") -> nn.Module:
 
 
 def _virtual(layer: nn.modules.batchnorm._BatchNorm, form: Form) -> VirtualBatchNorm:
+    if isinstance(layer, nn.modules.lazy.LazyModuleMixin) and layer.has_uninitialized_params():
+        raise ValueError(
+            f"{type(layer).__name__} does not know its features yet: call the network once before it is converted."
+        )
     virtual = VirtualBatchNorm(layer.num_features, layer.eps, layer.affine, form)
     if layer.affine:
         virtual.weight, virtual.bias = layer.weight, layer.bias
-        virtual.to(layer.weight.dtype)
+    given = layer.weight if layer.affine else layer.running_mean
+    if given is not None:
+        virtual.to(given.dtype)
     return virtual.train(layer.training)

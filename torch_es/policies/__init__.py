@@ -12,5 +12,6 @@ from torch_es.policies.networks import atari_cnn as atari_cnn
 from torch_es.policies.networks import make_network as make_network
 from torch_es.policies.networks import mlp as mlp
 from torch_es.policies.observations import Layout as Layout
+from torch_es.policies.observations import reference_batch as reference_batch
 from torch_es.policies.policy import Policy as Policy
 from torch_es.policies.recurrent import RecurrentNetwork as RecurrentNetwork

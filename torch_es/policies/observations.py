@@ -18,6 +18,8 @@ from gymnasium.vector.utils import batch_space, iterate
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from torch_es.envs import Env, random_observations
+
 Inputs = Any  # what the network is called with: a tensor (batch, *shape), or a dict or tuple of them
 
 _LEAVES = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary)
@@ -86,6 +88,19 @@ def _first(space: gym.Space[Any], observation: Any) -> tuple[gym.Space[Any], Any
     if isinstance(space, gym.spaces.Tuple):
         return _first(space.spaces[0], observation[0])
     return space, observation
+
+
+def reference_batch(env: Env, seed: int) -> Tensor:
+    """Return 128 observations of random play as rows `(128, size)`, for virtual batch norm.
+
+    As many as in the re-implementation that published the number (uber-research/deep-neuroevolution).
+
+    Example:
+        >>> reference_batch(gym.make("CartPole-v1"), seed=0).shape
+        torch.Size([128, 4])
+    """
+    layout = Layout(env.observation_space)
+    return torch.from_numpy(np.stack([layout.row(seen) for seen in random_observations(env, 128, seed)]))
 
 
 def concatenated(inputs: Inputs) -> Tensor:

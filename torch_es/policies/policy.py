@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torch_es.nn import ObservationNorm, collect_statistics, virtual_batch_norms
+from torch_es.nn import ObservationNorm, batch_norms, collect_statistics, virtual_batch_norms
 from torch_es.policies.action_noise import make_action_noise
 from torch_es.policies.export import export
 from torch_es.policies.heads import make_head, unbatched
@@ -58,7 +60,11 @@ class Policy(nn.Module):
     ) -> None:
         super().__init__()
         self.layout = Layout(observation_space)
-        _check_no_batch_norm(network)
+        for name, layer in batch_norms(network).items():
+            raise ValueError(
+                f"`policy` holds {type(layer).__name__} at `{name}`, whose statistics a population would share; "
+                "make it virtual with `torch_es.nn.convert_batch_norm(policy)`, or use LayerNorm or GroupNorm."
+            )
         if virtual_batch_norms(network) and reference is None:
             raise ValueError("`reference` must be given: the network holds VirtualBatchNorm, which measures it.")
         self.network = network
@@ -74,6 +80,7 @@ class Policy(nn.Module):
 
     def forward(self, observation: Tensor, state: State = ()) -> Any:
         """Return actions for observations `(batch, ...)`; for a recurrent network, actions and the next state."""
+        self.measure()
         output, state = self.respond(observation.reshape(len(observation), -1), state)
         actions = self.head(output)
         return (actions, state) if is_recurrent(self.network) else actions
@@ -100,6 +107,8 @@ class Policy(nn.Module):
     ) -> tuple[Any, State]:
         """Return actions for one observation or a batch, and the next state; nothing in the policy changes.
 
+        What the network keeps in buffers does not outlast the call: memory belongs into the state.
+
         Args:
             observation: One, or a batch of them.
             state: What the last call returned; None at the start of an episode.
@@ -107,19 +116,15 @@ class Policy(nn.Module):
             generator: Of the action noise; without it actions have none.
         """
         rows, single = self.layout.rows(observation)
-        training = self.network.training
-        self.network.eval()
-        try:
+        self.measure()
+        with _left_as_it_is(self.network):
             initial = self.initial_state(len(rows))
             if state is None:
                 state = initial
             elif episode_start is not None:
                 state = restarted(state, initial, torch.as_tensor(np.atleast_1d(episode_start), dtype=torch.bool))
-            self._measure()
             output, state = self.respond(torch.from_numpy(rows), state)
-        finally:
-            self.network.train(training)
-        noise, array = self.action_noise, output.numpy()
+        noise, array = self.action_noise, (output.float() if output.dtype == torch.bfloat16 else output).numpy()
         if noise is None or generator is None:
             actions = self.head(array)
         else:
@@ -130,32 +135,30 @@ class Policy(nn.Module):
         """Write the policy as a file that acts without torch_es; see `torch_es.policies.export.export`."""
         return export(self, path, form)
 
-    def _measure(self) -> None:
-        """Have virtual batch norm measure the reference batch again if a weight has changed since."""
+    @torch.no_grad()
+    def measure(self) -> None:
+        """Have virtual batch norm measure the reference batch again if it or a weight has changed since."""
         if self.reference is None:
             return
-        now = [*self.network.parameters(), *(self.observation_norm.buffers() if self.observation_norm else ())]
+        norm = self.observation_norm.buffers() if self.observation_norm else ()
+        now = [*self.network.parameters(), *norm, self.reference]
         if len(now) == len(self._measured) and all(map(torch.equal, now, self._measured)):
             return
         inputs = self.layout.inputs(self.normalized(self.reference).to(self.dtype))
-        state = (self.initial_state(len(self.reference)),) if is_recurrent(self.network) else ()
-        collect_statistics(self.network, inputs, *state)
+        with _left_as_it_is(self.network):
+            state = (self.initial_state(len(self.reference)),) if is_recurrent(self.network) else ()
+            collect_statistics(self.network, inputs, *state)
         self._measured = [tensor.detach().clone() for tensor in now]
 
     def _check_output(self) -> None:
         space = self.layout.space
         what = f"shape {space.shape}" if isinstance(space, gym.spaces.Box) else str(space)
-        zeros = torch.zeros(1, self.layout.size)
-        training = self.network.training
-        self.network.eval()
         try:
-            with torch.no_grad():
-                self._measure()
-                output, _ = self.respond(zeros, self.initial_state(1))
+            self.measure()
+            with torch.no_grad(), _left_as_it_is(self.network):
+                output, _ = self.respond(torch.zeros(1, self.layout.size), self.initial_state(1))
         except RuntimeError as error:
             raise ValueError(f"`policy` must take a batch of observations of {what}: {error}") from error
-        finally:
-            self.network.train(training)
         if tuple(output.shape) != (1, self.head.size):
             raise ValueError(
                 f"`policy` must answer (batch, {self.head.size}) to fit the action space, "
@@ -163,11 +166,17 @@ class Policy(nn.Module):
             )
 
 
-def _check_no_batch_norm(network: nn.Module) -> None:
-    """Refuse BatchNorm by name, since members of a population would share its statistics."""
-    for name, layer in network.named_modules():
-        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            raise ValueError(
-                f"`policy` holds {type(layer).__name__} at `{name}`, whose statistics a population would share; "
-                "make it virtual with `torch_es.nn.convert_batch_norm(policy)`, or use LayerNorm or GroupNorm."
-            )
+@contextlib.contextmanager
+def _left_as_it_is(network: nn.Module) -> Iterator[None]:
+    """Have the network in eval mode; afterwards modes and buffers are as before, but for what was measured."""
+    modes = [(module, module.training) for module in network.modules()]
+    measured = {id(b) for layer in virtual_batch_norms(network).values() for b in layer.buffers()}
+    buffers = [(b, b.clone()) for b in network.buffers() if id(b) not in measured]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for buffer, value in buffers:
+            buffer.copy_(value)

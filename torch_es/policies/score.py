@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as torch names it
 
+from torch_es.nn import virtual_batch_norms
 from torch_es.parameters import FlatParameters
 from torch_es.policies.action_noise import (
     ActionNoise,
@@ -82,7 +83,8 @@ class Scorer:
         noise: Of its actions.
 
     Raises:
-        ValueError: If the network is recurrent, autograd finds no way through it, or the noise has no score.
+        ValueError: If the network is recurrent or holds virtual batch norm, autograd finds no way through it, or the
+            noise has no score.
 
     Example:
         >>> import gymnasium as gym
@@ -98,6 +100,11 @@ class Scorer:
     def __init__(self, network: nn.Module, layout: Layout, noise: ActionNoise) -> None:
         if is_recurrent(network):
             raise ValueError("`sigma` 0 searches by action noise alone, which is for networks without a state.")
+        if virtual_batch_norms(network):
+            raise ValueError(
+                "`sigma` 0 searches by action noise alone, which is for networks without VirtualBatchNorm: its "
+                "statistics follow the weights, which the score cannot see. Use LayerNorm, or a `sigma` above 0."
+            )
         self._network, self._layout, self._noise = copy.deepcopy(network).eval(), layout, noise
         self._parameters = FlatParameters(self._network)
         self._check()
@@ -124,4 +131,7 @@ class Scorer:
         except RuntimeError as error:
             raise ValueError(f"`sigma` 0 needs a network that autograd can go through: {error}") from error
         if norm == 0.0 or not math.isfinite(norm):
-            raise ValueError("`sigma` 0 needs a network that autograd can go through, this one's gradient is zero.")
+            raise ValueError(
+                "`sigma` 0 needs a network and a head that autograd can go through, and the gradient of these is zero; "
+                "for a head that chooses (uniform:N, custom:...) use `action_noise` sample."
+            )
