@@ -12,19 +12,27 @@ from torch import nn
 
 from torch_es import ES
 from torch_es.moments import Moments
-from torch_es.policies import Layout, Policy, make_head, unbatched
+from torch_es.policies import Layout, Policy, make_action_noise, make_head, unbatched
 from torch_es.policies.lanes import MatmulLanes, make_lanes
 from torch_es.policies.module_lanes import TracedLanes
 from torch_es.policies.observations import concatenated
 
 BOX3 = Box(-np.inf, np.inf, (3,))
 WIDE = Box(np.array([[-1.0], [2.0]], np.float32), np.array([[1.0], [6.0]], np.float32))
+# bounds that float32 arithmetic, or float32 itself, does not meet
+_LOW, _WIDTH = np.random.default_rng(0).uniform(0.1, 3.0, (2, 60))
+UNEVEN = Box((-_LOW).astype(np.float32), (_WIDTH - _LOW).astype(np.float32))
+DOUBLE = Box(-_LOW, _WIDTH - _LOW, dtype=np.float64)
 ACTIONS = {
     "clip": (WIDE, "clip", 2),
     "tanh": (WIDE, "tanh", 2),
     "gaussian": (WIDE, "gaussian", 4),
     "uniform": (WIDE, "uniform:3", 6),
     "custom": (WIDE, "custom:-1,0.5", 4),
+    **{f"{kind} uneven": (UNEVEN, kind, size) for kind, size in (("clip", 60), ("tanh", 60), ("uniform:10", 600))},
+    **{f"{kind} double": (DOUBLE, kind, size) for kind, size in (("clip", 60), ("tanh", 60), ("gaussian", 120))},
+    **{f"{kind} half": (Box(-0.1, 0.7, (2,), np.float16), kind, size) for kind, size in (("clip", 2), ("tanh", 2))},
+    **{f"{kind} bytes": (Box(3, 250, (2,), np.uint8), kind, size) for kind, size in (("clip", 2), ("uniform:3", 6))},
     "discrete": (Discrete(4, start=5), "clip", 4),
     "multidiscrete": (MultiDiscrete([2, 3, 2], start=[0, 4, 0]), "clip", 7),
     "multidiscrete square": (MultiDiscrete([[2, 3], [4, 2]]), "clip", 11),
@@ -78,6 +86,7 @@ def test_every_action_space_gets_actions_of_its_own(kind):
     head = make_head(space, box_head)
     assert head.size == size
     outputs = np.random.default_rng(0).normal(scale=2, size=(50, size)).astype(np.float32)
+    outputs[-20:] *= 50  # to the bounds
     actions = unbatched(head(outputs), 50)
     assert all(space.contains(action) for action in actions)
     assert len({str(action) for action in actions}) > 1
@@ -86,6 +95,10 @@ def test_every_action_space_gets_actions_of_its_own(kind):
     if not isinstance(space, (Dict, Tuple)):
         np.testing.assert_allclose(tensors.numpy(), actions, rtol=1e-5)
         assert tensors.numpy().dtype == actions.dtype
+    noise = make_action_noise(space, head, "gaussian:0.5") if isinstance(space, Box) else None
+    if noise is not None:
+        draws = np.stack([noise.draw(np.random.default_rng(i)) for i in range(50)])
+        assert all(space.contains(action) for action in noise(outputs, draws))
     with ES(nn.Linear(3, size), lambda: Random(BOX3, space), box_head=box_head, num_pairs=3, num_workers=0) as es:
         es.learn(200)
         assert space.contains(es.predict(np.zeros(3, np.float32))[0])

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import gymnasium as gym
 import numpy as np
 
-from torch_es.policies.box_heads import BinnedHead, GaussianHead
+from torch_es.policies.box_heads import BinnedHead, Cut, GaussianHead
 from torch_es.policies.head import Head
 from torch_es.policies.heads import CompositeHead, MultiBinaryHead, slices
 from torch_es.types import Float32Array
@@ -47,9 +47,8 @@ class GaussianNoise:
     """
 
     def __init__(self, space: gym.spaces.Box, head: Head, std: float) -> None:
-        self.head, self.std, self.shape = head, std, space.shape
+        self.head, self.std, self._cut = head, std, Cut(space)
         self.size = int(np.prod(space.shape))
-        self.low, self.high = space.low.astype(np.float32), space.high.astype(np.float32)
 
     def draw(self, generator: np.random.Generator) -> Float32Array:
         """See `ActionNoise.draw`."""
@@ -58,7 +57,7 @@ class GaussianNoise:
     def __call__(self, output: Float32Array, draws: Float32Array) -> Any:
         """See `ActionNoise.__call__`."""
         action = self.head(output)
-        return np.minimum(np.maximum(action + draws.reshape(action.shape), self.low), self.high)
+        return self._cut(action + draws.reshape(action.shape))
 
 
 class EpsilonNoise:

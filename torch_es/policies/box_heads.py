@@ -8,9 +8,44 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from torch_es.policies.head import Head, Output
+from torch_es.types import Float32Array
+
+
+class Cut:
+    """Cuts arrays of a Box's shape to its bounds, and gives them its type; whole numbers are rounded to.
+
+    Float32 has fewer numbers than float64: bounds are rounded inwards, so that what is cut lies in the space.
+
+    Example:
+        >>> Cut(gym.spaces.Box(0, 9, (2,), np.uint8))(np.array([-3.0, 4.6], np.float32))
+        array([0, 5], dtype=uint8)
+    """
+
+    def __init__(self, space: gym.spaces.Box) -> None:
+        self.low, self.high = _inwards(space.low, np.inf), _inwards(space.high, -np.inf)
+        self._bounds = torch.from_numpy(self.low), torch.from_numpy(self.high)
+        self._dtype = np.dtype(space.dtype)
+        self._whole = np.issubdtype(self._dtype, np.integer)
+
+    def __call__(self, action: Output) -> Output:
+        """Return the actions cut."""
+        if isinstance(action, torch.Tensor):
+            cut = action.clip(*self._bounds)
+            return (cut.round() if self._whole else cut).to(getattr(torch, self._dtype.name))
+        array = np.minimum(np.maximum(action, self.low), self.high)  # half the cost of np.clip
+        return (np.rint(array) if self._whole else array).astype(self._dtype, copy=False)
+
+
+def _inwards(bound: npt.NDArray[Any], inside: float) -> Float32Array:
+    """Return the float32 that is nearest to the bound, and not beyond it."""
+    near = bound.astype(np.float32)
+    beyond = near < bound if inside > 0 else near > bound
+    nearest: Float32Array = np.where(beyond, np.nextafter(near, np.float32(inside)), near)
+    return nearest
 
 
 class ClipHead:
@@ -24,16 +59,11 @@ class ClipHead:
     def __init__(self, space: gym.spaces.Box) -> None:
         self.size = int(np.prod(space.shape))
         self.shape = space.shape
-        # bounds in the output's own precision, so that cutting never changes its type
-        self.low, self.high = space.low.astype(np.float32), space.high.astype(np.float32)
-        self.bounds = torch.from_numpy(self.low), torch.from_numpy(self.high)
+        self._cut = Cut(space)
 
     def __call__(self, output: Output) -> Output:
         """Return actions of the space's shape."""
-        output = output.reshape(*output.shape[:-1], *self.shape)
-        if isinstance(output, torch.Tensor):
-            return output.clip(*self.bounds)
-        return np.minimum(np.maximum(output, self.low), self.high)  # half the cost of np.clip
+        return self._cut(output.reshape(*output.shape[:-1], *self.shape))
 
 
 class TanhHead:
@@ -48,13 +78,14 @@ class TanhHead:
         low, high = _finite_bounds(space)
         self.size, self.shape = int(np.prod(space.shape)), space.shape
         self.centre, self.reach = (low + high) / 2, (high - low) / 2
+        self._cut = Cut(space)  # the last digit of what is reached may lie beyond the bound
 
     def __call__(self, output: Output) -> Output:
         """Return actions of the space's shape."""
         output = output.reshape(*output.shape[:-1], *self.shape)
         if isinstance(output, torch.Tensor):
-            return torch.from_numpy(self.centre) + torch.from_numpy(self.reach) * torch.tanh(output)
-        return self.centre + self.reach * np.tanh(output)
+            return self._cut(torch.from_numpy(self.centre) + torch.from_numpy(self.reach) * torch.tanh(output))
+        return self._cut(self.centre + self.reach * np.tanh(output))
 
 
 class BinnedHead:
@@ -75,7 +106,9 @@ class BinnedHead:
         self.shape, self.count = space.shape, len(places)
         self.size = int(np.prod(space.shape)) * self.count
         between = (np.asarray(places, np.float32) + 1) / 2
-        self.values = low.reshape(-1, 1) + between * (high - low).reshape(-1, 1)  # (components, count)
+        values = low[..., None] + between * (high - low)[..., None]
+        cut = Cut(space)
+        self.values = np.stack([cut(values[..., i]).ravel() for i in range(self.count)], -1)  # (components, count)
 
     def __call__(self, output: Output) -> Output:
         """Return actions of the space's shape."""
