@@ -9,6 +9,7 @@ from torch import nn
 
 from torch_es import ES
 from torch_es.policies import make_action_noise, make_head
+from torch_es.rollout.action_draws import Draws
 from torch_es.types import Task
 
 BOX = gym.spaces.Box(-10, 10, (2,))
@@ -61,6 +62,42 @@ def test_sampling_follows_the_softmax_of_the_scores():
 def test_sampling_binaries_is_bernoulli_of_the_sigmoid():
     chosen = sampled(gym.spaces.MultiBinary(2), "clip", "sample", [0.0, 2.0])
     close_to(chosen.mean(0), [0.5, 1 / (1 + np.exp(-2))], 0.5)
+
+
+@pytest.mark.parametrize(
+    ("seed", "task"),
+    [
+        (1, Task(3, 2, 1, 1)),
+        (0, Task(4, 2, 1, 1)),
+        (0, Task(3, 3, 1, 1)),
+        (0, Task(3, 2, -1, 1)),
+        (0, Task(3, 2, 1, 2)),
+    ],
+    ids=["seed", "generation", "pair", "sign", "episode"],
+)
+def test_every_episode_has_draws_of_its_own(seed, task):
+    space = gym.spaces.Box(-1, 1, (200,))
+    noise = make_action_noise(space, make_head(space), "gaussian:1")
+
+    def draws(seed, task):
+        own = Draws(noise, 1, seed)
+        own.start(0, task)
+        own.act(np.zeros((1, 200), np.float32), [0])
+        return own.rows[0].copy()
+
+    ours, other = draws(0, Task(3, 2, 1, 1)), draws(seed, task)
+    np.testing.assert_array_equal(ours, draws(0, Task(3, 2, 1, 1)))
+    assert abs(np.corrcoef(ours, other)[0, 1]) < 0.35  # five deviations
+
+
+def test_epsilon_is_for_bits_and_bins_too():
+    """All of an action's components at once, uniformly."""
+    space = gym.spaces.MultiBinary(2)
+    chosen = sampled(space, "clip", "epsilon:0.4", [9.0, -9.0])
+    close_to(chosen.mean(0), [0.8, 0.2], 0.5)
+    chosen = sampled(gym.spaces.Box(-1, 1, (1,)), "uniform:4", "epsilon:0.4", [0.0, 0.0, 9.0, 0.0]).ravel()
+    shares = [np.mean(np.abs(chosen - value) < 1e-6) for value in (-1, -1 / 3, 1 / 3, 1)]
+    close_to(np.array(shares), [0.1, 0.1, 0.7, 0.1], 0.5)
 
 
 @pytest.mark.parametrize("space", [gym.spaces.Discrete(4, start=3), gym.spaces.MultiDiscrete([4, 2])])

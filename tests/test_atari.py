@@ -8,7 +8,7 @@ from gymnasium.utils.env_checker import check_env
 from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 from helpers import pairs, snapshot
 
-from torch_es import config
+from torch_es import ES, config
 from torch_es.atari import Atari
 from torch_es.envs import env_factory
 from torch_es.episodes import EpisodeRules
@@ -245,3 +245,15 @@ def test_the_network_follows_its_arguments():
     assert atari_cnn((2, 42, 60), 6, batch_norm=False)(torch.zeros(3, 2, 42, 60)).shape == (3, 6)
     with pytest.raises(ValueError, match=r"`observation_shape` must be \(frames, size, size\).* got \(17,\)"):
         atari_cnn((17,), 6)
+
+
+def test_the_papers_network_is_trained_on_a_game():
+    network = atari_cnn((4, 84, 84), 6, seed=0)
+    rules = EpisodeRules(max_steps="members:60")
+    with ES(network, "ALE/DemonAttack-v5", normalize_observations=False, rules=rules, num_pairs=2, num_workers=1) as es:
+        before = es.strategy.centre.theta.clone()
+        es.learn(1)
+        assert es.trainer.total_timesteps == 240
+        assert not torch.equal(es.strategy.centre.theta, before)
+        screen = np.random.default_rng(0).integers(0, 255, (4, 84, 84), np.uint8)
+        assert es.predict(screen)[0] in range(6)

@@ -165,6 +165,15 @@ def test_es_learns_what_autograd_cannot(kind):
     assert error(module, data) < 0.5 * min(start, reached)
 
 
+def test_autograd_finds_no_way_to_the_bits_of_the_example():
+    """examples/binary.py: floats come out, so a loss has a gradient, but none for a weight behind the signs."""
+    network = QuantizedWeights(nn.Sequential(nn.Linear(4, 32), Sign(), nn.Linear(32, 2)), binarize)
+    network(randn(8, 4)).square().mean().backward()
+    reached = [name for name, p in network.named_parameters() if p.grad is not None and p.grad.any()]
+    assert len(reached) == 1  # the last bias
+    assert reached[0].endswith("2.bias")
+
+
 def error(module, data):
     x, y = data
     return (module(x) - y).square().mean()

@@ -111,6 +111,15 @@ def test_the_cap_of_the_released_code():
     assert EpisodeRules(max_steps="adaptive:2,0.5,1.1").next_cap(2, episodes(2, capped=[0])) == 3
 
 
+def test_a_cap_of_the_members_alone():
+    rules = EpisodeRules(max_steps="members:20")
+    assert (rules.first_cap, rules.fixed_cap) == (20, None)
+    assert rules.next_cap(20, episodes(20, 20, capped=[0, 1])) == 20
+    with trainer(lambda: Walk(100), rules) as es:
+        assert es.evaluate(1)[0].length == 100
+        assert [generation(es)["rollout/ep_len_mean"] for _ in range(2)] == [20, 20]
+
+
 def test_a_cap_holds_for_members_not_for_the_centre_and_follows_the_rule():
     with trainer(lambda: Walk(100), EpisodeRules(max_steps="adaptive:10,0.5,2")) as es:
         assert es.evaluate(1)[0].length == 100
@@ -207,6 +216,7 @@ def test_actions_are_repeated_and_rewards_summed_until_the_end():
         ({"max_steps": "mean"}, ValueError, "got 'mean'"),
         ({"max_steps": "adaptive:10,2,2"}, ValueError, r"a threshold in \(0, 1\] .* got 'adaptive:10,2,2'"),
         ({"max_steps": "adaptive:10"}, ValueError, "got 'adaptive:10'"),
+        ({"max_steps": "members:0"}, ValueError, "got 'members:0'"),
         ({"reward_shift": float("nan")}, ValueError, "`reward_shift` must be a finite number, got nan"),
         ({"seeds": "pairs"}, ValueError, "`seeds` must be one of .*; got 'pairs'. Did you mean `pair`"),
         ({"per_member": 0}, ValueError, "`per_member` must be at least 1, got 0"),

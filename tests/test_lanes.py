@@ -242,6 +242,7 @@ FOLDED = {
         (2, 14, 14),
     ),
     "none": (lambda: pictures_to(800), (2, 20, 20)),
+    "no_norm": (lambda: atari_cnn((4, 84, 84), 6, batch_norm=False), (4, 84, 84)),
 }
 AS_THEY_ARE = {
     "2016": (lambda: pictures_to(800, form="2016"), CopiedLanes),

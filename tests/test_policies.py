@@ -27,6 +27,34 @@ def test_acting_changes_no_statistics_and_no_mode():
     assert policy.network.training
 
 
+class Counting(nn.Module):
+    """Keeps in a buffer how often it was called."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.frozen = nn.Linear(3, 1), nn.Dropout().eval()
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x):
+        self.calls.add_(1)
+        return self.frozen(self.linear(x)) * self.calls
+
+
+def test_a_network_keeps_its_buffers_and_each_of_its_modes():
+    network = Counting().requires_grad_(False)
+    policy = Policy(network, BOX3, BOX1)
+    first = policy.act(np.ones(3))[0]
+    assert policy.act(np.ones(3))[0] == first
+    assert network.calls == 0
+    assert (network.training, network.linear.training, network.frozen.training) == (True, True, False)
+
+
+def test_a_policy_of_low_precision_acts():
+    for dtype in (torch.bfloat16, torch.float16):
+        action, _ = Policy(nn.Linear(3, 1).to(dtype), BOX3, BOX1).act(np.ones(3))
+        assert action.dtype == BOX1.dtype
+
+
 def test_everything_needed_to_act_is_in_the_state_dict():
     policy, other = (Policy(mlp(3, 1, seed=s), BOX3, BOX1) for s in (0, 1))
     policy.observation_norm.update(Moments.of(np.random.default_rng(0).normal(3, 2, (50, 3))))

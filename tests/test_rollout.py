@@ -7,6 +7,7 @@ from helpers import Stepper, by_task, env, env_policy, evaluator, pairs, snapsho
 from torch_es.episodes import EpisodeRules
 from torch_es.nn import normalize
 from torch_es.noise import Noise
+from torch_es.policies import Policy
 from torch_es.rollout import FunctionPlayer, Rollout
 from torch_es.types import Snapshot, Task
 
@@ -78,6 +79,36 @@ def test_statistics_are_those_of_the_observations_seen():
     (result,) = [r for r in evaluator(policy, Watched, 0, 1).evaluate(snapshot(policy), pairs(1)) if r.task.sign > 0]
     own = np.array(seen[:5]) - 0.1
     np.testing.assert_allclose(result.moments, np.concatenate((own.sum(0), (own**2).sum(0))), rtol=1e-12)
+
+
+class Remembers(torch.nn.Module):
+    """Adds up what it has answered, in a buffer; `branching` keeps it from being traced."""
+
+    def __init__(self, branching):
+        super().__init__()
+        self.linear, self.branching = torch.nn.Linear(3, 1), branching
+        self.register_buffer("sum", torch.zeros(1))
+
+    def forward(self, x):
+        answer = self.linear(x)
+        self.sum.add_(answer[0].tanh())
+        if self.branching and float(answer[0]) > 1e9:
+            return answer
+        return answer + self.sum
+
+
+@pytest.mark.parametrize("branching", [False, True])
+def test_the_order_of_members_changes_nothing(branching):
+    """What a lane's network keeps in buffers is of its own episode."""
+    policy = Policy(Remembers(branching), Stepper.observation_space, Stepper.action_space)
+    tasks = [(Task(0, pair, sign),) for pair in range(5) for sign in (1, -1)]
+    played = []
+    for order, lanes in ((tasks, 3), (tasks[::-1], 3), (tasks[::2] + tasks[1::2], 1)):
+        running = evaluator(policy, Stepper, 0, lanes)
+        waiting = iter(order)
+        played.append(by_task(running.evaluate(snapshot(policy), lambda w=waiting: next(w, None))))
+    assert played[0] == played[1] == played[2]
+    assert len({result[0] for result in played[0].values()}) > 4
 
 
 def test_buffers_are_fresh_for_each_member_of_a_function():

@@ -248,9 +248,68 @@ def test_acting_measures_again_when_weights_change_and_not_else():
         np.testing.assert_allclose(policy.act(x.numpy())[0], hand(network, policy.reference, x).clip(-1, 1), atol=1e-5)
         network[0].weight.data += 1.0  # also behind autograd's back
         np.testing.assert_allclose(policy.act(x.numpy())[0], hand(network, policy.reference, x).clip(-1, 1), atol=1e-5)
-    before = network[1].mean
+    passes = []
+    network[0].register_forward_hook(lambda _, inputs, __: passes.append(len(inputs[0])))
     policy.act(100 * x.numpy())
-    assert network[1].mean is before
+    assert passes == [5]
+    other = copy.deepcopy(policy)
+    other.load_state_dict({**policy.state_dict(), "reference": 3 * policy.reference + 1})
+    assert not np.allclose(other.act(x.numpy())[0], policy.act(x.numpy())[0])
+
+
+def test_what_was_trained_answers_as_it_predicts(tmp_path):
+    network, x = small(), randn(5, 3, seed=3)
+    with ES(network, Stepper, num_pairs=4, num_workers=0, sigma=0.5, normalize_observations=False) as es:
+        es.learn(200)
+        answers = network(x), es.policy(x)
+        action, _ = es.predict(x.numpy())
+        es.save(tmp_path / "saved")
+    for answer in answers:
+        np.testing.assert_allclose(answer.detach().clip(-1, 1), action, atol=1e-6)
+    again = small()
+    ES.load(tmp_path / "saved", again, Stepper)
+    np.testing.assert_allclose(again(x).detach().clip(-1, 1), action, atol=1e-6)
+    with torch.no_grad():
+        es.policy.network[0].weight += 1.0
+        changed = es.policy(x)
+        np.testing.assert_allclose(changed, es.predict(x.numpy())[0], atol=1e-6)
+
+
+def test_a_layer_in_two_places_is_told_of():
+    """Each place has statistics of its own; one layer can hold those of one."""
+    shared = VirtualBatchNorm(4)
+    network = nn.Sequential(nn.Linear(3, 4), shared, nn.Linear(4, 4), shared)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="must be used once a forward"):
+            collect_statistics(network, randn(16, 3))
+    collect_statistics(nn.Sequential(shared), randn(16, 4))
+
+
+def test_a_functions_members_measure_for_themselves():
+    """What was measured before belongs to other weights."""
+    network, reference = small(), randn(16, 3)
+    collect_statistics(network, reference)
+
+    def fitness(module):
+        if module is not None and measuring:
+            collect_statistics(module, reference)
+        return float(module(reference).sum())
+
+    measuring = True
+    with ES(network, fitness_fn=fitness, num_pairs=2, num_workers=0) as es:
+        es.learn(1)
+        measuring = False
+        with pytest.raises(RuntimeError, match="has no statistics; call collect_statistics"):
+            es.learn(1)
+
+
+def test_what_is_converted_keeps_its_precision_or_says_what_is_missing():
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4, affine=False)).double()
+    converted, reference = convert_batch_norm(copy.deepcopy(network)), randn(16, 3).double()
+    collect_statistics(converted, reference)
+    torch.testing.assert_close(converted(reference), network(reference))
+    with pytest.raises(ValueError, match="LazyBatchNorm1d does not know its features yet"):
+        convert_batch_norm(nn.Sequential(nn.LazyBatchNorm1d()))
 
 
 def test_saved_and_loaded_in_a_fresh_process(tmp_path):

@@ -30,9 +30,10 @@ class EpisodeRules:
     Args:
         max_steps: Cap of an episode's length, besides the environment's own, so that no long episode holds up a
             generation. A number caps the centre's episodes too; the others cap the members' only, and stay as they are
-            while a generation runs. `mean:R` is R times the mean length in the generation before (Salimans et al. 2017,
-            section 2.1, with R = 2); `adaptive:LIMIT,THRESHOLD,RATIO` is LIMIT at first, times RATIO after each
-            generation in which at least the share THRESHOLD of the episodes hit it, as their released code does.
+            while a generation runs. `members:N` is always N. `mean:R` is R times the mean length in the generation
+            before (Salimans et al. 2017, section 2.1, with R = 2). `adaptive:LIMIT,THRESHOLD,RATIO` is LIMIT at first,
+            times RATIO after each generation in which at least the share THRESHOLD of the episodes hit it, as their
+            released code does.
         reward_shift: Subtracted from each step's reward in what the strategy sees, so that it is not paid for merely
             staying alive (Mania et al. 2018, arXiv:1803.07055: 1 for Hopper and Walker2d, 5 for Humanoid). Returns are
             reported as the environment gives them.
@@ -65,7 +66,7 @@ class EpisodeRules:
             check_count("max_steps", self.max_steps)
 
     def _parsed(self) -> float | _Adaptive | None:
-        """Return R of `mean:R`, or the numbers of `adaptive:...`; None without such a rule."""
+        """Return R of `mean:R`, or the numbers of `adaptive:...` or `members:N`; None without such a rule."""
         if not isinstance(self.max_steps, str):
             return None
         kind, _, numbers = self.max_steps.partition(":")
@@ -73,6 +74,8 @@ class EpisodeRules:
             values = [float(number) for number in numbers.split(",")]
             if kind == "mean" and len(values) == 1 and values[0] > 1:
                 return values[0]
+            if kind == "members" and len(values) == 1 and values[0] >= 1:
+                return _Adaptive(int(values[0]), threshold=np.inf, ratio=1.0)  # a share that is never reached
             if kind == "adaptive":
                 limit, threshold, ratio = values
                 if limit >= 1 and 0 < threshold <= 1 and ratio > 1:
@@ -80,8 +83,8 @@ class EpisodeRules:
         except ValueError:
             pass
         raise ValueError(
-            "`max_steps` must be a number, mean:R with R above 1, or adaptive:LIMIT,THRESHOLD,RATIO with a limit of at "
-            f"least 1, a threshold in (0, 1] and a ratio above 1; got {self.max_steps!r}."
+            "`max_steps` must be a number, members:N, mean:R with R above 1, or adaptive:LIMIT,THRESHOLD,RATIO with a "
+            f"limit of at least 1, a threshold in (0, 1] and a ratio above 1; got {self.max_steps!r}."
         )
 
     @property

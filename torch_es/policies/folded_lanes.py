@@ -1,6 +1,6 @@
-"""Lanes for networks on pictures with virtual batch norm, which is folded into the layers when a member starts.
+"""Lanes for networks on pictures; virtual batch norm is folded into the layers when a member starts.
 
-The statistics belong to a member's weights, so that for its whole episode normalisation is part of them: nothing is
+Its statistics belong to a member's weights, so that for its whole episode normalisation is part of them: nothing is
 left to do between two products. Pictures lie channels last. The first convolution, over few channels, is torch's; a
 later one is one product over copied patches, which NumPy's BLAS has done before torch has arranged its operands.
 """
@@ -18,7 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from torch_es.nn import VirtualBatchNorm, virtual_batch_norms
+from torch_es.nn import VirtualBatchNorm
 from torch_es.policies.chain import Kernel, activation, chain
 from torch_es.policies.module_lanes import Member
 from torch_es.policies.networks import Scale
@@ -27,7 +27,7 @@ from torch_es.types import Float32Array
 
 
 class FoldedLanes:
-    """A `Sequential` of convolutions, linear layers and activations with virtual batch norms, one product a layer.
+    """A `Sequential` of convolutions, virtual batch norms, linear layers and activations, one product a layer.
 
     Args:
         network: Called with pictures `(batch, channels, height, width)`.
@@ -44,8 +44,8 @@ class FoldedLanes:
     ) -> None:
         if not isinstance(layout.space, gym.spaces.Box) or len(layout.space.shape) != 3:
             raise NotImplementedError("only networks on pictures are folded")
-        if not virtual_batch_norms(network) or any(p.dtype != torch.float32 for p in network.parameters()):
-            raise NotImplementedError("only float32 networks with virtual batch norm are folded")
+        if any(p.dtype != torch.float32 for p in network.parameters()):
+            raise NotImplementedError("only float32 networks are folded")
         self._shape = layout.space.shape
         self._members = [Member(network, layout) for _ in range(num_lanes)]
         self._kernels: list[list[Kernel]] = [[]] * num_lanes

@@ -3,8 +3,8 @@
 A chain of linear layers and activations runs as stacked matrix-vector products in NumPy (16 lanes of 17-64-64-6: 30 us,
 where 16 calls of the module take 500). Any other module is traced through `vmap(functional_call)`. What cannot be
 traced (control flow that depends on data, NumPy inside), or is too large to be batched, runs as one copy of the module
-for each lane; a large network on pictures with its virtual batch norms folded away. The way is found by trying it
-against the plain call.
+for each lane; a large network on pictures as NumPy products, its virtual batch norms folded away. The way is found by
+trying it against the plain call.
 """
 
 from __future__ import annotations

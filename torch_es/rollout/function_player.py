@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from torch_es.nn import virtual_batch_norms
 from torch_es.parameters import FlatParameters
 from torch_es.rollout.members import Members
 from torch_es.types import EpisodeResult, Snapshot, Task
@@ -58,6 +59,8 @@ class FunctionPlayer:
         self._parameters.write(self._members.theta(task))
         for name, buffer in self._module.named_buffers():
             buffer.copy_(self._buffers[name])
+        for layer in virtual_batch_norms(self._module).values():
+            layer.reference_size = 0  # what was measured belongs to other weights: the function measures its own
         with torch.no_grad():
             return [EpisodeResult(task, float(self._fitness_fn(self._module)), 1, False, None)]
 
