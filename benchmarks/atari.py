@@ -24,6 +24,7 @@ from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 from pairs import Row, Side, alternate
 from peers import evotorch_side
 from physics import WORKERS, train
+from threadpoolctl import threadpool_limits
 
 from torch_es import ES, EpisodeRules, atari_cnn
 from torch_es.envs import env_factory
@@ -125,6 +126,7 @@ class ChannelsLast(torch.nn.Module):
 def network_rows(pairs: int) -> Iterator[Row]:
     """Yield observations answered a second by the lanes that the engine takes, beside other ways, on one thread."""
     torch.set_num_threads(1)
+    threadpool_limits(1)  # NumPy's BLAS, as in workers
     layout = Layout(gym.spaces.Box(0, 255, SHAPE, np.uint8))
     pictures = np.random.default_rng(0).integers(0, 256, (128, layout.size)).astype(np.float32)
     network = atari_cnn(SHAPE, ACTIONS).eval()

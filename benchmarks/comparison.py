@@ -48,15 +48,14 @@ def table(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table, a line for each task and arm."""
     seeds = sorted({row["seed"] for row in rows})
     lines = [
-        f"| Centre's return | steps | {' | '.join(f'seed {s}' for s in seeds)} | mean |",
-        "|---" * (len(seeds) + 3) + "|",
+        f"| Centre's return | {' | '.join(f'seed {s}' for s in seeds)} | mean |",
+        "|---" * (len(seeds) + 2) + "|",
     ]
     for task, arm in dict.fromkeys((row["task"], row["arm"]) for row in rows):
         own = {row["seed"]: row for row in rows if (row["task"], row["arm"]) == (task, arm)}
-        steps = max(row["steps"][-1] for row in own.values())
         cells = [f"{own[seed]['final']:,.0f}" if seed in own else "-" for seed in seeds]
         mean = float(np.mean([row["final"] for row in own.values()]))
-        lines.append(f"| {task}, {arm} | {steps:,.0f} | {' | '.join(cells)} | **{mean:,.0f}** |")
+        lines.append(f"| {task}, {arm} | {' | '.join(cells)} | **{mean:,.0f}** |")
     return "\n".join(lines)
 
 

@@ -3,19 +3,22 @@
     python benchmarks/frame_skip.py swimmer     # action repeat on a MuJoCo task
     python benchmarks/frame_skip.py pong        # frame skip on Pong, on a small budget of updates
 
-Runs the one command that it prints, `torch-es --multirun ...`, and draws the centre's return against weight updates
-into docs/frame_skip-NAME.png; arguments after the name are further overrides.
+Runs the one command that it prints, `torch-es --multirun ...`, draws the centre's return against weight updates into
+docs/frame_skip-NAME.png, and writes benchmarks/results/frame_skip.json; arguments after the name are further overrides.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from machine import RESULTS
+from machine import RESULTS, describe
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -58,24 +61,38 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         overrides = [*SWEEPS[given.sweep], "video=false", *given.overrides]
         run_dir = f"run_dir={folder}/${{now:%H%M%S%f}}"
-        print("torch-es --multirun", *overrides, flush=True)
+        command = shlex.join(["torch-es", "--multirun", *overrides])
+        print(command, flush=True)
         subprocess.run([sys.executable, "-m", "torch_es", "--multirun", *overrides, run_dir], check=True)
-        draw([path.parent for path in Path(folder).glob("*/config.yaml")], given.sweep)
+        runs = sorted(map(measured, Path(folder).glob("*/config.yaml")), key=lambda run: (run["skip"], run["seed"]))
+    draw(runs, given.sweep)
+    path = RESULTS / "frame_skip.json"
+    sweeps = json.loads(path.read_text()) if path.is_file() else {}
+    sweeps[given.sweep] = {"machine": describe(), "command": command, "rows": runs}
+    path.write_text(json.dumps(sweeps, indent=1) + "\n")
 
 
-def draw(folders: list[Path], name: str) -> None:
+def measured(config: Path) -> dict[str, Any]:
+    """Return a run's frame skip and seed, and the centre's return when it was evaluated, against weight updates."""
+    settings = load_config(config.parent)
+    env = settings["env"]
+    rows = [row for row in read_metrics(config.parent) if "eval/mean_reward" in row]
+    return {
+        "skip": env["kwargs"].get("frame_skip", env["action_repeat"]),
+        "seed": settings["seed"],
+        "updates": [int(row["time/iterations"]) for row in rows],
+        "centre": [row["eval/mean_reward"] for row in rows],
+    }
+
+
+def draw(runs: list[dict[str, Any]], name: str) -> None:
     """Draw the runs, a colour for each frame skip."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    named: set[int] = set()
-    for folder in folders:
-        env = load_config(folder)["env"]
-        skip = env["kwargs"].get("frame_skip", env["action_repeat"])
-        rows = [row for row in read_metrics(folder) if "eval/mean_reward" in row]
-        x, y = [row["time/iterations"] for row in rows], [row["eval/mean_reward"] for row in rows]
-        axes.plot(x, y, color=f"C{skip - 1}", label=None if skip in named else f"frame skip {skip}")
-        named.add(skip)
-        print(f"frame skip {skip}: {x[-1]:,.0f} updates, centre {y[0]:,.1f} -> {y[-1]:,.1f}")
+    for i, run in enumerate(runs):
+        first = all(run["skip"] != other["skip"] for other in runs[:i])
+        label = f"frame skip {run['skip']}" if first else None
+        axes.plot(run["updates"], run["centre"], color=f"C{run['skip'] - 1}", label=label)
     axes.set(xlabel="weight updates", ylabel="return of the centre", title=name)
     axes.legend()
     FigureCanvasAgg(figure).print_png(DOCS / f"frame_skip-{name}.png")

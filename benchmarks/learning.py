@@ -13,11 +13,12 @@ import json
 import tempfile
 import time
 from pathlib import Path
+from statistics import mean
 
 from machine import RESULTS, describe
 
 from torch_es import config
-from torch_es.cli import run
+from torch_es.cli.train import run
 from torch_es.plotting import read_metrics
 
 TARGETS = {"half_cheetah": 2500.0, "inverted_pendulum": 1000.0}
@@ -34,7 +35,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 overrides = [f"env={env}", f"seed={seed}", f"run_dir={folder}/run", "video=false", *given.overrides]
                 start = time.perf_counter()
-                centre = run(config.compose_config(overrides), Path(folder) / "run", resumed=False)
+                episodes, _ = run(config.compose_config(overrides), Path(folder) / "run", resume=False)
+                centre = mean(episode.return_ for episode in episodes)
                 seconds = time.perf_counter() - start
                 last = read_metrics(Path(folder) / "run")[-1]
             row = {"env": env, "seed": seed, "centre_return": centre, "target": target, "seconds": round(seconds, 1)}

@@ -101,6 +101,20 @@ def import_time() -> str:
     return "\n".join([*table, f"| {' | '.join(cells)} |", "", where])
 
 
+def frame_skip() -> str:
+    """A line a run: each return is the mean of the last three evaluations, which a single one would leave to luck."""
+    lines = ["| Sweep | frame skip | seed | weight updates | centre's return at first | at the end |", "|" + "---|" * 6]
+    sweeps: dict[str, Any] = _load("frame_skip.json")
+    for name, sweep in sweeps.items():
+        for run in sweep["rows"]:
+            first, last = run["centre"][0], mean(run["centre"][-3:])
+            lines.append(
+                f"| {name} | {run['skip']} | {run['seed']} | {run['updates'][-1]} | {first:.1f} | {last:.1f} |"
+            )
+    commands = [f"{name}, {_machine(sweep)}:\n\n```text\n{sweep['command']}\n```" for name, sweep in sweeps.items()]
+    return "\n\n".join(["\n".join(lines), "At the end: the mean of the last three evaluations.", *commands])
+
+
 def experiment(name: str) -> str:
     recorded = _load(f"{name}.json")
     return "\n".join([table(recorded["rows"]), "", f"{_machine(recorded)}; `{recorded['command']}`."])
@@ -123,6 +137,7 @@ WHOLE = {
     "supervised": supervised,
     "lines": lines,
     "import_time": import_time,
+    "frame_skip": frame_skip,
     "action_noise": partial(experiment, "action_noise"),
     "bins": partial(experiment, "bins"),
 }
