@@ -1,6 +1,8 @@
 """One contract over every strategy."""
 
 import copy
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -245,6 +247,12 @@ def test_an_exception_among_the_members_leaves_the_centre_where_it_was(dtype):
     unfinished.close()
     for now, then in zip(module.parameters(), undisturbed.centre.parameters.module.parameters(), strict=True):
         assert torch.equal(now, then)
+
+
+def test_a_script_whose_fitness_raises_ends_with_its_traceback_alone():
+    script = "import torch, torch_es; es = torch_es.OpenAIES(torch.nn.Linear(3, 1)); [1 / 0 for member in es.ask()]"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "ZeroDivisionError: division by zero")
 
 
 def test_weights_do_not_drift_over_many_evaluations():

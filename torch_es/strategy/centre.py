@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Protocol
 
@@ -75,7 +76,8 @@ class Population:
                 parameters.write(self.theta(task))
                 yield parameters.module
         finally:
-            parameters.write(self._centre.theta)
+            if not sys.is_finalizing():  # Python ends with the traceback that held this: torch would abort it
+                parameters.write(self._centre.theta)
 
 
 def perturbed(theta: Tensor, sigma: Sigma, sign: int, eps: Tensor, out: Tensor | None = None) -> Tensor:
