@@ -7,11 +7,11 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "torch_es"
 FLOORS = [
-    {"appending", "checks", "machine", "options", "types"},
+    {"appending", "checks", "machine", "types"},
     {"errors", "seeding"},
     {"loggers", "progress", "plotting", "video", "resources", "atari", "mujoco", "adapters"},
     {"study", "noise", "shaping", "moments", "checkpoint", "parameters", "episodes"},
-    {"gradient", "nn", "envs", "generation", "replay_log"},
+    {"gradient", "nn", "envs", "generation", "options", "replay_log"},
     {"strategy", "policies", "run_folder"},
     {"rollout", "env_check", "hub", "split_half"},
     {"evaluators"},

@@ -31,6 +31,34 @@ def test_saving_again_replaces(tmp_path):
     assert os.listdir(tmp_path) == ["c"]
 
 
+def test_a_folder_that_holds_anything_else_is_left_alone(tmp_path):
+    for name in ("precious", "run"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years")
+    checkpoint.save(tmp_path / "precious" / "model", STATE)
+    checkpoint.save(tmp_path / "run", STATE)  # an empty folder is taken
+    (tmp_path / "run" / "notes.txt").write_text("of a checkpoint")
+    (tmp_path / "file").write_text("plain")
+    before = sorted(tmp_path.rglob("*"))
+    for name, message in {
+        "precious": r"and it holds model, thesis.txt; save to `.*precious/model`, say",
+        "run": r"and it holds notes.txt",
+        "file": r"must be a folder, or not exist yet, but it is a file",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            checkpoint.save(tmp_path / name, {"a": 1})
+    assert sorted(tmp_path.rglob("*")) == before
+    assert checkpoint.load(tmp_path / "precious" / "model")["b"]["c"][1:] == [0.1, None, "x"]
+
+
+@pytest.mark.parametrize("gone", ["MANIFEST.json", "tensors.safetensors", "state.json"])
+def test_a_damaged_checkpoint_is_replaced(tmp_path, gone):
+    checkpoint.save(tmp_path / "c", STATE)
+    (tmp_path / "c" / gone).unlink()
+    checkpoint.save(tmp_path / "c", {"a": 1})
+    assert checkpoint.load(tmp_path / "c") == {"a": 1}
+
+
 @pytest.mark.parametrize("name", ["tensors.safetensors", "state.json"])
 @pytest.mark.parametrize("damage", ["gone", "empty", "half", "bit"])
 def test_damage_is_found(tmp_path, name, damage):

@@ -66,6 +66,7 @@ def test_the_papers_hyperparameters():
     assert composed["strategy"]["min_timesteps"] == 100_000
     assert composed["optimizer"] == {"name": "Adam", "lr": 0.01, "weight_decay": 0.005 / 0.02}
     assert composed["policy"]["hidden"] == [64, 64]
+    assert composed["policy"]["action_noise"] == "gaussian:0.01"
 
 
 def test_the_papers_atari():

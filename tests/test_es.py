@@ -47,6 +47,64 @@ def test_saved_and_loaded_it_goes_on_bit_for_bit(tmp_path):
     assert loaded.trainer.total_timesteps == straight.trainer.total_timesteps
 
 
+def my_shaping(returns):
+    return returns - returns.mean()
+
+
+FUNCTIONS = {
+    "optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+    "shaping": my_shaping,
+    "scheduler": partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9),
+}
+
+
+def test_functions_must_be_given_again_to_load(tmp_path):
+    def fresh():
+        return mlp(3, 1, (4,), seed=0)
+
+    options = {"num_pairs": np.int64(3), "sigma": np.float32(0.25), "num_workers": 0}  # plain, whoever made them
+    straight = ES(fresh(), Stepper, **options, **FUNCTIONS).learn(60)
+    ES(fresh(), Stepper, **options, **FUNCTIONS).learn(30).save(tmp_path / "c")
+    message = r"`optimizer` \(it was `<lambda>`\), `shaping` \(.*my_shaping`\), `scheduler` .*must be given again"
+    with pytest.raises(ValueError, match=message):
+        ES.load(tmp_path / "c", fresh(), Stepper, num_workers=0)
+    with pytest.raises(ValueError, match=r"^`shaping` \(it was `my_shaping`\) must be given again"):
+        ES.load(tmp_path / "c", fresh(), Stepper, **{n: f for n, f in FUNCTIONS.items() if n != "shaping"})
+    loaded = ES.load(tmp_path / "c", fresh(), Stepper, num_workers=0, **FUNCTIONS).learn(30)
+    assert torch.equal(loaded.strategy.centre.theta, straight.strategy.centre.theta)
+    assert (loaded.strategy.centre.num_pairs, loaded.strategy.sigma) == (3, 0.25)
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.SGD, partial(torch.optim.Adam, lr=0.1, betas=(0.5, 0.9))])
+def test_optimisers_of_torch_come_back_by_name_and_a_run_with_them_goes_on(tmp_path, optimizer):
+    def make():
+        return ES(mlp(3, 1, (4,)), Stepper, optimizer=optimizer, num_pairs=2, num_workers=0)
+
+    make().learn(20, folder=tmp_path / "r").save(tmp_path / "c")
+    loaded = ES.load(tmp_path / "c", mlp(3, 1, (4,)), Stepper, num_workers=0)
+    assert type(loaded.strategy.centre.optimizer) is type(make().strategy.centre.optimizer)
+    assert make().learn(40, folder=tmp_path / "r", resume=True).strategy.centre.generation == 2
+
+
+def test_a_run_is_not_resumed_without_its_functions(tmp_path):
+    def make(**options):
+        return ES(mlp(3, 1, (4,)), Stepper, num_pairs=2, num_workers=0, **options)
+
+    make(shaping=my_shaping).learn(20, folder=tmp_path / "r")
+    for options, message in (({}, "is absent"), ({"shaping": abs}, r"is {'function': 'abs'}")):
+        with pytest.raises(ValueError, match=rf"`shaping` was {{'function': 'my_shaping'}}, {message}"):
+            make(**options).learn(40, folder=tmp_path / "r", resume=True)
+    assert make(shaping=my_shaping).learn(40, folder=tmp_path / "r", resume=True).strategy.centre.generation == 2
+
+
+def test_saving_into_a_run_folder_is_refused(tmp_path):
+    es = ES(mlp(3, 1, (4,)), Stepper, num_pairs=2, num_workers=0).learn(20, folder=tmp_path / "r")
+    with pytest.raises(ValueError, match=r"it holds \.lock, checkpoints, metrics\.jsonl, \.\.\.; save to `.*r/model`"):
+        es.save(tmp_path / "r")
+    assert (tmp_path / "r" / "metrics.jsonl").is_file()
+    es.save(tmp_path / "r" / "model")
+
+
 def test_a_checkpoint_for_another_architecture_is_refused(tmp_path):
     ES(mlp(4, 2, (8,)), "CartPole-v1").save(tmp_path / "c")
     with pytest.raises(
@@ -106,6 +164,13 @@ def test_a_script_needs_no_main_guard_and_no_close(tmp_path):
         (mlp(4, 2), "CartPole-v1", {"population_size": 9}, ValueError, "must be even"),
         (mlp(4, 2), "CartPole-v1", {"sigma": 0}, ValueError, "`sigma` must be positive, got 0"),
         (mlp(4, 2), "CartPole-v1", {"sigma": "big"}, TypeError, "`sigma` must be a positive number, got 'big'"),
+        (
+            mlp(4, 2),
+            "CartPole-v1",
+            {"sigma": 0, "action_noise": "sample", "non_finite": "rais"},
+            ValueError,
+            "drop, raise",
+        ),
         (mlp(4, 2), "CartPole-v1", {"sgima": 0.1}, ValueError, "Did you mean `sigma`"),
         (mlp(4, 2), "CartPole-v1", {"strategy": "cma"}, ValueError, "`strategy` must be one of ars, openai_es"),
         (mlp(4, 2), "CartPole-v1", {"num_workers": -1}, ValueError, "`num_workers` must be at least 0"),

@@ -41,6 +41,21 @@ def test_seeds_are_one_curve_with_its_band_against_steps_seconds_and_generations
     assert "mean of 2 runs, lowest to highest" in figure.legends[0].get_texts()[0].get_text()
 
 
+def test_one_run_is_its_population_with_its_spread_and_its_centre(tmp_path):
+    figure = curves({"": [write_run(tmp_path / "r", 3, every=2)]})
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "population, mean ± std",
+        "centre, noise-free",
+    ]
+    for panel, unit in zip(figure.axes, (100, 0.1, 1), strict=True):
+        population, centre = panel.lines
+        np.testing.assert_allclose(population.get_xydata().T, [unit * np.arange(1, 6), range(1, 6)])
+        np.testing.assert_allclose(centre.get_xydata().T, [[2 * unit, 4 * unit], [6, 12]])
+        (spread,) = panel.collections
+        limits = spread.get_datalim(panel.transData)
+        np.testing.assert_allclose([limits.x0, limits.x1, limits.y0, limits.y1], [unit, 5 * unit, 1 - 1, 5 + 1])
+
+
 def test_a_band_ends_where_the_shortest_run_does(tmp_path):
     long, short = ([{"x": float(i), "y": 1.0} for i in range(n)] for n in (10, 4))
     at, *_ = band([long, short], "x", "y")

@@ -98,9 +98,11 @@ def test_a_run_that_searches_actions_says_why_there_is_no_cosine(tmp_path):
 
 def test_a_function_without_observations_has_a_page_too(tmp_path):
     layer = torch.nn.Linear(2, 1)
-    with ES(layer, fitness_fn=lambda module: float(module.weight.sum()), num_pairs=2, num_workers=0) as es:
+    with ES(layer, fitness_fn=lambda module: float(module.weight.sum()), num_pairs=2, num_workers=0, shaping=abs) as es:
         es.learn(20, folder=tmp_path / "f")
-    assert Page(write_report(tmp_path / "f")).headings == [h for h in HEADINGS if h != "Observations"]
+    page = Page(write_report(tmp_path / "f"))
+    assert page.headings == [h for h in HEADINGS if h != "Observations"]
+    assert "since a function of your own is not in the log" in page.text
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path):

@@ -48,6 +48,20 @@ def test_the_number_of_lanes_changes_nothing():
     assert answers[0] == answers[1] == answers[2]
 
 
+def test_a_lane_whose_episode_ends_is_filled_again_at_once():
+    policy, lengths = stepper_policy(), iter([10, 1])
+    player = Rollout(policy, lambda: Stepper(next(lengths)), 0, num_lanes=2)
+    player.begin(snapshot(policy))
+    tasks = [Task(0, pair, sign) for pair in range(3) for sign in (1, -1)]
+    for task in tasks:
+        player.submit(task)
+    left = []
+    while player.outstanding:
+        (result,) = player.advance()
+        left.append((tasks.index(result.task), result.length, player.outstanding))
+    assert left == [(1, 1, 5), (2, 1, 4), (3, 1, 3), (4, 1, 2), (5, 1, 1), (0, 10, 0)]
+
+
 def test_time_limits_are_truncation_and_the_cap_holds():
     policy = env_policy("InvertedPendulum-v5")
     player = Rollout(policy, env("InvertedPendulum-v5"), 0, 2, EpisodeRules(max_steps=3))

@@ -388,22 +388,30 @@ class OwnExtractor(FlattenExtractor):
     pass
 
 
+def own_shaping(returns):
+    return returns - returns.mean()
+
+
 def test_what_a_file_cannot_hold_must_be_given_again(tmp_path, caplog):
     model = ES(
         "MlpPolicy",
         Stepper,
         lambda left: 0.02 * left,
         policy_kwargs={"features_extractor_class": OwnExtractor},
+        shaping=own_shaping,
         **SMALL,
     )
     model.save(tmp_path / "m.zip")
-    with pytest.raises(ValueError, match="`env` must be given"):
-        ES.load(tmp_path / "m")
-    with pytest.raises(ValueError, match="must be given with features_extractor_class"):
+    with pytest.raises(ValueError, match=r"`shaping` \(it was `own_shaping`\) must be given again"):
         ES.load(tmp_path / "m", Stepper)
-    own = {"policy_kwargs": {"features_extractor_class": OwnExtractor}}
+    with pytest.raises(ValueError, match="`env` must be given"):
+        ES.load(tmp_path / "m", shaping=own_shaping)
+    with pytest.raises(ValueError, match="must be given with features_extractor_class"):
+        ES.load(tmp_path / "m", Stepper, shaping=own_shaping)
+    own = {"policy_kwargs": {"features_extractor_class": OwnExtractor}, "shaping": own_shaping}
     loaded = ES.load(tmp_path / "m", Stepper, custom_objects=own, num_workers=0, sigma=0.3)
     assert loaded.es.strategy.sigma == 0.3
+    assert loaded.es.strategy.shaping is own_shaping
     assert "`learning_rate` was a function" in caplog.text
     x = np.zeros(3, np.float32)
     np.testing.assert_array_equal(loaded.predict(x)[0], model.predict(x)[0])

@@ -35,6 +35,11 @@ def test_with_an_optimiser_it_is_openai_es_bit_for_bit():
     assert torch.equal(torch.nn.utils.parameters_to_vector(one.parameters()), strategy.centre.theta)
 
 
+def test_a_word_it_does_not_know_is_refused():
+    with pytest.raises(ValueError, match="`non_finite` must be one of drop, raise; got 'rais'"):
+        SearchGradient(network(), non_finite="rais")
+
+
 def test_it_estimates_what_autograd_computes():
     module = nn.Linear(3, 1)
     loss = -fitness(module)

@@ -6,6 +6,7 @@ import torch
 
 from torch_es.gradient import serial_noise_sum
 from torch_es.noise import Noise
+from torch_es.options import describe
 from torch_es.replay_log import Record
 from torch_es.split_half import pair_coefficients, split_half_cosine, split_half_cosines
 from torch_es.strategy import STRATEGIES
@@ -65,6 +66,12 @@ def test_generations_are_as_many_as_the_budget_allows_evenly_spaced():
     assert [generation for generation, _ in found] == list(range(0, 101, 5))
     assert len(split_half_cosines(options, 10, records(101), budget=1)) == 3
     assert len(split_half_cosines(options, 10, records(101), most=30)) == 30
+
+
+def test_functions_that_the_log_names_are_left_out():
+    options = {"strategy": "openai_es", "seed": 0, "sigma": 0.1}
+    own = describe({"shaping": abs, "scheduler": partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9)})
+    assert split_half_cosines({**options, **own}, 10, records(3)) == split_half_cosines(options, 10, records(3))
 
 
 def test_there_is_none_where_nothing_differs_or_actions_alone_are_searched():

@@ -1,5 +1,8 @@
 """One contract over every strategy."""
 
+import copy
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -130,6 +133,10 @@ def test_the_seed_decides(name):
         ({"num_pairs": None, "num_top": None, "population_size": 7}, "`population_size` must be even .* got 7; use 8"),
         ({"population_size": 8}, "not both; got 16 and 8"),
         ({"seed": -1}, "`seed` must be at least 0, got -1"),
+        ({"non_finite": "rais"}, "`non_finite` must be one of drop, raise; got 'rais'. Did you mean `raise`"),
+        ({"optimizer": torch.optim.LBFGS}, "`optimizer` must not be LBFGS: .* a generation gives one gradient"),
+        ({"optimizer": torch.optim.SparseAdam}, "`optimizer` must not be SparseAdam: it takes sparse gradients"),
+        ({"optimizer": torch.optim.Muon}, "Muon only supports 2D parameters"),
     ],
 )
 def test_bad_arguments_are_named(name, options, message):
@@ -137,6 +144,64 @@ def test_bad_arguments_are_named(name, options, message):
         options = {k: v for k, v in options.items() if k != "num_top"}
     with pytest.raises(ValueError, match=message):
         make(name, **options)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_muon_moves_a_module_of_matrices(name):
+    module = nn.Sequential(nn.Linear(3, 4, bias=False), nn.Linear(4, 2))
+    module[1].bias.requires_grad_(False)
+    before = module[0].weight.clone()
+    strategy = make(name, module, optimizer=torch.optim.Muon)
+    strategy.tell(np.random.default_rng(0).normal(size=(16, 2)))
+    assert not torch.equal(module[0].weight, before)
+
+
+@pytest.mark.parametrize("saved_with", [True, False])
+def test_a_scheduler_on_one_side_alone_is_named(saved_with):
+    scheduler = {"scheduler": partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9)}
+    saved, own = (scheduler, {}) if saved_with else ({}, scheduler)
+    rule, had = ("given", "one") if saved_with else ("left out", "none")
+    with pytest.raises(ValueError, match=f"`scheduler` must be {rule}: the state was saved with {had}"):
+        make("openai_es", **own).load_state_dict(make("openai_es", **saved).state_dict())
+
+
+def test_the_scheduler_steps_once_a_generation():
+    halve = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+    strategy = make("openai_es", optimizer=partial(torch.optim.SGD, lr=0.8), scheduler=halve)
+    returns = np.random.default_rng(0).normal(size=(16, 2))
+    assert [strategy.tell(returns)["train/learning_rate"] for _ in range(2)] == [0.8, 0.4]
+    assert strategy.centre.optimizer.param_groups[0]["lr"] == 0.2
+
+
+def noise_of(strategy, num_pairs):
+    eps = np.empty((num_pairs, 3), np.float32)
+    for pair in range(num_pairs):
+        strategy.centre.noise.fill(eps[pair], 0, pair)
+    return eps.astype(np.float64)
+
+
+def test_a_step_of_pgpe_by_hand():
+    returns = np.array([[3.0, 1.0], [-1.0, 0.0]])  # means 2 and -0.5, of all 0.75
+    strategy = make(
+        "pgpe", num_pairs=2, sigma=0.5, sigma_lr=0.01, shaping="identity", optimizer=partial(torch.optim.SGD, lr=0.1)
+    )
+    a, b = noise_of(strategy, 2)
+    strategy.tell(returns)
+    theta = 0.1 * (2 * a - 1 * b) / (2 * 2) / 0.5
+    sigma = 0.5 + 0.01 * 0.5 / 2 * (1.25 * (a**2 - 1) - 1.25 * (b**2 - 1))
+    np.testing.assert_allclose(strategy.centre.theta, theta, rtol=1e-5)
+    np.testing.assert_allclose(strategy.sigma, sigma, rtol=1e-5)
+    assert np.abs(sigma - 0.5).min() > 1e-4  # it moved
+
+
+def test_a_step_of_ars_by_hand():
+    returns = np.array([[1.0, 3.0], [0.0, -9.0], [7.0, 5.0], [2.0, 1.0]])  # the best two are the third and the first
+    strategy = make("ars", num_pairs=4, num_top=2, optimizer=partial(torch.optim.SGD, lr=0.1))
+    first, _, third, _ = noise_of(strategy, 4)
+    strategy.tell(returns)
+    deviation = np.sqrt(5)  # of 1, 3, 7 and 5, whose mean is 4
+    theta = 0.1 * (-2 * first + 2 * third) / (2 * deviation)
+    np.testing.assert_allclose(strategy.centre.theta, theta, rtol=1e-5)
 
 
 def test_param_groups_have_their_own_sigma_and_learning_rate():
@@ -157,20 +222,37 @@ def test_param_groups_have_their_own_sigma_and_learning_rate():
     assert torch.equal(strategy.centre.theta[100:], theta[100:])
 
 
-def test_the_module_is_back_at_the_centre_after_an_exception():
-    module = nn.Linear(3, 1)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_exception_among_the_members_leaves_the_centre_where_it_was(dtype):
+    module = nn.Linear(3, 1, dtype=dtype)
     before = [p.clone() for p in module.parameters()]
+    returns = np.random.default_rng(0).normal(size=(32, 2))
+    undisturbed = OpenAIES(copy.deepcopy(module), sigma=0.5)
+    undisturbed.tell(returns)
+
+    def bad(member):
+        raise RuntimeError("broken fitness")
+
+    strategy = OpenAIES(module, sigma=0.5)
     with pytest.raises(RuntimeError, match="broken fitness"):
-        _fail_on_the_third(OpenAIES(module).ask())
+        strategy.tell([bad(m) for m in strategy.ask()])
     assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+    with pytest.raises(RuntimeError, match="broken fitness") as held:  # and its traceback, which holds the iterator
+        strategy.tell([bad(m) for m in strategy.ask()])
+    unfinished = iter(strategy.ask())
+    next(unfinished)
+    strategy.tell(returns)
+    assert torch.equal(strategy.centre.theta, undisturbed.centre.theta)
+    del held
+    unfinished.close()
+    for now, then in zip(module.parameters(), undisturbed.centre.parameters.module.parameters(), strict=True):
+        assert torch.equal(now, then)
 
 
-def _fail_on_the_third(population):
-    members = iter(population)
-    for _ in range(3):
-        next(members)
-    members.close()
-    raise RuntimeError("broken fitness")
+def test_a_script_whose_fitness_raises_ends_with_its_traceback_alone():
+    script = "import torch, torch_es; es = torch_es.OpenAIES(torch.nn.Linear(3, 1)); [1 / 0 for member in es.ask()]"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "ZeroDivisionError: division by zero")
 
 
 def test_weights_do_not_drift_over_many_evaluations():

@@ -1,7 +1,8 @@
+import gymnasium as gym
 import numpy as np
 from helpers import Stepper
 
-from torch_es import ES, mlp
+from torch_es import ES, mlp, trainer
 from torch_es.generation import Generation, Quota
 from torch_es.moments import Moments
 from torch_es.types import EpisodeResult, Task
@@ -68,6 +69,32 @@ def test_statistics_are_frozen_while_a_generation_runs():
     assert (before.mean == 0).all()
     assert (after.mean != 0).any()
     assert isinstance(es.policy.observation_norm.moments, Moments)
+
+
+def test_statistics_are_those_of_all_observations_of_all_generations(monkeypatch):
+    monkeypatch.setattr(trainer, "LONG", 0)  # no episode is played again
+    seen = []
+
+    class Wandering(gym.Env):
+        observation_space = gym.spaces.Box(-np.inf, np.inf, (3,))
+        action_space = gym.spaces.Box(-1, 1, (1,))
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.at, self.place = 0, self.np_random.normal(100.0, 5.0, 3)
+            return self.place, {}
+
+        def step(self, action):
+            seen.append(self.place)  # the last observation of an episode is never acted on
+            self.at, self.place = self.at + 1, self.place + self.np_random.normal(float(action[0]), 1.0, 3)
+            return self.place, 0.0, self.at == 7, False, {}
+
+    es = ES(mlp(3, 1, (8,), output_scale=1.0), Wandering, num_pairs=4, sigma=0.5, eval_every=0, num_workers=0)
+    es.learn(3 * 8 * 7)
+    norm = es.policy.observation_norm
+    assert (es.strategy.centre.generation, norm.count, len(seen)) == (3, 168, 168)
+    np.testing.assert_allclose(norm.mean, np.mean(seen, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(norm.m2, np.var(seen, axis=0) * 168, rtol=1e-9)
 
 
 def test_evaluating_changes_nothing():

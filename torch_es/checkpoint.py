@@ -37,8 +37,11 @@ def save(folder: str | Path, state: Tree) -> None:
     """Write `state` as a folder that is either whole or absent: staged, synced, its manifest last, then renamed.
 
     Args:
-        folder: Replaced if it exists.
+        folder: Replaced if it is empty or a checkpoint, whole or not.
         state: Nested dicts with string keys, and lists, of tensors, arrays and plain values.
+
+    Raises:
+        ValueError: If `folder` holds anything else, which would be lost; nothing is written.
 
     Example:
         >>> import tempfile
@@ -48,6 +51,7 @@ def save(folder: str | Path, state: Tree) -> None:
         3
     """
     folder = Path(folder)
+    _check_replaceable(folder)
     tensors: dict[str, torch.Tensor] = {}
     document = {"schema": SCHEMA, "torch_es": version("torch-evolution"), "state": _split(state, tensors, "")}
     contents = dict(zip(_FILES, (json.dumps(document, indent=1).encode(), _blob(tensors)), strict=True))
@@ -213,6 +217,18 @@ def _join(tree: Tree, tensors: dict[str, torch.Tensor]) -> Tree:
 def _blob(tensors: dict[str, torch.Tensor], notes: dict[str, str] | None = None) -> bytes:
     blob: bytes = safetensors.torch.save(tensors, notes)
     return blob
+
+
+def _check_replaceable(folder: Path) -> None:
+    if not folder.is_dir():
+        if folder.exists():
+            raise ValueError(f"`{folder}` must be a folder, or not exist yet, but it is a file; name another.")
+        return
+    if others := sorted({path.name for path in folder.iterdir()} - {_MANIFEST, *_FILES}):
+        raise ValueError(
+            f"`{folder}` must be empty, a checkpoint or not exist yet, since what it holds is replaced, and it holds "
+            f"{', '.join(others[:3])}{', ...' if len(others) > 3 else ''}; save to `{folder / 'model'}`, say."
+        )
 
 
 def _replace(folder: Path, staging: Path) -> None:

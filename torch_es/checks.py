@@ -6,7 +6,9 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
+
+Choice = TypeVar("Choice", bound=str)
 
 
 def check_positive(name: str, value: object) -> float:
@@ -45,7 +47,7 @@ def check_count(name: str, value: object, minimum: int = 1) -> int:
     return int(value)
 
 
-def check_choice(name: str, value: object, choices: Iterable[str]) -> str:
+def check_choice(name: str, value: object, choices: Iterable[Choice]) -> Choice:
     """Return `value` if it is one of `choices`, else say which it may be and which is nearest.
 
     Raises:
@@ -57,7 +59,7 @@ def check_choice(name: str, value: object, choices: Iterable[str]) -> str:
     """
     names = sorted(choices)
     if isinstance(value, str) and value in names:
-        return value
+        return names[names.index(value)]
     raise ValueError(f"`{name}` must be one of {', '.join(names)}; got {value!r}.{suggestion(str(value), names)}")
 
 

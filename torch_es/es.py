@@ -25,7 +25,7 @@ from torch_es.loggers import Guarded, Logger
 from torch_es.machine import describe, difference
 from torch_es.nn import batch_norms, virtual_batch_norms
 from torch_es.options import describe as describe_options
-from torch_es.options import migrated, undescribe
+from torch_es.options import saved_options
 from torch_es.policies import Policy, reference_batch
 from torch_es.policies.score import Scorer
 from torch_es.progress import ProgressLogger
@@ -268,6 +268,7 @@ class ES:
 
         Raises:
             NonFiniteError: If a weight or a statistic is NaN or infinite.
+            ValueError: If `path` holds anything else than a checkpoint, which would be lost.
         """
         checkpoint.save(path, self.state_dict())
 
@@ -298,10 +299,10 @@ class ES:
             options: In place of saved arguments; needed for those that were functions.
 
         Raises:
-            ValueError: If the folder is damaged or `policy` has another architecture.
+            ValueError: If the folder is damaged, `policy` has another architecture, or a function is not given again.
         """
         state = checkpoint.load(path)
-        saved = {**saved_options(state), **options}
+        saved = {**saved_options(state, options), **options}
         if env is not None:
             saved["env"] = env
         elif ":" in str(saved["env"]):
@@ -387,12 +388,6 @@ class ES:
             assert self.fitness_fn is not None
             return partial(FunctionPlayer, self.network, self.fitness_fn, self.seed)
         return partial(Rollout, self.policy, self._factory, self.seed, self._num_lanes, self.trainer.rules)
-
-
-def saved_options(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of `ES` from a checkpoint's state; functions are not among them."""
-    saved = undescribe(migrated(state["options"]))
-    return {**saved, "rules": EpisodeRules(**saved["rules"])}
 
 
 def _spaces(env: Env) -> dict[str, object]:

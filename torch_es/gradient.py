@@ -10,13 +10,14 @@ two and of sigma: learning rates do not carry over.
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from torch_es.checks import check_choice
 from torch_es.errors import NonFiniteError
 from torch_es.noise import BLOCK, Noise, num_blocks
 from torch_es.shaping import Shaping
@@ -33,6 +34,20 @@ class NoiseSum(Protocol):
     ) -> tuple[Tensor, Tensor | None]:
         """Return both sums; the second is None unless `squared` is given."""
         ...
+
+
+def check_non_finite(value: object) -> NonFinite:
+    """Return `value` if it is "drop" or "raise".
+
+    Raises:
+        ValueError: If it is neither.
+
+    Example:
+        >>> check_non_finite("drop")
+        'drop'
+    """
+    choices: tuple[NonFinite, ...] = get_args(NonFinite)
+    return check_choice("non_finite", value, choices)
 
 
 def noise_sum_block(

@@ -11,6 +11,7 @@ from torch import nn
 from torch_es.checks import differences
 from torch_es.errors import RunFolderError, WorkerError
 from torch_es.machine import describe
+from torch_es.options import is_function
 from torch_es.replay_log import Record, digest, fingerprint
 from torch_es.run_folder import RunFolder
 from torch_es.signals import Stopped
@@ -81,8 +82,8 @@ class Recording:
         state = folder.newest()
         if state is not None:
             own = {name: value for name, value in es.described.items() if name not in _CHANGEABLE}
-            saved = {name: value for name, value in state["options"].items() if name in own}
-            if found := differences(saved, {name: own[name] for name in saved}):
+            saved = {name: v for name, v in state["options"].items() if name in own or is_function(v)}
+            if found := differences(saved, {name: own[name] for name in saved if name in own}):
                 raise ValueError(f"The run in `{folder.path}` is another one: {found}.")
             es.restore(state)
             folder.saved = es.trainer.strategy.centre.generation

@@ -23,6 +23,7 @@ import torch
 
 from torch_es.gradient import serial_noise_sum
 from torch_es.noise import Noise
+from torch_es.options import is_function
 from torch_es.replay_log import Record
 from torch_es.strategy import STRATEGIES, Strategy
 from torch_es.types import Float64Array
@@ -96,8 +97,8 @@ def split_half_cosines(
         return []
     kind = STRATEGIES[options["strategy"]]
     known = set(inspect.signature(kind).parameters) - {"optimizer"}
-    still = partial(torch.optim.SGD, lr=0.0)
-    strategy = kind(torch.zeros(1), still, **{name: value for name, value in options.items() if name in known})
+    told = {name: value for name, value in options.items() if name in known and not is_function(value)}
+    strategy = kind(torch.zeros(1), partial(torch.optim.SGD, lr=0.0), **told)
     noise = Noise(options["seed"], dim)
     affordable = int(budget / (dim * len(records[0].fitness)))
     count = min(len(records), most, max(3, affordable))

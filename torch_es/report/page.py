@@ -57,6 +57,7 @@ def render(run: Evidence) -> str:
     template = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True).from_string(
         _TEMPLATE.read_text(encoding="utf-8")
     )
+    shaping = run.header["options"].get("shaping")
     norm = bool(run.records) and run.records[-1].progress["observation_norm"] is not None
     return template.render(
         title=f"{run.env or 'ES'} · {run.folder.resolve().name}",
@@ -65,9 +66,9 @@ def render(run: Evidence) -> str:
         histogram=_inline(pictures.histogram(run.records)),
         gradient=_inline(pictures.gradient(run.rows)),
         **_signal(run),
-        shaping=run.header["options"].get(
-            "shaping", "the strategy's default, since a function of your own is not in the log"
-        ),
+        shaping=shaping
+        if isinstance(shaping, str)
+        else "the strategy's default, since a function of your own is not in the log",
         searches_actions=run.header["options"].get("sigma") == 0,
         observations=_inline(pictures.observations(run.records)) if norm else None,
         constant=_constant(run) if norm else [],

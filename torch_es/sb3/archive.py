@@ -16,7 +16,7 @@ from stable_baselines3.common.save_util import open_path
 from torch import nn
 
 from torch_es import checkpoint
-from torch_es.es import saved_options
+from torch_es.options import saved_options
 
 _log = logging.getLogger(__name__)
 
@@ -90,8 +90,9 @@ def arguments(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
         ValueError: If something that a file cannot hold is not among them.
     """
     saved, own = state["sb3"], dict(own)
-    options = saved_options(state["es"])
-    options = {name: value for name, value in options.items() if name not in ("optimizer", "box_head")}
+    made_anew = {"optimizer", "box_head"}  # from the policy
+    options = saved_options(state["es"], {*own, *made_anew})
+    options = {name: value for name, value in options.items() if name not in made_anew}
     policy = own.pop("policy_class", saved["policy"])
     if policy is None:
         raise ValueError("`policy_class` was a class of your own; give `custom_objects=dict(policy_class=...)`.")

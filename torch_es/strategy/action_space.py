@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_es.gradient import NoiseSum, NonFinite, as_returns, shaped_weights
+from torch_es.gradient import NoiseSum, NonFinite, as_returns, check_non_finite, shaped_weights
 from torch_es.shaping import Shaping, resolve
 from torch_es.strategy.centre import Centre, OptimizerFactory, Population, SchedulerFactory
 
@@ -56,7 +56,7 @@ class ActionSpaceES:
             target, optimizer, num_pairs=num_pairs, population_size=population_size, seed=seed, scheduler=scheduler
         )
         self.shaping = resolve(shaping)
-        self.non_finite: NonFinite = non_finite
+        self.non_finite = check_non_finite(non_finite)
 
     def ask(self) -> Population:
         """Return the members to evaluate, each with the centre's weights."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_es.checks import check_count
-from torch_es.gradient import NoiseSum, NonFinite, as_returns, shaped_weights
+from torch_es.gradient import NoiseSum, NonFinite, as_returns, check_non_finite, shaped_weights
 from torch_es.strategy.centre import Centre, OptimizerFactory, Population, SchedulerFactory, Sigma
 from torch_es.types import Float64Array
 
@@ -62,7 +62,7 @@ class ARS:
             raise ValueError(
                 f"`num_top` must be at most `num_pairs`, got {self.num_top} of {self.centre.num_pairs} pairs."
             )
-        self.non_finite: NonFinite = non_finite
+        self.non_finite = check_non_finite(non_finite)
         self._sigma = sigma
         _ = self.sigma  # checked before anything runs
 

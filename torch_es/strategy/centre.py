@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, Protocol
 
@@ -38,7 +39,10 @@ class Population:
 
     Iterating yields the perturbed target of each member in the order +0, -0, +1, -1, ...: a vector `(dim,)` if the
     strategy searches a vector; else the module itself with the member's weights written into it, back at the centre
-    when the iteration ends, also by an exception. `tasks()` names the members without making their weights.
+    when the iteration ends. An exception in the body of a loop or a comprehension ends it only when Python lets go of
+    the iterator, with the traceback; `tell` starts from the centre in any case, and
+    `with contextlib.closing(iter(es.ask())) as members` puts the module back at once. `tasks()` names the members
+    without making their weights.
     """
 
     def __init__(self, centre: Perturbable, sigma: Sigma) -> None:
@@ -72,7 +76,8 @@ class Population:
                 parameters.write(self.theta(task))
                 yield parameters.module
         finally:
-            parameters.write(self._centre.theta)
+            if not sys.is_finalizing():  # Python ends with the traceback that held this: torch would abort it
+                parameters.write(self._centre.theta)
 
 
 def perturbed(theta: Tensor, sigma: Sigma, sign: int, eps: Tensor, out: Tensor | None = None) -> Tensor:
@@ -103,7 +108,7 @@ class Centre:
     Args:
         target: A module, trained in place, or a vector, copied.
         optimizer: Makes the optimiser from the parameters, as `functools.partial(torch.optim.Adam, lr=0.01)` does. Its
-            param groups may carry a `sigma` of their own.
+            param groups may carry a `sigma` of their own. Any but LBFGS and SparseAdam; Muon takes matrices alone.
         num_pairs: Mirrored pairs in a generation.
         population_size: Twice `num_pairs`, for those who count members; give one of the two.
         seed: Of the noise.
@@ -123,7 +128,7 @@ class Centre:
         self.num_pairs = resolve_pairs(num_pairs, population_size)
         self.seed = check_seed(seed)
         self.parameters = FlatParameters(as_module(target))
-        self.optimizer = optimizer(self.parameters.masters)
+        self.optimizer = check_optimizer(optimizer(self.parameters.masters))
         self.scheduler = scheduler(self.optimizer) if scheduler else None
         self.noise = Noise(self.seed, self.parameters.dim)
         self.noise_sum: NoiseSum = serial_noise_sum(self.noise)
@@ -158,6 +163,7 @@ class Centre:
         if not math.isfinite(grad_norm):
             raise NonFiniteError("The gradient is not finite; scale the returns down or use a rank-based `shaping`.")
         before = self.theta
+        self.parameters.write(before)  # an iteration over members that an exception left unfinished moved the module
         self.parameters.set_grad(gradient)
         del gradient  # a large module's copies add up
         try:
@@ -198,7 +204,7 @@ class Centre:
         """Continue from `state`.
 
         Raises:
-            ValueError: If it belongs to another module or another seed.
+            ValueError: If it belongs to another module or another seed, or one of the two has no scheduler.
         """
         if state["theta"].shape != self.theta.shape:
             raise ValueError(
@@ -206,6 +212,9 @@ class Centre:
             )
         if state["seed"] != self.seed:
             raise ValueError(f"`seed` must be the one that the state was made with, {state['seed']}, got {self.seed}.")
+        if (state["scheduler"] is None) != (self.scheduler is None):
+            rule, had = ("left out", "none") if self.scheduler else ("given", "one")
+            raise ValueError(f"`scheduler` must be {rule}: the state was saved with {had}.")
         optimizer = dict(state["optimizer"])
         optimizer["state"] = {int(k): v for k, v in optimizer["state"].items()}  # JSON made the keys strings
         self.optimizer.load_state_dict(optimizer)
@@ -218,6 +227,24 @@ class Centre:
         """Put the centre at `theta`, shape `(dim,)`."""
         self.theta = theta.to(self.parameters.dtype).clone()
         self.parameters.restore(self.theta)
+
+
+_UNFIT = {
+    torch.optim.LBFGS: "it evaluates its function again and again within a step, and a generation gives one gradient",
+    torch.optim.SparseAdam: "it takes sparse gradients, and the search's is dense; use Adam",
+}
+
+
+def check_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Return the optimiser, unless it is of a kind that cannot step along a search gradient.
+
+    Raises:
+        ValueError: If it is; it says why.
+    """
+    for kind, reason in _UNFIT.items():
+        if isinstance(optimizer, kind):
+            raise ValueError(f"`optimizer` must not be {kind.__name__}: {reason}.")
+    return optimizer
 
 
 def resolve_pairs(num_pairs: int | None, population_size: int | None, default: int = 32) -> int:

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_es.gradient import NoiseSum, NonFinite, search_gradient
+from torch_es.gradient import NoiseSum, NonFinite, check_non_finite, search_gradient
 from torch_es.shaping import Shaping, resolve
 from torch_es.strategy.centre import Centre, OptimizerFactory, Population, SchedulerFactory, Sigma
 
 
 class OpenAIES:
-    """Follow `g = 1/(2*num_pairs*sigma) * sum_i (w_i0 - w_i1) * eps_i` with any optimiser.
+    """Follow `g = 1/(2*num_pairs*sigma) * sum_i (w_i0 - w_i1) * eps_i` with an optimiser of your choice.
 
     Args:
         target: A module, trained in place, or a vector.
@@ -56,7 +56,7 @@ class OpenAIES:
             target, optimizer, num_pairs=num_pairs, population_size=population_size, seed=seed, scheduler=scheduler
         )
         self.shaping = resolve(shaping)
-        self.non_finite: NonFinite = non_finite
+        self.non_finite = check_non_finite(non_finite)
         self._sigma = sigma
         _ = self.sigma  # checked before anything runs
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_es.checks import check_positive
-from torch_es.gradient import NoiseSum, NonFinite, as_returns, shaped_weights
+from torch_es.gradient import NoiseSum, NonFinite, as_returns, check_non_finite, shaped_weights
 from torch_es.shaping import Shaping, resolve
 from torch_es.strategy.centre import Centre, OptimizerFactory, Population, SchedulerFactory, Sigma
 
@@ -60,7 +60,7 @@ class PGPE:
             target, optimizer, num_pairs=num_pairs, population_size=population_size, seed=seed, scheduler=scheduler
         )
         self.shaping = resolve(shaping)
-        self.non_finite: NonFinite = non_finite
+        self.non_finite = check_non_finite(non_finite)
         self.sigma_lr = check_positive("sigma_lr", sigma_lr)
         self.sigma_max_change = check_positive("sigma_max_change", sigma_max_change)
         self._sigma = torch.ones_like(self.centre.theta) * self.centre.sigma(sigma)

@@ -11,7 +11,7 @@ from torch import nn
 
 from torch_es.checks import check_positive
 from torch_es.errors import NonFiniteError
-from torch_es.gradient import NonFinite, as_returns, search_gradient, serial_noise_sum
+from torch_es.gradient import NonFinite, as_returns, check_non_finite, search_gradient, serial_noise_sum
 from torch_es.noise import Noise
 from torch_es.parameters import FlatParameters
 from torch_es.seeding import check_seed
@@ -74,7 +74,7 @@ class SearchGradient:
         self.num_pairs = resolve_pairs(num_pairs, population_size)
         self.sigma = check_positive("sigma", sigma)
         self.shaping = resolve(shaping)
-        self.non_finite: NonFinite = non_finite
+        self.non_finite = check_non_finite(non_finite)
         self.parameters = FlatParameters(module)
         self.noise = Noise(check_seed(seed), self.parameters.dim)
         self.generation = 0

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_es.checks import check_positive
-from torch_es.gradient import NoiseSum, NonFinite, as_returns, shaped_weights
+from torch_es.gradient import NoiseSum, NonFinite, as_returns, check_non_finite, shaped_weights
 from torch_es.shaping import nes_utilities
 from torch_es.strategy.centre import Centre, OptimizerFactory, Population, SchedulerFactory, Sigma
 
@@ -59,7 +59,7 @@ class SNES:
         dim = self.centre.parameters.dim
         rate = (3 + math.log(dim)) / (5 * math.sqrt(dim)) if sigma_lr is None else sigma_lr
         self.sigma_lr = check_positive("sigma_lr", rate)
-        self.non_finite: NonFinite = non_finite
+        self.non_finite = check_non_finite(non_finite)
         self._sigma = torch.ones_like(self.centre.theta) * self.centre.sigma(sigma)
 
     @property
