@@ -14,6 +14,7 @@ from helpers import Branching, Stepper
 from torch import nn
 
 from torch_es import ES, mlp
+from torch_es.types import Task
 
 ADAM = partial(torch.optim.Adam, lr=0.05)
 
@@ -192,3 +193,30 @@ def test_a_missing_extra_is_named(monkeypatch, env_id, inputs, outputs):
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ImportError, match=r"comes with the extra `mujoco`: pip install 'torch-evolution\[mujoco\]'"):
         ES(mlp(inputs, outputs), env_id)
+
+
+@pytest.mark.parametrize(
+    "play", [lambda es: es.evaluate(4), lambda es: es.play(Task(0, 0, 1))], ids=["evaluate", "play"]
+)
+def test_an_evaluation_that_is_ended_leaves_no_tasks_to_the_next(play, monkeypatch):
+    with ES(nn.Linear(3, 1), Stepper, num_pairs=2, num_workers=1) as es:
+        expected = play(es)
+
+        def ended(evaluator, tasks):
+            waiting = iter([(task,) for task in tasks])
+            for _ in evaluator.evaluate(es.trainer.snapshot(), lambda: next(waiting, None)):
+                raise RuntimeError("ended")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(es.trainer, "play", ended)
+            with pytest.raises(RuntimeError, match="ended"):
+                play(es)
+        assert es._evaluator is None
+        assert str(play(es)) == str(expected)
+
+
+def test_a_wrong_limit_leaves_no_run_behind(tmp_path):
+    with ES(nn.Linear(3, 1), Stepper, num_pairs=2, num_workers=0) as es:
+        with pytest.raises(ValueError, match="`max_seconds` must be positive, got -1"):
+            es.learn(10, folder=tmp_path / "run", max_seconds=-1)
+        assert not (tmp_path / "run").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -191,17 +191,18 @@ class ES:
             ValueError: If the run in `folder` differs from this one; every difference is named.
         """
         check_count("total_timesteps", total_timesteps)
+        seconds = float("inf") if max_seconds is None else check_positive("max_seconds", max_seconds)
         with StopSignals() as signals, contextlib.ExitStack() as stack:
             run = stack.enter_context(Recording(self, folder)) if folder is not None else None
             resumed = run is not None and run.begin(resume)
             goal = total_timesteps + (self.trainer.total_timesteps if reset_num_timesteps and not resumed else 0)
-            limit = self.trainer.seconds + check_positive("max_seconds", max_seconds) if max_seconds else float("inf")
             progress = [ProgressLogger(goal)] if progress_bar else []
             sinks = [Guarded(sink) for sink in (*loggers, *progress)]
             for sink in sinks[len(loggers) :]:
                 stack.callback(sink.close)
             if self.policy is not None:
                 stack.callback(self.policy.measure)
+            limit = self.trainer.seconds + seconds
             while self.trainer.total_timesteps < goal and self.trainer.seconds < limit:
                 metrics = self._generation(signals)
                 if run is not None:
@@ -213,25 +214,27 @@ class ES:
         return self
 
     def _generation(self, signals: StopSignals) -> dict[str, float]:
-        """Play a generation; whatever ends it early, its workers' tasks are not those of the next."""
-        try:
+        with self._whole():
             with signals.interruptible():
                 evaluator = self.evaluator()
             return self.trainer.run_generation(signals.watch(evaluator))
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Whatever ends what is played early, its workers' tasks are not those of what is played next."""
+        try:
+            yield
         except BaseException:
             self.close()
             raise
 
     def evaluate(self, episodes: int = 10) -> list[EpisodeResult]:
         """Play noise-free episodes of the centre and return their results, in order."""
-        return self.trainer.evaluate_centre(self.evaluator(), episodes)
+        with self._whole():
+            return self.trainer.evaluate_centre(self.evaluator(), episodes)
 
     def predict(
-        self,
-        observation: Any,
-        state: Any = None,
-        episode_start: Any = None,
-        deterministic: bool = True,
+        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = True
     ) -> tuple[Any, Any]:
         """Return the centre's action for an observation, or for each of a batch, and the next state.
 
@@ -256,7 +259,8 @@ class ES:
             >>> es.play(Task(generation=0, pair=3, sign=-1)).length > 0
             True
         """
-        return self.trainer.play(self.evaluator(), [task])[0]
+        with self._whole():
+            return self.trainer.play(self.evaluator(), [task])[0]
 
     def replay(self, path: str | Path, generation: int) -> Record | None:
         """Go to a generation of a run by its `replay.log` alone; see `torch_es.replay.rebuild`."""
