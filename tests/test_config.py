@@ -23,10 +23,18 @@ def test_the_eleven_mujoco_tasks_are_there():
     ("override", "message"),
     [
         ("env=hoper", "`env` has no option `hoper`. Did you mean `hopper`"),
+        ("env=HOPPER", "Did you mean `hopper`"),
         ("env=hopper,swimer", "`env` has no option `swimer`. Did you mean `swimmer`"),
         ("strategy.sgma=1", "`strategy.sgma` is no key of the config. Did you mean `strategy.sigma`"),
         ("sed=1", "`sed` is no key of the config. Did you mean `seed`"),
         ("seed", "An override looks like KEY=VALUE"),
+        ("+total_timestep=5", "`total_timestep` is no key of the config. Did you mean `total_timesteps`"),
+        ("++episods=3", "`episods` is no key of the config. Did you mean `episode`"),
+        ("+env.kwarg.x=3", "Did you mean `env.kwargs`"),
+        ("+logger.run=3", "`logger.run` is no key of the config"),
+        ("optimizer.lrr=1", "`optimizer.lrr` is no argument of torch.optim.Adam. Did you mean `optimizer.lr`"),
+        ("optimizer.betas=[0.9,0.9]", r"argument takes a plus: `\+optimizer.betas=\[0.9,0.9\]`"),
+        ("env.kwargs.foo=1", r"`env.kwargs.foo` is not in the config. .* plus: `\+env.kwargs.foo=1`"),
     ],
 )
 def test_a_wrong_key_or_option_names_the_nearest(override, message):
@@ -34,10 +42,59 @@ def test_a_wrong_key_or_option_names_the_nearest(override, message):
         config.compose_config([override])
 
 
+def test_a_wrong_argument_is_one_of_the_optimizer_that_is_named():
+    with pytest.raises(ValueError, match=r"no argument of torch.optim.SGD. Did you mean `optimizer.momentum`"):
+        config.compose_config(["optimizer.name=SGD", "optimizer.momentun=1"])
+
+
+@pytest.mark.parametrize("override", ["video=no", "policy.normalize_observations=off", "++video=1", "video=true,no"])
+def test_what_is_neither_true_nor_false_is_refused(override):
+    with pytest.raises(TypeError, match="must be true or false, got "):
+        config.check_overrides([override])
+
+
+def test_new_arguments_go_where_somebody_checks_them():
+    added = ["+env.kwargs.foo=1", "+optimizer.betas=[0.9,0.9]", "logger=wandb", "+logger.run_id=a", "video=${policy.x}"]
+    config.check_overrides(
+        [*added, "+policy.x=true", "+strategy.population_size=4", "hydra.job.chdir=true", "video=true,false"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=abc", "`seed` must be a whole number, got 'abc'"),
+        ("total_timesteps=-5", "`total_timesteps` must be at least 1, got -5"),
+        ("final_episodes=0", "`final_episodes` must be at least 1, got 0"),
+        ("eval_episodes=0", "`eval_episodes` must be at least 1"),
+        ("eval_every=-1", "`eval_every` must be at least 0"),
+        ("keep_checkpoints=0", "`keep_checkpoints` must be at least 1"),
+        ("checkpoint_every=abc", "`checkpoint_every` must be a positive number, got 'abc'"),
+        ("checkpoint_every=null", "`checkpoint_every` must be a positive number, got None"),
+        ("max_seconds=-1", "`max_seconds` must be positive, got -1"),
+        ("policy.hidden=64", r"`policy.hidden` must be a list, as \[64, 64\] is, got 64 of type int"),
+        ("policy.action_noise=1", "`policy.action_noise` must be a word or null, got 1"),
+        ("policy.box_head=null", "`policy.box_head` must be a word, got None"),
+        ("strategy.non_finite=rise", "Did you mean `raise`"),
+    ],
+)
+def test_a_wrong_value_of_a_run_is_refused_before_it_begins(override, message):
+    composed = config.compose_config([override])
+    with pytest.raises((TypeError, ValueError), match=message):
+        config.check_values(composed)
+
+
+@pytest.mark.parametrize("override", ["policy=recurrent", "checkpoint_every=0", "max_seconds=60", "strategy=snes"])
+def test_a_right_value_of_a_run_is_not(override):
+    config.check_values(config.compose_config([override]))
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("optimizer.name=Adm", "`optimizer.name` must be one of .* Did you mean `Adam`"),
+        ("optimizer.name=sgd", "`optimizer.name` must be one of .* Did you mean `SGD`"),
+        ("+optimizer.lrr=1", "Adam does not take .*lrr.* Did you mean `lr`"),
         ("+optimizer.speed=1", "Adam does not take .*speed"),
         ("strategy.shaping=rank", "`shaping` must be one of"),
         ("strategy.sigma=-1", "`sigma` must be positive, got -1"),

@@ -1,11 +1,14 @@
 import io
+import itertools
 import json
+import re
 import sys
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 from rich.console import Console
+from rich.text import Text
 
 from torch_es.loggers import JsonlLogger, TensorBoardLogger, WandbLogger
 from torch_es.plotting import plot_runs
@@ -57,10 +60,10 @@ def test_wandb_runs_offline(tmp_path):
 
 
 @pytest.mark.parametrize(("module", "make"), [("wandb", WandbLogger), ("torch.utils.tensorboard", TensorBoardLogger)])
-def test_a_missing_extra_is_named(module, make, monkeypatch, tmp_path):
+def test_a_missing_extra_is_named(module, make, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ImportError, match="pip install 'torch-evolution"):
-        make().start({}, tmp_path)
+        make()
 
 
 def test_progress_is_a_line_without_a_terminal_and_a_bar_on_one():
@@ -72,6 +75,19 @@ def test_progress_is_a_line_without_a_terminal_and_a_bar_on_one():
         progress.close()
     assert plain.getvalue().splitlines()[1] == "generation 1 | 50 steps | 10 steps/s | population 1.5 | centre 7.0"
     assert "━" in terminal.getvalue()
+
+
+def test_the_bar_shows_how_far_and_how_long_at_80_columns():
+    out = io.StringIO()
+    progress = ProgressLogger(3_000_000, Console(file=out, force_terminal=True, width=80))
+    progress._bar.get_time = itertools.count(step=10.0).__next__  # seconds, or no speed could be known
+    for step in (1_000_000.0, 2_000_000.0):
+        progress.log({**ROW, "global_step": step, "time/fps": 25_000.0, "eval/mean_reward": 4_321.0})
+    progress._bar.refresh()
+    progress.close()
+    last = Text.from_ansi(out.getvalue()).plain.splitlines()[-1]
+    assert re.match(r"━+[╸╺]?━* 0:\d\d:\d\d generation 1 \| centre 4,321.0 \| population 1.5 \| ", last), last
+    assert len(last) <= 80
 
 
 def test_the_curve_is_a_picture_of_all_runs(tmp_path):

@@ -36,6 +36,13 @@ def test_tables_are_those_measured():
     assert [tables.filled(text) for text in written] == written
 
 
+def test_make_help_lists_every_target():
+    words = ["make", "--no-print-directory", "help"]  # of which a make that runs the tests would have it print more
+    listed = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    targets = re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), re.M)[1].split()
+    assert [line.split()[0] for line in listed.splitlines()] == targets
+
+
 def test_blocks_are_of_known_kinds():
     kinds = {kind for page in PAGES for kind in re.findall(r"^```(\w+)", page.read_text(), re.M)}
     assert kinds <= {"python", "bash", "text", "yaml"}

@@ -47,6 +47,21 @@ def check_count(name: str, value: object, minimum: int = 1) -> int:
     return int(value)
 
 
+def check_flag(name: str, value: object) -> bool:
+    """Return `value` if it is a bool.
+
+    Raises:
+        TypeError: If it is anything else; of the strings "no" and "off" many would be true.
+
+    Example:
+        >>> check_flag("video", False)
+        False
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"`{name}` must be true or false, got {value!r} of type {type(value).__name__}.")
+    return value
+
+
 def check_choice(name: str, value: object, choices: Iterable[Choice]) -> Choice:
     """Return `value` if it is one of `choices`, else say which it may be and which is nearest.
 
@@ -64,14 +79,15 @@ def check_choice(name: str, value: object, choices: Iterable[Choice]) -> Choice:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return " Did you mean `x`?" for the nearest known word, or nothing where none is near.
+    """Return " Did you mean `x`?" for the nearest known word in any case, or nothing where none is near.
 
     Example:
         >>> suggestion("sigm", ["sigma", "seed"])
         ' Did you mean `sigma`?'
     """
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" Did you mean `{near[0]}`?" if near else ""
+    folded = {name.casefold(): name for name in known}
+    near = difflib.get_close_matches(word.casefold(), folded, n=1, cutoff=0.5)
+    return f" Did you mean `{folded[near[0]]}`?" if near else ""
 
 
 def differences(saved: Mapping[str, object], own: Mapping[str, object]) -> str:

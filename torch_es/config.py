@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -17,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from torch_es.checks import check_choice, differences, flat, suggestion
+from torch_es.checks import check_choice, check_count, check_flag, check_positive, differences, flat, suggestion
 from torch_es.envs import EnvFactory, env_factory, frames_per_step, repeated
 from torch_es.episodes import EpisodeRules
 from torch_es.es import ES
@@ -25,6 +26,7 @@ from torch_es.evaluators import FaultTolerance
 from torch_es.loggers import CsvLogger, Logger, TensorBoardLogger, WandbLogger
 from torch_es.loggers.names import NAMINGS
 from torch_es.policies import make_head, make_network
+from torch_es.seeding import check_seed
 
 Config = dict[str, Any]
 
@@ -55,6 +57,7 @@ def compose_config(overrides: Sequence[str] = (), name: str = "config") -> Confi
         name: Of the file at the top: `config`, or `sweep` for a search.
 
     Raises:
+        TypeError: If a value is neither true nor false and should be.
         ValueError: If a key or an option does not exist; the nearest one is named.
 
     Example:
@@ -79,6 +82,7 @@ def check_overrides(overrides: Sequence[str], name: str = "config") -> None:
     """Refuse keys and options that do not exist, before Hydra writes or starts anything.
 
     Raises:
+        TypeError: If a value is neither true nor false and should be.
         ValueError: Naming the nearest right one.
 
     Example:
@@ -88,20 +92,15 @@ def check_overrides(overrides: Sequence[str], name: str = "config") -> None:
     """
     groups = {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder in conf_dir().iterdir()}
     groups = {name: options for name, options in groups.items() if options}
-    parsed = parsed_overrides(overrides)
-    keys = set(groups)
-    for override in parsed:
+    given = [o for o in parsed_overrides(overrides) if not o.is_delete()]
+    given = [o for o in given if not o.key_or_group.startswith(("hydra.", "hydra/"))]
+    for override in given:
         key = override.key_or_group
-        if key.startswith("hydra") or override.is_add() or override.is_delete():
-            continue
-        if key in groups:
-            for value in _choices(override):
-                if str(value) not in groups[key]:
-                    near = suggestion(str(value), groups[key])
-                    raise ValueError(f"`{key}` has no option `{value}`.{near} It may be {', '.join(groups[key])}.")
-        else:
-            keys.add(key)
-    _check_keys(keys - set(groups), parsed, name)
+        for value in _choices(override) if key in groups else ():
+            if str(value) not in groups[key]:
+                near = suggestion(str(value), groups[key])
+                raise ValueError(f"`{key}` has no option `{value}`.{near} It may be {', '.join(groups[key])}.")
+    _check_keys([o for o in given if o.key_or_group not in groups], given, name)
 
 
 def parsed_overrides(overrides: Sequence[str]) -> list[Override]:
@@ -122,21 +121,72 @@ def _choices(override: Override) -> list[Any]:
     return list(value.list) if isinstance(value, ChoiceSweep) else [value]
 
 
-def _check_keys(keys: set[str], parsed: Sequence[Override], name: str) -> None:
-    chosen = [f"{o.key_or_group}={_choices(o)[0]}" for o in parsed if (conf_dir() / o.key_or_group).is_dir()]
+def _check_keys(overrides: Sequence[Override], parsed: Sequence[Override], name: str) -> None:
+    deciding = [o for o in parsed if (conf_dir() / o.key_or_group).is_dir() or o.key_or_group == "optimizer.name"]
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = compose(name, overrides=chosen)
-    known = set(_leaves(OmegaConf.to_container(config), ""))
-    free = ("env.kwargs.", "optimizer.")  # arguments of gymnasium.make and of the optimiser
-    for key in keys - known:
-        if not key.startswith(free):
-            raise ValueError(f"`{key}` is no key of the config.{suggestion(key, known)}")
+        config = compose(name, overrides=[f"{o.key_or_group}={_choices(o)[0]}" for o in deciding])
+    tree = OmegaConf.to_container(config)
+    known, defaults = _leaves(tree, ""), flat(tree)
+    for override in overrides:
+        key = override.key_or_group
+        if key not in known:
+            _check_new(override, known, config.optimizer.name)
+        for value in _choices(override) if isinstance(defaults.get(key), bool) else ():
+            if not str(value).startswith("${"):
+                check_flag(key, value)
+
+
+def _check_new(override: Override, known: Sequence[str], optimizer: str) -> None:
+    """Refuse a key that the config has not, unless it begins with a plus and is an argument somebody will check."""
+    key, line = override.key_or_group, override.input_line
+    if override.is_add() or override.is_force_add():
+        free = ("env.kwargs.", "optimizer.", "policy.", "strategy.")
+        if key.startswith(free) or key in [f"logger.{n}" for n in inspect.signature(WandbLogger).parameters]:
+            return
+    elif key.startswith("env.kwargs."):
+        near = suggestion(key, [k for k in known if k.startswith("env.kwargs.")])
+        raise ValueError(f"`{key}` is not in the config.{near} A further argument takes a plus: `+{line}`.")
+    elif key.startswith("optimizer."):
+        kind = _optimizer_class(optimizer)
+        takes = [f"optimizer.{argument}" for argument in _arguments(kind)]
+        if key in takes:
+            raise ValueError(f"`{key}` is not in the config; a further argument takes a plus: `+{line}`.")
+        raise ValueError(f"`{key}` is no argument of torch.optim.{kind.__name__}.{suggestion(key, takes)}")
+    raise ValueError(f"`{key}` is no key of the config.{suggestion(key, known)}")
 
 
 def _leaves(tree: Any, path: str) -> list[str]:
     if not isinstance(tree, dict):
         return [path]
     return [path] * bool(path) + [leaf for k, v in tree.items() for leaf in _leaves(v, f"{path}.{k}" if path else k)]
+
+
+def check_values(config: Config) -> None:
+    """Refuse values of a run that nobody else looks at before it has begun.
+
+    Raises:
+        TypeError: If a value is of the wrong kind.
+        ValueError: If a value is out of its range.
+
+    Example:
+        >>> check_values({**compose_config(), "final_episodes": 0})
+        Traceback (most recent call last):
+        ValueError: `final_episodes` must be at least 1, got 0.
+    """
+    check_seed(config["seed"])
+    for name in ("total_timesteps", "eval_episodes", "final_episodes", "keep_checkpoints"):
+        check_count(name, config[name])
+    check_count("eval_every", config["eval_every"], minimum=0)
+    if config["checkpoint_every"] != 0:  # after each generation
+        check_positive("checkpoint_every", config["checkpoint_every"])
+    if config["max_seconds"] is not None:
+        check_positive("max_seconds", config["max_seconds"])
+    policy = config["policy"]
+    kinds: list[tuple[str, str, Any]] = [("box_head", "a word", str), ("action_noise", "a word or null", str | None)]
+    kinds += [("hidden", "a list, as [64, 64] is", list)] * (policy["name"] == "mlp")
+    for name, what, kind in kinds:
+        if name in policy and not isinstance(value := policy[name], kind):
+            raise TypeError(f"`policy.{name}` must be {what}, got {value!r} of type {type(value).__name__}.")
 
 
 def build(config: Config, factory: EnvFactory | None = None) -> ES:
@@ -276,12 +326,22 @@ def _network(options: Config, env: gym.Env[Any, Any], box_head: str, seed: int) 
     return make_network(env.observation_space, outputs, seed=seed, **options)
 
 
+def _optimizer_class(name: str) -> type[torch.optim.Optimizer]:
+    known = [n for n, k in vars(torch.optim).items() if isinstance(k, type) and issubclass(k, torch.optim.Optimizer)]
+    kind: type[torch.optim.Optimizer] = getattr(torch.optim, check_choice("optimizer.name", name, known))
+    return kind
+
+
+def _arguments(kind: type[torch.optim.Optimizer]) -> list[str]:
+    return list(inspect.signature(kind).parameters)[1:]  # after the parameters to step
+
+
 def _optimizer(options: Config) -> Any:
     keywords = dict(options)
-    known = [n for n, k in vars(torch.optim).items() if isinstance(k, type) and issubclass(k, torch.optim.Optimizer)]
-    kind = getattr(torch.optim, check_choice("optimizer.name", keywords.pop("name"), known))
+    kind = _optimizer_class(keywords.pop("name"))
     try:
         kind([torch.nn.Parameter(torch.zeros(1))], **keywords)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"`optimizer`: {kind.__name__} does not take {keywords}: {error}.") from error
+        near = next((suggestion(k, _arguments(kind)) for k in keywords if k not in _arguments(kind)), "")
+        raise ValueError(f"`optimizer`: {kind.__name__} does not take {keywords}: {error}.{near}") from error
     return partial(kind, **keywords)

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from torch_es.types import Metrics
 
@@ -44,9 +45,8 @@ class ProgressLogger:
         self._centre = "-"
         self._bar: Progress | None = None
         if self._console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn(), console=self._console
-            )
+            text = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
+            self._bar = Progress(BarColumn(20), TimeRemainingColumn(), text, console=self._console, expand=True)
             self._task = self._bar.add_task("starting workers", total=total_timesteps)
             self._bar.start()
 
@@ -57,14 +57,17 @@ class ProgressLogger:
         """Show a row."""
         if "eval/mean_reward" in metrics:
             self._centre = f"{metrics['eval/mean_reward']:,.1f}"
-        line = (
-            f"generation {metrics.get('time/iterations', 0):.0f} | {metrics['global_step']:,.0f} steps | "
-            f"{metrics.get('time/fps', 0):,.0f} steps/s | population {metrics.get('rollout/ep_rew_mean', 0):,.1f} | "
-            f"centre {self._centre}"
+        generation, *facts = (
+            f"generation {metrics.get('time/iterations', 0):.0f}",
+            f"{metrics['global_step']:,.0f} steps",
+            f"{metrics.get('time/fps', 0):,.0f} steps/s",
+            f"population {metrics.get('rollout/ep_rew_mean', 0):,.1f}",
+            f"centre {self._centre}",
         )
         if self._bar is None:
-            self._console.print(line, markup=False)
-        else:
+            self._console.print(" | ".join([generation, *facts]), markup=False)
+        else:  # the other way round, since a narrow terminal shows the first of them only
+            line = " | ".join([generation, *reversed(facts)])
             self._bar.update(self._task, completed=min(metrics["global_step"], self._total), description=line)
 
     def close(self, exit_code: int = 0) -> None:

@@ -27,9 +27,16 @@ class FrameRecorder(gym.Wrapper[Any, Any, Any, Any]):
         self._frames = frames
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step and keep the frame."""
+        """Step and keep the frame.
+
+        Raises:
+            ValueError: If the environment gives none.
+        """
         outcome = self.env.step(action)
-        self._frames.append(np.asarray(self.env.render()))
+        frame = self.env.render()
+        if frame is None:
+            raise ValueError("The environment's `render` gives no picture, so there is nothing to record.")
+        self._frames.append(np.asarray(frame))
         return outcome
 
 

@@ -50,12 +50,14 @@ def test_hydras_words_become_optunas_distributions():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["optimizer.lrr=interval(0,1)"], "Could not override 'optimizer.lrr'"),
+        (["optimizer.lrr=interval(0,1)"], "`optimizer.lrr` is no argument of torch.optim.Adam. Did you mean"),
         (["strategy.sgma=interval(0,1)"], "`strategy.sgma` is no key of the config. Did you mean `strategy.sigma`"),
         (["strategy.sigma=tag(log,interval(0,1))"], "`strategy.sigma` cannot be searched: .*low.*"),
         (["sweep=none"], "Nothing is searched"),
         (["env=hoper"], "Did you mean `hopper`"),
         (["strategy.sigma=-1"], "`sigma` must be positive"),
+        (["final_episodes=0"], "`final_episodes` must be at least 1"),
+        (["sweep.trials=abc"], "`sweep.trials` must be a whole number"),
         (["sweep.trails=3"], "Did you mean `sweep.trials`"),
         (["strategy.sigma=interval(0,1"], "An override looks like KEY=VALUE"),
     ],

@@ -14,7 +14,7 @@ import numpy as np
 from rich.table import Table
 
 from torch_es import config
-from torch_es.checks import differences
+from torch_es.checks import check_count, differences
 from torch_es.cli.search_space import distributions, split
 from torch_es.cli.train import check_objective, run
 from torch_es.errors import JobError
@@ -70,7 +70,10 @@ def _checked_space(texts: dict[str, str], fixed: list[str]) -> dict[str, Any]:
     config.check_overrides([*fixed, *(f"{key}={text}" for key, text in texts.items())], "sweep")
     space = distributions(texts)
     first = [f"{key}={d.choices[0] if hasattr(d, 'choices') else d.low}" for key, d in space.items()]
-    config.build(config.compose_config([*fixed, *first], "sweep")).close()
+    settings = config.compose_config([*fixed, *first], "sweep")
+    check_count("sweep.trials", settings["sweep"]["trials"])
+    config.check_values(settings)
+    config.build(settings).close()
     return space
 
 

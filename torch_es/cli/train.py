@@ -33,6 +33,8 @@ from torch_es.types import EpisodeResult, Metrics
 
 Callback = Callable[[Metrics], bool | None]
 INTERRUPTED = 128 + signal.SIGINT
+_RECORDING = 600.0  # seconds for the video
+_RENDERING = "rendering needs torch-evolution[video], and MuJoCo OpenGL (Debian: apt install libegl1 or libosmesa6)"
 _console = Terminal()
 
 
@@ -123,6 +125,7 @@ def run(
         callback: Called with each generation's metrics; training stops when it returns False.
         progress_bar: Whether it is shown.
     """
+    config.check_values(settings)
     loggers = [Guarded(logger) for logger in config.build_loggers(settings)]
     keeping = {"keep": settings["keep_checkpoints"], "on_save_error": settings["on_save_error"]}
     with config.build(settings) as es, RunFolder(folder, **keeping) as run_folder, run_log(folder):
@@ -196,27 +199,39 @@ def _summary(folder: Path, settings: config.Config, episodes: list[EpisodeResult
     command = "torch-es" if shutil.which("torch-es") else os.path.relpath(Path(sys.executable).with_name("torch-es"))
     _console.print(
         f"\n[bold]{settings['env']['id']}[/]: centre return {mean:,.1f} ± {std:,.1f} "
-        f"over {len(returns)} noise-free episodes\n"
+        f"over {len(returns)} noise-free episodes"
+    )
+    _console.print(
         f"run folder   {folder}\n"
         f"video        {video}\n"
         f"evaluate     {command} evaluate {folder}\n"
         f"plot         {command} plot {folder}\n"
         f"record       {command} record {folder}\n"
-        f"continue     {command} train resume={folder} total_timesteps={more}"
+        f"continue     {command} train resume={folder} total_timesteps={more}",
+        markup=False,  # else torch-evolution[video] would lose its extra
     )
     return mean
 
 
 def _record_apart(folder: Path) -> str:
-    """Record in a process of its own, since a broken OpenGL may take the process with it."""
+    """Record in a process of its own, since a broken OpenGL may take the process with it; say where, or why not."""
+    why = ""
     for backend in dict.fromkeys((os.environ.get("MUJOCO_GL", "egl"), "egl", "osmesa")):
-        done = subprocess.run(  # noqa: S603 - our own command
-            [sys.executable, "-m", "torch_es", "record", str(folder)],
-            env={**os.environ, "MUJOCO_GL": backend},
-            capture_output=True,
-            timeout=600,
-            check=False,
-        )
+        try:
+            done = subprocess.run(  # noqa: S603 - our own command
+                [sys.executable, "-m", "torch_es", "record", str(folder)],
+                env={**os.environ, "MUJOCO_GL": backend},
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_RECORDING,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"none: recording was given up after {_RECORDING:g} seconds"
         if done.returncode == 0:
             return str(folder / "video.mp4")
-    return "none: rendering needs torch-evolution[video], and MuJoCo OpenGL (Debian: apt install libegl1 or libosmesa6)"
+        why = (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"])[-1]
+        if why.startswith("torch-es: "):  # told by ourselves: another OpenGL would not help
+            return f"none: {why.removeprefix('torch-es: ')}"
+    return f"none: {why}; {_RENDERING}"

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch_es.errors import MissingExtraError
 from torch_es.types import Metrics
 
 _log = logging.getLogger(__name__)
@@ -46,11 +45,7 @@ class Guarded:
         self._failed = False
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
-        """Begin a run.
-
-        Raises:
-            MissingExtraError: If the logger needs a package that is not installed.
-        """
+        """Begin a run."""
         self._try("start", config, folder)
 
     def log(self, metrics: Metrics) -> None:
@@ -66,8 +61,6 @@ class Guarded:
             return
         try:
             getattr(self._logger, call)(*arguments)
-        except MissingExtraError:
-            raise
         except Exception as error:  # noqa: BLE001 - a foreign library may raise anything
             self._failed = True
             _log.warning(

@@ -19,27 +19,27 @@ class TensorBoardLogger:
 
     Args:
         naming: Of the scalars; see `torch_es.loggers.named`.
+
+    Raises:
+        MissingExtraError: If tensorboard is not installed.
     """
 
     def __init__(self, naming: Naming = "both") -> None:
-        self._naming = naming
-        self._writer: Any = None
-
-    def start(self, config: Mapping[str, Any], folder: Path) -> None:
-        """Take the folder; the event file begins with the first row.
-
-        Raises:
-            MissingExtraError: If tensorboard is not installed.
-        """
         try:
             from tensorboard.compat.proto.summary_pb2 import Summary
             from torch.utils.tensorboard import SummaryWriter
             from torch.utils.tensorboard.summary import hparams
         except ImportError as error:
             raise MissingExtraError("tensorboard", "tensorboard") from error
-        self._folder, self._open, self._summary = folder / "tensorboard", SummaryWriter, Summary
+        self._open, self._summary, self._hparams = SummaryWriter, Summary, hparams
+        self._naming = naming
+        self._writer: Any = None
+
+    def start(self, config: Mapping[str, Any], folder: Path) -> None:
+        """Take the folder; the event file begins with the first row."""
+        self._folder = folder / "tensorboard"
         values = {key: v if isinstance(v, (bool, int, float)) else str(v) for key, v in flat(config).items()}
-        self._config = hparams(values, {_OBJECTIVE: 0.0}) if values else ()
+        self._config = self._hparams(values, {_OBJECTIVE: 0.0}) if values else ()
 
     def log(self, metrics: Metrics) -> None:
         """Write each metric at `global_step`."""

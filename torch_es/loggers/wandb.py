@@ -37,6 +37,9 @@ class WandbLogger:
         mode: online, offline, disabled, or None for what the environment says.
         run_id: W&B's id of the run; by default the one that the folder keeps, under which a resumed run goes on.
         naming: Of the metrics; see `torch_es.loggers.named`.
+
+    Raises:
+        MissingExtraError: If wandb is not installed.
     """
 
     def __init__(
@@ -48,26 +51,23 @@ class WandbLogger:
         run_id: str | None = None,
         naming: Naming = "both",
     ) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise MissingExtraError("wandb", "wandb") from error
+        self._wandb = wandb
         self._options: dict[str, Any] = {"project": project, "name": name, "group": group, "mode": mode, "id": run_id}
         self._naming = naming
         self._last: dict[str, float] = {}
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
-        """Begin the run.
-
-        Raises:
-            MissingExtraError: If wandb is not installed.
-        """
-        try:
-            import wandb
-        except ImportError as error:
-            raise MissingExtraError("wandb", "wandb") from error
-        self._wandb, self._folder = wandb, folder.resolve()  # its service is a process with a folder of its own
+        """Begin the run."""
+        self._folder = folder.resolve()  # its service is a process with a folder of its own
         options = {**self._options, "dir": str(self._folder), "resume": "allow"}
         options["name"] = options["name"] or folder.name
         options["id"] = options["id"] or _kept_id(folder)
         options = {key: value for key, value in options.items() if not os.environ.get(_VARIABLES[key])}
-        self._run = wandb.init(config=dict(config), **options)
+        self._run = self._wandb.init(config=dict(config), **options)
         # rows carry their own x-axis, since W&B silently drops steps that go back
         self._run.define_metric("global_step")
         self._run.define_metric("*", step_metric="global_step")

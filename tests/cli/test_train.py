@@ -1,0 +1,76 @@
+"""What a run says at its end, and that one which cannot begin leaves nothing; real processes."""
+
+import importlib
+
+import pytest
+from helpers import torch_es
+
+SMALL = [
+    "strategy.num_pairs=1", "policy.hidden=[4]", "evaluator.num_workers=0", "total_timesteps=20", "final_episodes=1",
+    "run_dir=r",
+]  # fmt: skip
+ENVIRONMENTS = """
+import gymnasium as gym
+from gymnasium.envs.classic_control import CartPoleEnv
+
+
+class Mute(CartPoleEnv):
+    def __init__(self):
+        super().__init__()
+
+
+class Blank(CartPoleEnv):
+    def render(self):
+        return None
+
+
+class Broken(CartPoleEnv):
+    def render(self):
+        raise RuntimeError("no display")
+
+
+for kind in (Mute, Blank, Broken):
+    gym.register(f"{kind.__name__}-v0", kind)
+"""
+
+
+def video_line(done):
+    assert done.returncode == 0, done.stderr
+    return next(line for line in done.stdout.splitlines() if line.startswith("video"))
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ("Mute", ["got an unexpected keyword argument 'render_mode'"]),
+        ("Blank", ["The environment's `render` gives no picture"]),
+        ("Broken", ["RuntimeError: no display", "torch-evolution[video]", "apt install"]),
+    ],
+)
+def test_an_environment_that_cannot_be_rendered_says_why(env, words, tmp_path):
+    (tmp_path / "blind.py").write_text(ENVIRONMENTS)
+    line = video_line(torch_es(f"env.id=blind:{env}-v0", *SMALL, cwd=tmp_path))
+    assert all(word in line for word in words), line
+    assert ("apt install" in line) == ("apt install" in words)
+
+
+def test_without_the_extra_its_name_is_told_whole(tmp_path):
+    (tmp_path / "imageio.py").write_text("raise ImportError")
+    line = video_line(torch_es("env=cartpole", *SMALL, cwd=tmp_path))
+    assert "`imageio` is not installed" in line
+    assert "torch-evolution[video]" in line
+
+
+def test_a_recording_without_an_end_is_given_up(tmp_path, monkeypatch):
+    train = importlib.import_module("torch_es.cli.train")
+    monkeypatch.setattr(train, "_RECORDING", 0.01)
+    assert train._record_apart(tmp_path) == "none: recording was given up after 0.01 seconds"
+
+
+@pytest.mark.parametrize("logger", ["tensorboard", "wandb"])
+def test_a_logger_whose_package_is_missing_leaves_nothing(logger, tmp_path):
+    (tmp_path / f"{logger}.py").write_text("raise ImportError")
+    done = torch_es("env=cartpole", *SMALL, f"logger={logger}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"torch-evolution[{logger}]" in done.stderr
+    assert not (tmp_path / "r").exists()
