@@ -90,6 +90,14 @@ def test_a_contact_cost_beyond_its_range_is_cut():
         assert ours.contact_cost == plain.contact_cost
 
 
+def test_an_action_of_another_shape_is_refused():
+    ours, _ = both("HalfCheetah-v5")
+    ours.reset(seed=0)
+    for action in (np.zeros(1), np.zeros(7), 0.0):
+        with pytest.raises(ValueError, match=r"`action` must have shape \(6,\), got"):
+            ours.step(action)
+
+
 def test_a_task_registered_anew_stays_as_it_was_registered(monkeypatch):
     class Own(gym.Env):
         pass

@@ -21,18 +21,36 @@ from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 from torch_es.types import Float64Array
 
 
-class _Cost:
-    """The cost of an action."""
+class _Lean:
+    """What several share: the simulation of an action, and its cost."""
 
+    model: Any
+    data: Any
     _ctrl_cost_weight: float
+
+    def do_simulation(self, ctrl: Any, n_frames: int) -> None:
+        """Hold the action for `n_frames` steps of the simulation.
+
+        Raises:
+            ValueError: If it has another shape.
+        """
+        if np.shape(ctrl) != (self.model.nu,):
+            raise ValueError(f"`action` must have shape {(self.model.nu,)}, got {np.shape(ctrl)}.")
+        self.data.ctrl[:] = ctrl
+        mujoco.mj_step(self.model, self.data, n_frames)
+        mujoco.mj_rnePostConstraint(self.model, self.data)
 
     def control_cost(self, action: Any) -> Any:
         """Return the weighted sum of squares."""
         return self._ctrl_cost_weight * np.add.reduce(np.square(action))
 
 
-class HalfCheetah(_Cost, HalfCheetahEnv):
+class HalfCheetah(_Lean, HalfCheetahEnv):
     """HalfCheetah-v5."""
+
+    def _get_obs(self) -> Float64Array:
+        data = self.data
+        return np.concatenate((data.qpos[self._exclude_current_positions_from_observation :], data.qvel))
 
     def _initialize_simulation(self) -> Any:
         """Load the model; MuJoCo 4 would say of every single one, and in a log file, that it is of an older kind."""
@@ -49,14 +67,13 @@ def _warn(text: str) -> None:
         warnings.warn(text, stacklevel=2)
 
 
-class Swimmer(_Cost, SwimmerEnv):
+class Swimmer(_Lean, SwimmerEnv):
     """Swimmer-v5."""
 
 
-class _Walking(_Cost):
+class _Walking(_Lean):
     """What Hopper and Walker2d share."""
 
-    data: Any
     _exclude_current_positions_from_observation: bool
     _healthy_z_range: tuple[float, float]
     _healthy_angle_range: tuple[float, float]
@@ -90,7 +107,7 @@ class Hopper(_Walking, HopperEnv):
         return super().is_healthy and all(within)
 
 
-class Humanoid(HumanoidEnv):
+class Humanoid(_Lean, HumanoidEnv):
     """Humanoid-v5."""
 
     def control_cost(self, action: Any) -> Any:
