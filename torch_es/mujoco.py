@@ -12,6 +12,7 @@ from typing import Any
 
 import mujoco
 import numpy as np
+from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 from gymnasium.envs.mujoco.humanoid_v5 import HumanoidEnv
@@ -21,11 +22,9 @@ from gymnasium.envs.mujoco.walker2d_v5 import Walker2dEnv
 from torch_es.types import Float64Array
 
 
-class _Lean:
+class _Lean(MujocoEnv):
     """What several share: the simulation of an action, and its cost."""
 
-    model: Any
-    data: Any
     _ctrl_cost_weight: float
 
     def do_simulation(self, ctrl: Any, n_frames: int) -> None:
@@ -74,9 +73,28 @@ class Swimmer(_Lean, SwimmerEnv):
 class _Walking(_Lean):
     """What Hopper and Walker2d share."""
 
+    _forward_reward_weight: float
+    _healthy_reward: float
+    _terminate_when_unhealthy: bool
     _exclude_current_positions_from_observation: bool
     _healthy_z_range: tuple[float, float]
     _healthy_angle_range: tuple[float, float]
+
+    def step(self, action: Any) -> tuple[Float64Array, Any, bool, bool, dict[str, Any]]:
+        """Step once, asking once for the health."""
+        before = self.data.qpos[0]
+        self.do_simulation(action, self.frame_skip)
+        x, z = self.data.qpos[:2]
+        velocity, healthy, cost = (x - before) / self.dt, self.is_healthy, self.control_cost(action)
+        forward, survive = self._forward_reward_weight * velocity, healthy * self._healthy_reward
+        info = {
+            "x_position": x, "z_distance_from_origin": z - self.init_qpos[1], "x_velocity": velocity,
+            "reward_forward": forward, "reward_ctrl": -cost, "reward_survive": survive,
+        }  # fmt: skip
+        if self.render_mode == "human":
+            self.render()
+        terminated = not healthy and self._terminate_when_unhealthy
+        return self._get_obs(), forward + survive - cost, terminated, False, info
 
     @property
     def is_healthy(self) -> bool:
