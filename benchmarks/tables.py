@@ -22,6 +22,7 @@ DOCS = ("benchmarks", "networks", "action-noise", "atari", "logging")
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in DOCS)]
 HEADINGS = {
     "physics": "Steps a second in training, over replaying the same actions with `env.step` alone",
+    "steps": "Steps a second of the environment alone, one process, beside gymnasium's own",
     "peers": "Steps a second beside other libraries: same environment, network, population and cores",
     "scaling": "Two workers over one",
     "update": "The update: noise, gradient, optimiser step",

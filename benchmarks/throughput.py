@@ -22,6 +22,7 @@ from pairs import Row, publish
 
 PARTS: dict[str, Callable[[int], Iterator[Row]]] = {
     "physics": physics.rows,
+    "steps": physics.step_rows,
     "scaling": physics.scaling_rows,
     "update": update.rows,
     "peers": peers.rows,

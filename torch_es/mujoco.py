@@ -92,7 +92,7 @@ class _Walking(_Lean):
             "reward_forward": forward, "reward_ctrl": -cost, "reward_survive": survive,
         }  # fmt: skip
         if self.render_mode == "human":
-            self.render()
+            self.render()  # type: ignore[no-untyped-call]
         terminated = not healthy and self._terminate_when_unhealthy
         return self._get_obs(), forward + survive - cost, terminated, False, info
 
