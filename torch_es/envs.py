@@ -24,7 +24,6 @@ _LEANER = {
         ("hopper", "Hopper"),
         ("humanoid", "Humanoid"),
         ("swimmer", "Swimmer"),
-        ("walker2d", "Walker2d"),
     )
 }
 
