@@ -1,6 +1,6 @@
 """Gymnasium's MuJoCo tasks with the same bits in less Python.
 
-A step of Hopper-v5 spends a quarter of its time in NumPy calls on arrays of a dozen numbers. Each class here is
+A step of Hopper-v5 spends a fifth of its time in NumPy calls on arrays of a dozen numbers. Each class here is
 gymnasium's with those few parts said again in Python floats and ufuncs: observations, rewards, ends and `info` stay,
 bit for bit (a test holds both). Gymnasium gives a task whose behaviour changes another version, so v5 is what it is.
 """
