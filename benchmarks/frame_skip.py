@@ -21,6 +21,7 @@ from typing import Any
 from machine import RESULTS, describe
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from torch_es.config import load_config
 from torch_es.plotting import read_metrics
@@ -93,6 +94,7 @@ def draw(runs: list[dict[str, Any]], name: str) -> None:
         first = all(run["skip"] != other["skip"] for other in runs[:i])
         label = f"frame skip {run['skip']}" if first else None
         axes.plot(run["updates"], run["centre"], color=f"C{run['skip'] - 1}", label=label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="weight updates", ylabel="return of the centre", title=name)
     axes.legend()
     FigureCanvasAgg(figure).print_png(DOCS / f"frame_skip-{name}.png")
