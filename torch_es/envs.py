@@ -73,8 +73,6 @@ def _make(env_id: str, kwargs: dict[str, Any]) -> Env:
         extra = "box2d" if "box2d" in str(error).lower() else "mujoco"
         raise MissingExtraError(extra, extra) from error
     except ModuleNotFoundError as error:
-        if error.name == "mujoco":  # where gymnasium itself does not ask
-            raise MissingExtraError("mujoco", "mujoco") from error
         if ":" not in env_id:
             raise
         raise ValueError(f"`env` {env_id!r} names a module that cannot be imported: {error}") from error

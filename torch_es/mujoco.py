@@ -10,13 +10,13 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import mujoco
 import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
 from gymnasium.envs.mujoco.humanoid_v5 import HumanoidEnv
 from gymnasium.envs.mujoco.swimmer_v5 import SwimmerEnv
+from mujoco import get_mju_user_warning, mj_rnePostConstraint, mj_step, set_mju_user_warning  # after gymnasium's check
 
 from torch_es.types import Float64Array
 
@@ -35,8 +35,8 @@ class _Lean(MujocoEnv):
         if np.shape(ctrl) != (self.model.nu,):
             raise ValueError(f"`action` must have shape {(self.model.nu,)}, got {np.shape(ctrl)}.")
         self.data.ctrl[:] = ctrl
-        mujoco.mj_step(self.model, self.data, n_frames)
-        mujoco.mj_rnePostConstraint(self.model, self.data)
+        mj_step(self.model, self.data, n_frames)
+        mj_rnePostConstraint(self.model, self.data)
 
     def control_cost(self, action: Any) -> Any:
         """Return the weighted sum of squares."""
@@ -52,12 +52,12 @@ class HalfCheetah(_Lean, HalfCheetahEnv):
 
     def _initialize_simulation(self) -> Any:
         """Load the model; MuJoCo 4 would say of every single one, and in a log file, that it is of an older kind."""
-        before = mujoco.get_mju_user_warning()
-        mujoco.set_mju_user_warning(_warn)
+        before = get_mju_user_warning()
+        set_mju_user_warning(_warn)
         try:
             return super()._initialize_simulation()
         finally:
-            mujoco.set_mju_user_warning(before)
+            set_mju_user_warning(before)
 
 
 def _warn(text: str) -> None:
@@ -109,7 +109,7 @@ class Humanoid(_Lean, HumanoidEnv):
 
     def control_cost(self, action: Any) -> Any:
         """Return the cost of the action that the simulation holds."""
-        return self._ctrl_cost_weight * np.add.reduce(np.square(self.data.ctrl))
+        return super().control_cost(self.data.ctrl)
 
     @property
     def contact_cost(self) -> Any:
