@@ -28,9 +28,10 @@ from threadpoolctl import threadpool_limits
 
 from torch_es import ES, EpisodeRules, atari_cnn
 from torch_es.envs import env_factory
-from torch_es.parameters import FlatParameters
-from torch_es.policies import Layout, default_num_lanes, make_lanes
-from torch_es.policies.module_lanes import CopiedLanes, TracedLanes
+from torch_es.lanes import default_num_lanes, make_lanes
+from torch_es.lanes.modules import CopiedLanes, TracedLanes
+from torch_es.search.parameters import FlatParameters
+from torch_es.spaces import Layout
 
 GAME = "ALE/Pong-v5"
 NUM_PAIRS = 16  # a pair is one worker's, so that fewer would leave one waiting

@@ -20,8 +20,9 @@ from machine import RESULTS, describe
 from torch import nn
 
 from torch_es import ES
+from torch_es.heads import make_head
 from torch_es.nn import QuantizedWeights, binarize
-from torch_es.policies import make_head, mlp
+from torch_es.policies import mlp
 
 
 class Task(NamedTuple):

@@ -14,7 +14,7 @@ from pathlib import Path
 from pairs import Row, Side, alternate
 
 from torch_es import ES
-from torch_es.config import build, build_loggers, compose_config
+from torch_es.cli.config import build, build_loggers, compose_config
 from torch_es.loggers import Logger
 
 SPAN = 4  # generations of `make train` timed at a time

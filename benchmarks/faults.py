@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 SUITE = Path(__file__).parent.parent / "tests" / "faults"
-ELSEWHERE = {"test_fitness_is_the_sum_of_the_unclipped_rewards_of_the_plain_path": "F47"}  # in tests/test_atari.py
+ELSEWHERE = {"test_fitness_is_the_sum_of_the_unclipped_rewards_of_the_plain_path": "F47"}  # in tests/envs/test_atari.py
 
 
 class Counter:

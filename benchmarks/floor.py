@@ -22,8 +22,8 @@ from rich.table import Table
 
 from torch_es import mlp
 from torch_es.envs import bare
-from torch_es.parameters import FlatParameters
-from torch_es.policies.lanes import MatmulLanes
+from torch_es.lanes.matmul import MatmulLanes
+from torch_es.search.parameters import FlatParameters
 
 SIZES = ((256, 348), (256, 256), (17, 256))
 STEPS, EPISODES, ROUNDS = 16, 24, 9

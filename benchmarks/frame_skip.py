@@ -23,8 +23,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from torch_es.config import load_config
-from torch_es.plotting import read_metrics
+from torch_es.cli.config import load_config
+from torch_es.report.plotting import read_metrics
 
 DOCS = RESULTS.parent.parent / "docs"
 SKIPS = "1,2,3,4"

@@ -17,9 +17,9 @@ from statistics import mean
 
 from machine import RESULTS, describe
 
-from torch_es import config
+from torch_es.cli import config
 from torch_es.cli.train import run
-from torch_es.plotting import read_metrics
+from torch_es.report.plotting import read_metrics
 
 TARGETS = {"half_cheetah": 2500.0, "inverted_pendulum": 1000.0}
 

@@ -16,7 +16,7 @@ from pairs import Row, Side, alternate, publish
 from physics import CASES, WORKERS, trainer
 
 from torch_es import ES
-from torch_es.recording import Recording
+from torch_es.runs.recording import Recording
 
 EVERY = 30.0  # seconds between checkpoints, the default
 

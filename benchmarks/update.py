@@ -16,7 +16,7 @@ from physics import CASES, WORKERS, Case, train, trainer
 
 from torch_es import ES, mlp
 from torch_es.evaluators import process
-from torch_es.noise import BLOCK, Noise, num_blocks
+from torch_es.search.noise import BLOCK, Noise, num_blocks
 from torch_es.types import Task
 
 LARGE_PAIRS = 500

@@ -18,9 +18,10 @@ from torch import nn
 
 from torch_es.envs import env_factory
 from torch_es.evaluators import Board, ProcessEvaluator, SerialEvaluator
-from torch_es.parameters import FlatParameters
-from torch_es.policies import Layout, Policy, mlp
+from torch_es.policies import Policy, mlp
 from torch_es.rollout import Rollout
+from torch_es.search.parameters import FlatParameters
+from torch_es.spaces import Layout
 from torch_es.types import Snapshot, Task
 
 

@@ -15,9 +15,10 @@ from torchrl.modules import OneHotCategorical, ProbabilisticActor, QValueActor, 
 
 from torch_es import ES
 from torch_es.adapters import from_cleanrl, from_tensordict
-from torch_es.policies import Layout, make_lanes
-from torch_es.policies.lanes import MatmulLanes
-from torch_es.policies.module_lanes import TracedLanes
+from torch_es.lanes import make_lanes
+from torch_es.lanes.matmul import MatmulLanes
+from torch_es.lanes.modules import TracedLanes
+from torch_es.spaces import Layout
 
 SMALL = {"num_pairs": 2, "num_workers": 0, "sigma": 0.5}
 

@@ -1,49 +1,68 @@
-"""The floors of the design: a module imports only from floors below its own."""
+"""The rooms of the package, from the top down: a room imports only from rooms further down; see docs/architecture.md."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "torch_es"
-FLOORS = [
-    {"appending", "checks", "machine", "types"},
-    {"errors", "seeding"},
-    {"loggers", "progress", "plotting", "video", "resources", "atari", "mujoco", "adapters"},
-    {"study", "noise", "shaping", "moments", "checkpoint", "parameters", "episodes"},
-    {"gradient", "nn", "envs", "generation", "options", "replay_log"},
-    {"strategy", "policies", "run_folder"},
-    {"rollout", "env_check", "hub", "split_half"},
-    {"evaluators"},
-    {"trainer", "signals"},
-    {"recording", "replay", "report"},
-    {"es"},
-    {"config", "sb3"},
-    {"cli"},
-    {"__main__"},
+ROOMS = [
+    "__main__",
+    "cli",
+    "hub",
+    "sb3",
+    "adapters",
+    "report",
+    "es",
+    "training",
+    "runs",
+    "evaluators",
+    "rollout",
+    "lanes",
+    "policies",
+    "heads",
+    "envs",
+    "spaces",
+    "nn",
+    "search",
+    "loggers",
+    "seeding",
+    "errors",
+    "types",
+    "checks",
 ]
-FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+CONFIGURATION = {"hydra", "omegaconf"}  # only the command line knows these
 
 
-def unit(path):
+def room(path):
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
-def imported_units(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("torch_es"):
-            parts = node.module.split(".")
-            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+def imports(tree):
+    """Yield every module that a file imports: by a statement, or by a name in a string that it hands to a function."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
-            yield from [alias.name.split(".")[1] for alias in node.names if alias.name.startswith("torch_es.")]
+            yield from [alias.name for alias in node.names]
+        elif isinstance(node, ast.Call):  # importlib.import_module("torch_es.hub")
+            names = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            yield from [name for name in names if name.startswith("torch_es.") or name in CONFIGURATION]
+
+
+def test_every_room_is_in_the_table():
+    assert {room(path) for path in FILES} == set(ROOMS)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_go_down(path):
-    own = unit(path)
-    for other in imported_units(path):
-        assert other == own or FLOOR[other] < FLOOR[own], f"{own} (floor {FLOOR[own]}) imports {other} ({FLOOR[other]})"
+    own = room(path)
+    below = {own, *ROOMS[ROOMS.index(own) + 1 :]}
+    used = {name.split(".")[1] for name in imports(ast.parse(path.read_text())) if name.startswith("torch_es.")}
+    assert used <= below, f"{own} imports {used - below}, which are above it"
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -53,20 +72,20 @@ def test_sizes_and_local_imports(path):
     for node in ast.walk(tree):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             assert node.end_lineno - node.lineno < 60, f"{node.name} is long"
-            for inner in ast.walk(node):
-                names = [inner.module or ""] if isinstance(inner, ast.ImportFrom) else []
-                names += [a.name for a in inner.names] if isinstance(inner, ast.Import) else []
-                assert not any(n.startswith("torch_es") for n in names), f"{node.name} imports torch_es"
+            assert not [name for name in imports(node) if name.startswith("torch_es.")], f"{node.name} imports torch_es"
 
 
-def test_only_config_and_cli_know_hydra():
-    knowing = {unit(p) for p in FILES if "hydra" in {n.split(".")[0] for n in _roots(p)}}
-    assert knowing == {"config", "cli"}
+def test_only_the_command_line_knows_the_configuration():
+    knowing = {
+        room(path)
+        for path in FILES
+        if CONFIGURATION & {name.split(".")[0] for name in imports(ast.parse(path.read_text()))}
+    }
+    assert knowing == {"cli"}
 
 
-def _roots(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            yield node.module or ""
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+def test_a_program_loads_no_configuration_and_no_dashboard():
+    """What a library user imports; also what a file imports by a way that no reading of it shows."""
+    code = "import sys, torch_es, torch_es.report; print(*sorted({m.split('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"hydra", "omegaconf", "wandb", "tensorboard", "optuna", "stable_baselines3"} & set(loaded)

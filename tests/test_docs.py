@@ -76,6 +76,6 @@ def test_the_site_builds_without_a_warning(tmp_path):
         r"^::: (\S+)$", "".join(page.read_text() for page in (ROOT / "docs/reference").glob("*.md")), re.M
     )
     assert "torch_es.nn.VirtualBatchNorm" in listed
-    for name in (*listed, "torch_es.ES.learn", "torch_es.split_half.split_half_cosine"):
+    for name in (*listed, "torch_es.ES.learn", "torch_es.report.split_half.split_half_cosine"):
         assert f'id="{name}"' in written
     assert "github.com/torch-es/torch_es/blob/main/benchmarks/results" in written

@@ -189,7 +189,7 @@ def test_bad_arguments_are_refused_before_anything_starts(policy, env, options, 
 @pytest.mark.parametrize(("env_id", "inputs", "outputs"), [("HalfCheetah-v5", 17, 6), ("Ant-v5", 105, 8)])
 def test_a_missing_extra_is_named(monkeypatch, env_id, inputs, outputs):
     monkeypatch.setitem(sys.modules, "mujoco", None)
-    for name in [n for n in sys.modules if n.startswith(("gymnasium.envs.mujoco", "torch_es.mujoco"))]:
+    for name in [n for n in sys.modules if n.startswith(("gymnasium.envs.mujoco", "torch_es.envs.mujoco"))]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(ImportError, match=r"comes with the extra `mujoco`: pip install 'torch-evolution\[mujoco\]'"):
         ES(mlp(inputs, outputs), env_id)

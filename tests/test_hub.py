@@ -16,8 +16,8 @@ from test_spaces import ACTIONS, BOX3, OBSERVATIONS
 from torch import nn
 
 from torch_es.hub import HubPolicy
-from torch_es.moments import Moments
-from torch_es.policies.plain_spaces import plain_space, space_of
+from torch_es.nn.moments import Moments
+from torch_es.spaces.plain import plain_space, space_of
 
 TWO = Discrete(2)
 PICTURES = Box(0, 255, (4, 44, 44), np.uint8)

@@ -4,15 +4,15 @@
 `SearchGradient` writes into `.grad` where `loss.backward()` cannot.
 """
 
-from torch_es.episodes import EpisodeRules as EpisodeRules
+from torch_es.envs.rules import EpisodeRules as EpisodeRules
 from torch_es.es import ES as ES
 from torch_es.policies import Policy as Policy
 from torch_es.policies import atari_cnn as atari_cnn
 from torch_es.policies import mlp as mlp
-from torch_es.strategy import ARS as ARS
-from torch_es.strategy import PGPE as PGPE
-from torch_es.strategy import SNES as SNES
-from torch_es.strategy import OpenAIES as OpenAIES
-from torch_es.strategy import SearchGradient as SearchGradient
+from torch_es.search import ARS as ARS
+from torch_es.search import PGPE as PGPE
+from torch_es.search import SNES as SNES
+from torch_es.search import OpenAIES as OpenAIES
+from torch_es.search import SearchGradient as SearchGradient
 
 __version__ = "0.1.0"

@@ -15,29 +15,29 @@ import numpy as np
 import torch
 from torch import nn
 
-from torch_es import checkpoint
 from torch_es.checks import check_count, check_positive, differences
 from torch_es.envs import Env, EnvFactory, env_factory
-from torch_es.episodes import EpisodeRules
+from torch_es.envs.rules import EpisodeRules
 from torch_es.evaluators import TOLERANCE, Evaluator, FaultTolerance, make_evaluator
-from torch_es.generation import Quota
 from torch_es.loggers import Guarded, Logger
-from torch_es.machine import describe, difference
+from torch_es.loggers.progress import ProgressLogger
 from torch_es.nn import batch_norms, virtual_batch_norms
-from torch_es.options import describe as describe_options
-from torch_es.options import saved_options
 from torch_es.policies import Policy, reference_batch
-from torch_es.policies.score import Scorer
-from torch_es.progress import ProgressLogger
-from torch_es.recording import Recording
-from torch_es.replay import rebuild
-from torch_es.replay_log import Record
 from torch_es.rollout import FunctionPlayer, Rollout
-from torch_es.run_folder import RunFolder
+from torch_es.rollout.score import Scorer
+from torch_es.runs import checkpoint
+from torch_es.runs.folder import RunFolder
+from torch_es.runs.machine import describe, difference
+from torch_es.runs.options import describe as describe_options
+from torch_es.runs.options import saved_options
+from torch_es.runs.recording import Recording
+from torch_es.runs.replay_log import Record
+from torch_es.search import Strategy, check_searches_actions, make_strategy, unperturbed
 from torch_es.seeding import derive, derive_seed
-from torch_es.signals import StopSignals
-from torch_es.strategy import Strategy, check_searches_actions, make_strategy, unperturbed
-from torch_es.trainer import Trainer
+from torch_es.training.generation import Quota
+from torch_es.training.replay import rebuild
+from torch_es.training.signals import StopSignals
+from torch_es.training.trainer import Trainer
 from torch_es.types import EpisodeResult, Task
 
 _log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class ES:
         eval_episodes: Noise-free episodes of such an evaluation.
         seed: Everything random follows from it.
         tolerance: What is borne of workers that die or hang, and how long; see `FaultTolerance`.
-        strategy_options: For the strategy: optimizer, sigma, num_pairs, shaping, ...; see `torch_es.strategy`.
+        strategy_options: For the strategy: optimizer, sigma, num_pairs, shaping, ...; see `torch_es.search`.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -263,7 +263,7 @@ class ES:
             return self.trainer.play(self.evaluator(), [task])[0]
 
     def replay(self, path: str | Path, generation: int) -> Record | None:
-        """Go to a generation of a run by its `replay.log` alone; see `torch_es.replay.rebuild`."""
+        """Go to a generation of a run by its `replay.log` alone; see `torch_es.training.replay.rebuild`."""
         self.close()
         return rebuild(self.trainer, self.network, path, generation, self.evaluator)
 

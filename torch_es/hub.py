@@ -19,8 +19,9 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from torch_es.errors import MissingExtraError
-from torch_es.policies import Policy, make_head, make_network
-from torch_es.policies.plain_spaces import plain_space, space_of
+from torch_es.heads import make_head
+from torch_es.policies import Policy, make_network
+from torch_es.spaces.plain import plain_space, space_of
 
 try:
     from huggingface_hub import EvalResult, ModelCard, ModelCardData, PyTorchModelHubMixin, hf_hub_download

@@ -1,7 +1,7 @@
 from my_env import Reach
 
 from torch_es import ES, mlp
-from torch_es.plotting import plot_runs
+from torch_es.report.plotting import plot_runs
 
 es = ES(mlp(4, 2), Reach)
 es.learn(20_000, folder="run")

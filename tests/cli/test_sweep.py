@@ -8,8 +8,7 @@ import optuna
 import pytest
 from matplotlib.image import imread
 
-from torch_es import config
-from torch_es.cli import main
+from torch_es.cli import config, main
 from torch_es.cli.search_space import distributions, split
 
 SMALL = [

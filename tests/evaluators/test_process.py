@@ -16,10 +16,10 @@ from torch_es.errors import WorkerError
 from torch_es.evaluators import Board, FaultTolerance, ProcessEvaluator
 from torch_es.evaluators.remote import _signals_blocked
 from torch_es.evaluators.wire import pack_results
-from torch_es.gradient import serial_noise_sum
-from torch_es.noise import BLOCK, Noise
-from torch_es.parameters import FlatParameters
 from torch_es.rollout import FunctionPlayer
+from torch_es.search.gradient import serial_noise_sum
+from torch_es.search.noise import BLOCK, Noise
+from torch_es.search.parameters import FlatParameters
 
 
 def play(policy, factory, num_workers, number=6, **options):

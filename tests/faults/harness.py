@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from helpers import Stepper
 
-from torch_es import ES, checkpoint, mlp
-from torch_es.replay_log import digest
+from torch_es import ES, mlp
+from torch_es.runs import checkpoint
+from torch_es.runs.replay_log import digest
 
 HERE = Path(__file__).parent
 TIMING = ("time/fps", "time/time_elapsed", "es/worker_restarts")

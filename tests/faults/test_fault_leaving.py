@@ -8,8 +8,9 @@ import sys
 import pytest
 from harness import torch_es
 
-from torch_es import checkpoint, config
-from torch_es.episodes import EpisodeRules
+from torch_es.cli import config
+from torch_es.envs.rules import EpisodeRules
+from torch_es.runs import checkpoint
 from torch_es.types import Task
 
 TRAIN = [

@@ -9,14 +9,15 @@ import torch
 from harness import ADAM, Faulty, bits, make, until
 from helpers import Stepper, evaluator, pairs, snapshot, stepper_policy
 
-from torch_es import OpenAIES, checkpoint
-from torch_es.episodes import EpisodeRules
+from torch_es import OpenAIES
+from torch_es.envs.rules import EpisodeRules
 from torch_es.errors import NonFiniteError
-from torch_es.gradient import shaped_weights
-from torch_es.moments import Moments
 from torch_es.nn import ObservationNorm
+from torch_es.nn.moments import Moments
+from torch_es.runs import checkpoint
+from torch_es.search.gradient import shaped_weights
+from torch_es.search.shaping import SHAPINGS, centered_ranks
 from torch_es.seeding import derive_seed
-from torch_es.shaping import SHAPINGS, centered_ranks
 from torch_es.types import Task
 
 RETURNS = np.array([[3.0, 1.0], [np.nan, 9.0], [2.0, 5.0], [0.0, 4.0]])

@@ -9,8 +9,8 @@ import torch
 from harness import ADAM, CONFIG, Faulty, bits, golden, make, rows, theta_of, torch_es, train, until
 from test_fault_resume import CASES, normed
 
-from torch_es import checkpoint, replay_log
 from torch_es.errors import RunFolderError
+from torch_es.runs import checkpoint, replay_log
 from torch_es.types import Task
 
 
@@ -134,8 +134,8 @@ def test_another_start_and_other_bits_are_told_of(folder, monkeypatch):
         other.replay(folder / "replay.log", 2)
     with pytest.raises(RunFolderError, match="Generation 0 gives theta other bits than the run had: the module, strat"):
         make(optimizer=partial(torch.optim.SGD, lr=0.1)).replay(folder / "replay.log", 2)
-    monkeypatch.setattr("torch_es.machine.processor", lambda: "abacus")
-    monkeypatch.setattr("torch_es.machine.arithmetic", lambda: "0")
+    monkeypatch.setattr("torch_es.runs.machine.processor", lambda: "abacus")
+    monkeypatch.setattr("torch_es.runs.machine.arithmetic", lambda: "0")
     with pytest.raises(RunFolderError, match=r"other bits than the run had: arithmetic of .*, here abacus"):
         make(optimizer=partial(torch.optim.SGD, lr=0.1)).replay(folder / "replay.log", 2)
     with pytest.raises(ValueError, match="`generation` must be at most 4, got 9"):

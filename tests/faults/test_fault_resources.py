@@ -13,9 +13,10 @@ import pytest
 import torch
 from harness import Faulty, bits, command, golden, make, train, until
 
-from torch_es import ES, checkpoint, mlp
+from torch_es import ES, mlp
 from torch_es.errors import ResourceError
-from torch_es.run_folder import RunFolder
+from torch_es.runs import checkpoint
+from torch_es.runs.folder import RunFolder
 
 NAMESPACES = shutil.which("unshare") and subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode == 0
 

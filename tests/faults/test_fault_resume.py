@@ -13,10 +13,11 @@ import torch
 from harness import ADAM, CONFIG, Faulty, bits, golden, make, rows, torch_es, train, until
 from torch import nn
 
-from torch_es import ES, checkpoint, mlp
-from torch_es.episodes import EpisodeRules
-from torch_es.parameters import FlatParameters
-from torch_es.strategy import STRATEGIES
+from torch_es import ES, mlp
+from torch_es.envs.rules import EpisodeRules
+from torch_es.runs import checkpoint
+from torch_es.search import STRATEGIES
+from torch_es.search.parameters import FlatParameters
 
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=0.01, nesterov=True)
 DECAY = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9)

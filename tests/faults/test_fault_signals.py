@@ -15,8 +15,8 @@ import pytest
 import torch
 from harness import CONFIG, Command, Faulty, bits, golden, make, rows, theta_of, torch_es, until
 
-from torch_es.episodes import EpisodeRules
-from torch_es.signals import StopSignals
+from torch_es.envs.rules import EpisodeRules
+from torch_es.training.signals import StopSignals
 from torch_es.types import Task
 
 SLOW = "+env.kwargs.pause=0.02"  # a generation takes about 0.4 s
@@ -223,7 +223,7 @@ def test_F14_slurm_is_asked_once_to_requeue_and_the_run_goes_on(tmp_path, straig
 SLOW_WRITE = """
     import os, signal, sys, time
     from pathlib import Path
-    from torch_es import checkpoint
+    from torch_es.runs import checkpoint
     import torch
     write = checkpoint._write
     def slowly(path, content):
@@ -242,7 +242,7 @@ SLOW_WRITE = """
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_F15_killed_while_a_checkpoint_is_written(number, tmp_path, tried):
-    from torch_es import checkpoint
+    from torch_es.runs import checkpoint
 
     for written in range(6):  # three files of each of two checkpoints
         cwd = tmp_path / str(written)

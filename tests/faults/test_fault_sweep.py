@@ -7,7 +7,7 @@ import pytest
 from harness import CONFIG, Command, torch_es
 from optuna.trial import TrialState
 
-from torch_es.episodes import EpisodeRules
+from torch_es.envs.rules import EpisodeRules
 from torch_es.types import Task
 
 GENERATIONS = 6  # of 40 steps

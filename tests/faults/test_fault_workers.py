@@ -18,7 +18,7 @@ import pytest
 from harness import CONFIG, Faulty, OwnError, bits, command, golden, in_worker, make, torch_es, train, until
 from helpers import Stepper, by_task, evaluator, pairs, snapshot, stepper_policy
 
-from torch_es.episodes import EpisodeRules
+from torch_es.envs.rules import EpisodeRules
 from torch_es.errors import WorkerError
 from torch_es.evaluators import Board, FaultTolerance, ProcessEvaluator
 from torch_es.rollout import Rollout

@@ -10,9 +10,9 @@ import yaml
 from helpers import wandb_history, wandb_records
 from matplotlib.image import imsave
 
-from torch_es import checkpoint, config
-from torch_es.cli import main
+from torch_es.cli import config, main
 from torch_es.loggers import WandbLogger
+from torch_es.runs import checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 SWEEP = config.conf_dir().parent / "examples" / "wandb_sweep.yaml"

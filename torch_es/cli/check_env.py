@@ -8,11 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from torch_es import config
 from torch_es.checks import check_count
-from torch_es.env_check import Transcript, compare
+from torch_es.cli import config
 from torch_es.envs import env_factory
-from torch_es.progress import Terminal
+from torch_es.envs.check import Transcript, compare
+from torch_es.loggers.progress import Terminal
 from torch_es.types import EpisodeResult, Task
 
 

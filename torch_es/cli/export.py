@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from torch_es.cli.playing import load
+from torch_es.loggers.progress import Terminal
 from torch_es.policies.export import FORMATS
-from torch_es.progress import Terminal
 
 
 def export(arguments: list[str]) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from torch_es import checkpoint, config
+from torch_es.cli import config
+from torch_es.cli.video import Frame, FrameRecorder, write_video
 from torch_es.envs import Env, env_factory
 from torch_es.es import ES
-from torch_es.progress import Terminal
-from torch_es.video import Frame, FrameRecorder, write_video
+from torch_es.loggers.progress import Terminal
+from torch_es.runs import checkpoint
 
 
 def evaluate(arguments: list[str]) -> None:

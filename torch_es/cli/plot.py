@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from torch_es import config
-from torch_es.plotting import plot_groups
-from torch_es.progress import Terminal
+from torch_es.cli import config
+from torch_es.loggers.progress import Terminal
+from torch_es.report.plotting import plot_groups
 
 _MANY = 3  # names of values in a legend
 

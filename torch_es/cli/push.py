@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from torch_es import config
+from torch_es.cli import config
 from torch_es.cli.playing import load
 from torch_es.es import ES
-from torch_es.machine import describe
-from torch_es.progress import Terminal
+from torch_es.loggers.progress import Terminal
+from torch_es.runs.machine import describe
 
 
 def push(arguments: list[str]) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from torch_es import config
+from torch_es.cli import config
 from torch_es.cli.playing import camera
-from torch_es.progress import Terminal
-from torch_es.replay_log import Record, digest
+from torch_es.cli.video import write_video
+from torch_es.loggers.progress import Terminal
+from torch_es.runs.replay_log import Record, digest
 from torch_es.types import EpisodeResult, Task
-from torch_es.video import write_video
 
 
 def replay(arguments: list[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from torch_es.progress import Terminal
+from torch_es.loggers.progress import Terminal
 from torch_es.report import write_report
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
 
-from torch_es.config import parsed_overrides
+from torch_es.cli.config import parsed_overrides
 from torch_es.errors import MissingExtraError
 
 

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from torch_es import config
 from torch_es.checks import check_count, differences
+from torch_es.cli import config
 from torch_es.cli.search_space import distributions, split
+from torch_es.cli.study import Reporter, fail_lost, finished, importances, open_study, plot_study
 from torch_es.cli.train import check_objective, run
 from torch_es.errors import JobError
-from torch_es.progress import Terminal
-from torch_es.run_folder import locked
-from torch_es.study import Reporter, fail_lost, finished, importances, open_study, plot_study
+from torch_es.loggers.progress import Terminal
+from torch_es.runs.folder import locked
 
 # of a sweep that goes on; the rest would make its trials incomparable
 _CHANGEABLE = (

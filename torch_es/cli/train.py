@@ -21,14 +21,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from torch_es import config
+from torch_es.cli import config
 from torch_es.cli.run_log import run_log
 from torch_es.errors import JobError, NonFiniteError, WorkerError
 from torch_es.loggers import Guarded
-from torch_es.plotting import plot_runs
-from torch_es.progress import Terminal
-from torch_es.run_folder import RunFolder
-from torch_es.trainer import centre_metrics
+from torch_es.loggers.progress import Terminal
+from torch_es.report.plotting import plot_runs
+from torch_es.runs.folder import RunFolder
+from torch_es.training.trainer import centre_metrics
 from torch_es.types import EpisodeResult, Metrics
 
 Callback = Callable[[Metrics], bool | None]

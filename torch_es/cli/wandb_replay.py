@@ -6,10 +6,10 @@ import argparse
 import secrets
 from pathlib import Path
 
-from torch_es import config
+from torch_es.cli import config
 from torch_es.loggers import WandbLogger
-from torch_es.plotting import read_metrics
-from torch_es.progress import Terminal
+from torch_es.loggers.progress import Terminal
+from torch_es.report.plotting import read_metrics
 
 
 def wandb_replay(arguments: list[str]) -> None:

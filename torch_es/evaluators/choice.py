@@ -7,7 +7,7 @@ import multiprocessing
 
 import torch
 
-from torch_es.episodes import EpisodeRules
+from torch_es.envs.rules import EpisodeRules
 from torch_es.evaluators.process import ProcessEvaluator
 from torch_es.evaluators.protocol import Evaluator, PlayerFactory
 from torch_es.evaluators.serial import SerialEvaluator

@@ -14,16 +14,16 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from torch_es.checks import check_count
-from torch_es.episodes import EpisodeRules
+from torch_es.envs.rules import EpisodeRules
 from torch_es.errors import WorkerError
 from torch_es.evaluators.pickling import dumps
 from torch_es.evaluators.protocol import NextTasks, PlayerFactory
 from torch_es.evaluators.remote import Remote, receive
+from torch_es.evaluators.resources import check_descriptors
 from torch_es.evaluators.tolerance import TOLERANCE, FaultTolerance
 from torch_es.evaluators.wire import FAILED, SUMMED, Board, unpack_results
-from torch_es.gradient import serial_noise_sum
-from torch_es.noise import Noise, num_blocks
-from torch_es.resources import check_descriptors
+from torch_es.search.gradient import serial_noise_sum
+from torch_es.search.noise import Noise, num_blocks
 from torch_es.types import EpisodeResult, Float64Array, Snapshot, Task
 
 _log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class ProcessEvaluator:
     def noise_sum(
         self, generation: int, linear: Float64Array, squared: Float64Array | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """See `torch_es.gradient.NoiseSum`; blocks are shared over the workers."""
+        """See `torch_es.search.gradient.NoiseSum`; blocks are shared over the workers."""
         blocks = num_blocks(self._board.theta.numel())
         if blocks == 1:  # done before a worker would have read the request
             return self._noise_sum(generation, linear, squared)

@@ -34,7 +34,7 @@ class Evaluator(Protocol):
     def noise_sum(
         self, generation: int, linear: Float64Array, squared: Float64Array | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """See `torch_es.gradient.NoiseSum`."""
+        """See `torch_es.search.gradient.NoiseSum`."""
         ...
 
     def close(self) -> None:

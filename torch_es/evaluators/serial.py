@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from torch_es.evaluators.protocol import NextTasks, PlayerFactory
-from torch_es.gradient import serial_noise_sum
+from torch_es.search.gradient import serial_noise_sum
 from torch_es.types import EpisodeResult, Float64Array, Snapshot
 
 
@@ -39,7 +39,7 @@ class SerialEvaluator:
     def noise_sum(
         self, generation: int, linear: Float64Array, squared: Float64Array | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """See `torch_es.gradient.NoiseSum`."""
+        """See `torch_es.search.gradient.NoiseSum`."""
         return self._noise_sum(generation, linear, squared)
 
     def close(self) -> None:

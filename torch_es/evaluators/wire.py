@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from torch_es.resources import check_shared_memory
+from torch_es.evaluators.resources import check_shared_memory
 from torch_es.types import EpisodeResult, Float64Array, Snapshot, Task
 
 _RESULT = struct.Struct("<qiiBId")

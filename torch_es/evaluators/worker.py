@@ -18,8 +18,8 @@ import cloudpickle
 import torch
 
 from torch_es.evaluators.wire import FAILED, SUMMED, Board, pack_results
-from torch_es.gradient import noise_sum_block
 from torch_es.rollout import Player
+from torch_es.search.gradient import noise_sum_block
 
 PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # meant for the parent, which ends the workers
 SAY_WHERE = signal.SIGUSR2  # has the worker write where it stands, also when it hangs

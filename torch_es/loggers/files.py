@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch_es.appending import AppendFile
+from torch_es.loggers.appending import AppendFile
 from torch_es.loggers.names import Naming, named
 from torch_es.types import Metrics
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_es.checks import check_count, check_positive
-from torch_es.moments import Moments
+from torch_es.nn.moments import Moments
 from torch_es.types import Float64Array
 
 ArrayOrTensor = TypeVar("ArrayOrTensor", np.ndarray[Any, Any], Tensor)

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from torch_es.checks import check_choice
-from torch_es.policies.head import Head
-from torch_es.policies.observations import Layout, flat_rows
+from torch_es.heads.protocol import Head
 from torch_es.policies.onnx_file import first_line, onnx_model, quiet, runner
 from torch_es.policies.recurrent import State, restarted
+from torch_es.spaces.layout import Layout, flat_rows
 
 FORMATS = ("onnx", "pt2")
 _SAMPLES = 5  # observations on which the exported policy must act as the policy does

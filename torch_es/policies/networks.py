@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from torch_es.checks import check_choice, check_count
 from torch_es.nn import Sign, Step, convert_batch_norm
-from torch_es.policies.observations import Inputs, Layout, concatenated
 from torch_es.policies.recurrent import RecurrentNetwork
+from torch_es.spaces.layout import Inputs, Layout, concatenated
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,

@@ -12,19 +12,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from torch_es.heads.choices import make_head, unbatched
+from torch_es.heads.noise import make_action_noise
 from torch_es.nn import ObservationNorm, batch_norms, collect_statistics, virtual_batch_norms
-from torch_es.policies.action_noise import make_action_noise
 from torch_es.policies.export import export
-from torch_es.policies.heads import make_head, unbatched
-from torch_es.policies.observations import Layout
 from torch_es.policies.recurrent import State, initial_state, is_recurrent, respond, restarted
+from torch_es.spaces.layout import Layout
 
 
 class Policy(nn.Module):
     """Wraps a network for an environment's spaces; the network itself is kept, not copied.
 
     The network is called with a batch of float32 observations, a tensor `(batch, *shape)` or a dict or tuple of them
-    (see `torch_es.policies.observations`), and answers `(batch, size)`. One with a method `initial_state(batch_size)`
+    (see `torch_es.spaces.layout`), and answers `(batch, size)`. One with a method `initial_state(batch_size)`
     is recurrent: it is called with `(observation, state)` and answers `(output, state)`.
 
     Args:

@@ -16,7 +16,7 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_map
 
 from torch_es.checks import check_choice, check_count
-from torch_es.policies.observations import Inputs, concatenated
+from torch_es.spaces.layout import Inputs, concatenated
 
 State = Any  # a tree of tensors (batch, ...); an empty tuple for a network without
 _CELLS: dict[str, Callable[[int, int], nn.RNNCellBase]] = {"rnn": nn.RNNCell, "gru": nn.GRUCell, "lstm": nn.LSTMCell}

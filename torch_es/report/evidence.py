@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from omegaconf import OmegaConf
 
-from torch_es import checkpoint
-from torch_es.plotting import Rows, read_metrics
-from torch_es.replay_log import Record, read
-from torch_es.split_half import split_half_cosines
+from torch_es.report.plotting import Rows, read_metrics
+from torch_es.report.split_half import split_half_cosines
+from torch_es.runs import checkpoint
+from torch_es.runs.replay_log import Record, read
 
 
 class Evidence(NamedTuple):
@@ -25,7 +25,7 @@ class Evidence(NamedTuple):
         header: Of its replay log: seed, options, machine.
         records: Its replay log's generations.
         dim: Parameters of its module; None before the first checkpoint.
-        cosines: (generation, split-half cosine), see `torch_es.split_half`.
+        cosines: (generation, split-half cosine), see `torch_es.report.split_half`.
         config: Its settings as text: config.yaml, or what `ES` was called with.
         video: Content of video.mp4, if there is one.
         ended: What `torch-es train` measured at the end, summary.json; empty where it did not, or went on since.

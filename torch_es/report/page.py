@@ -11,10 +11,10 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 
-from torch_es.machine import version
-from torch_es.plotting import curves
 from torch_es.report import pictures
 from torch_es.report.evidence import Evidence, gather
+from torch_es.report.plotting import curves
+from torch_es.runs.machine import version
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _COUNTED = {

@@ -10,8 +10,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from torch_es.plotting import Rows, column, new_figure
-from torch_es.replay_log import Record
+from torch_es.report.plotting import Rows, column, new_figure
+from torch_es.runs.replay_log import Record
 from torch_es.types import Float64Array
 
 _BINS = 40

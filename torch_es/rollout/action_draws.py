@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from torch_es.policies import ActionNoise, Policy
-from torch_es.policies.score import Scorer
+from torch_es.heads import ActionNoise
+from torch_es.policies import Policy
+from torch_es.rollout.score import Scorer
 from torch_es.seeding import derive
 from torch_es.types import Float32Array, Task
 

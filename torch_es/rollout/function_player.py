@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from torch_es.nn import virtual_batch_norms
-from torch_es.parameters import FlatParameters
 from torch_es.rollout.members import Members
+from torch_es.search.parameters import FlatParameters
 from torch_es.types import EpisodeResult, Snapshot, Task
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from torch_es.noise import Noise
-from torch_es.strategy import perturbed
+from torch_es.search import perturbed
+from torch_es.search.noise import Noise
 from torch_es.types import Snapshot, Task
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from torch_es.noise import Noise
+from torch_es.search.noise import Noise
 from torch_es.types import EpisodeResult, Snapshot, Task
 
 

@@ -15,8 +15,8 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.save_util import open_path
 from torch import nn
 
-from torch_es import checkpoint
-from torch_es.options import saved_options
+from torch_es.runs import checkpoint
+from torch_es.runs.options import saved_options
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _HOMES = {"torch.nn": nn, "torch.optim": torch.optim, "stable_baselines3.common.
 
 
 def write(path: PathOrFile, state: dict[str, Any]) -> None:
-    """Write a state, as `torch_es.checkpoint` has it, to `path`, or to `path.zip` if that has no ending."""
+    """Write a state, as `torch_es.runs.checkpoint` has it, to `path`, or to `path.zip` if that has no ending."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint.save(Path(folder) / "model", state)
         file: Any = open_path(path, "w", suffix="zip")

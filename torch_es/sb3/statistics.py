@@ -8,8 +8,8 @@ import numpy as np
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
-from torch_es.moments import Moments
 from torch_es.nn import ObservationNorm
+from torch_es.nn.moments import Moments
 
 
 def adopt(norm: ObservationNorm, vec: VecNormalize) -> None:

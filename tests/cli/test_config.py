@@ -1,0 +1,191 @@
+import pytest
+
+from torch_es.cli import config
+
+OPTIONS = [(f.parent.name, f.stem) for f in sorted(config.conf_dir().glob("*/*.yaml"))]
+
+
+@pytest.mark.parametrize(("group", "option"), OPTIONS)
+def test_every_file_composes_and_builds(group, option):
+    pictures = ["env=atari"] if option == "atari_cnn" else []
+    composed = config.compose_config([f"{group}={option}", *pictures], "sweep" if group == "sweep" else "config")
+    with config.build(composed) as es:
+        assert es.strategy.centre.num_pairs >= 1
+    config.build_loggers(composed)
+
+
+def test_the_eleven_mujoco_tasks_are_there():
+    ids = {config.compose_config([f"env={option}"])["env"]["id"] for group, option in OPTIONS if group == "env"}
+    assert sum(i.endswith("-v5") and not i.startswith("ALE/") for i in ids) == 11
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("env=hoper", "`env` has no option `hoper`. Did you mean `hopper`"),
+        ("env=HOPPER", "Did you mean `hopper`"),
+        ("env=hopper,swimer", "`env` has no option `swimer`. Did you mean `swimmer`"),
+        ("strategy.sgma=1", "`strategy.sgma` is no key of the config. Did you mean `strategy.sigma`"),
+        ("sed=1", "`sed` is no key of the config. Did you mean `seed`"),
+        ("seed", "An override looks like KEY=VALUE"),
+        ("+total_timestep=5", "`total_timestep` is no key of the config. Did you mean `total_timesteps`"),
+        ("++episods=3", "`episods` is no key of the config. Did you mean `episode`"),
+        ("+env.kwarg.x=3", "Did you mean `env.kwargs`"),
+        ("+logger.run=3", "`logger.run` is no key of the config"),
+        ("optimizer.lrr=1", "`optimizer.lrr` is no argument of torch.optim.Adam. Did you mean `optimizer.lr`"),
+        ("optimizer.betas=[0.9,0.9]", r"argument takes a plus: `\+optimizer.betas=\[0.9,0.9\]`"),
+        ("env.kwargs.foo=1", r"`env.kwargs.foo` is not in the config. .* plus: `\+env.kwargs.foo=1`"),
+    ],
+)
+def test_a_wrong_key_or_option_names_the_nearest(override, message):
+    with pytest.raises(ValueError, match=message):
+        config.compose_config([override])
+
+
+def test_a_wrong_argument_is_one_of_the_optimizer_that_is_named():
+    with pytest.raises(ValueError, match=r"no argument of torch.optim.SGD. Did you mean `optimizer.momentum`"):
+        config.compose_config(["optimizer.name=SGD", "optimizer.momentun=1"])
+
+
+@pytest.mark.parametrize("override", ["video=no", "policy.normalize_observations=off", "++video=1", "video=true,no"])
+def test_what_is_neither_true_nor_false_is_refused(override):
+    with pytest.raises(TypeError, match="must be true or false, got "):
+        config.check_overrides([override])
+
+
+def test_new_arguments_go_where_somebody_checks_them():
+    added = ["+env.kwargs.foo=1", "+optimizer.betas=[0.9,0.9]", "logger=wandb", "+logger.run_id=a", "video=${policy.x}"]
+    config.check_overrides(
+        [*added, "+policy.x=true", "+strategy.population_size=4", "hydra.job.chdir=true", "video=true,false"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed=abc", "`seed` must be a whole number, got 'abc'"),
+        ("total_timesteps=-5", "`total_timesteps` must be at least 1, got -5"),
+        ("final_episodes=0", "`final_episodes` must be at least 1, got 0"),
+        ("eval_episodes=0", "`eval_episodes` must be at least 1"),
+        ("eval_every=-1", "`eval_every` must be at least 0"),
+        ("keep_checkpoints=0", "`keep_checkpoints` must be at least 1"),
+        ("checkpoint_every=abc", "`checkpoint_every` must be a positive number, got 'abc'"),
+        ("checkpoint_every=null", "`checkpoint_every` must be a positive number, got None"),
+        ("max_seconds=-1", "`max_seconds` must be positive, got -1"),
+        ("policy.hidden=64", r"`policy.hidden` must be a list, as \[64, 64\] is, got 64 of type int"),
+        ("policy.action_noise=1", "`policy.action_noise` must be a word or null, got 1"),
+        ("policy.box_head=null", "`policy.box_head` must be a word, got None"),
+    ],
+)
+def test_a_wrong_value_of_a_run_is_refused_before_it_begins(override, message):
+    composed = config.compose_config([override])
+    with pytest.raises((TypeError, ValueError), match=message):
+        config.check_values(composed)
+
+
+@pytest.mark.parametrize("override", ["policy=recurrent", "checkpoint_every=0", "max_seconds=60", "strategy=snes"])
+def test_a_right_value_of_a_run_is_not(override):
+    config.check_values(config.compose_config([override]))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.name=Adm", "`optimizer.name` must be one of .* Did you mean `Adam`"),
+        ("optimizer.name=sgd", "`optimizer.name` must be one of .* Did you mean `SGD`"),
+        ("+optimizer.lrr=1", "Adam does not take .*lrr.* Did you mean `lr`"),
+        ("+optimizer.speed=1", "Adam does not take .*speed"),
+        ("strategy.shaping=rank", "`shaping` must be one of"),
+        ("strategy.non_finite=rise", "`non_finite` must be one of .* Did you mean `raise`"),
+        ("strategy.sigma=-1", "`sigma` must be positive, got -1"),
+        ("policy.activation=tan", "Did you mean `tanh`"),
+        ("evaluator.num_workers=-2", "`num_workers` must be at least 0"),
+        ("env.id=Hoper-v5", "Did you mean `Hopper-v5`"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_the_builder(override, message):
+    composed = config.compose_config([override])
+    with pytest.raises(ValueError, match=message):
+        config.build(composed)
+
+
+def test_any_class_of_torch_optim_can_be_named():
+    with config.build(config.compose_config(["optimizer.name=NAdam", "+optimizer.momentum_decay=0.01"])) as es:
+        assert type(es.strategy.centre.optimizer).__name__ == "NAdam"
+        assert es.strategy.centre.optimizer.param_groups[0]["momentum_decay"] == 0.01
+
+
+def test_the_papers_hyperparameters():
+    # golden: openai/evolution-strategies-starter configurations/humanoid.json
+    composed = config.compose_config(["experiment=salimans_mujoco"])
+    assert composed["strategy"]["sigma"] == 0.02
+    assert composed["strategy"]["min_episodes"] == 10_000
+    assert composed["strategy"]["min_timesteps"] == 100_000
+    assert composed["optimizer"] == {"name": "Adam", "lr": 0.01, "weight_decay": 0.005 / 0.02}
+    assert composed["policy"]["hidden"] == [64, 64]
+    assert composed["policy"]["action_noise"] == "gaussian:0.01"
+
+
+def test_the_papers_atari():
+    # golden: uber-research/deep-neuroevolution's configurations, and Mnih et al. 2016's preprocessing
+    composed = config.compose_config(["experiment=salimans_atari", "env.id=ALE/Seaquest-v5"])
+    assert composed["env"]["id"] == "ALE/Seaquest-v5"
+    assert composed["env"]["kwargs"] == {
+        "frame_skip": 4,
+        "frame_stack": 4,
+        "screen_size": 84,
+        "noop_max": 30,
+        "repeat_action_probability": 0.0,
+        "full_action_space": False,
+        "max_frames": 108_000,
+    }
+    assert composed["strategy"]["num_pairs"] == 2_500
+    assert composed["final_episodes"] == 10
+    with config.build(composed) as es:
+        assert es.strategy.centre.parameters.dim == 681_378  # Seaquest has eighteen actions
+        assert es.policy.reference.shape == (128, 4 * 84 * 84)
+        assert es.policy.observation_norm is None
+
+
+@pytest.mark.parametrize(
+    ("logger", "names"),
+    [
+        (["logger=jsonl"], []),
+        (["logger=csv"], ["CsvLogger"]),
+        (["logger=all", "logger.mode=offline"], ["CsvLogger", "TensorBoardLogger", "WandbLogger"]),
+        (["logger.name=[wandb,csv]"], ["WandbLogger", "CsvLogger"]),
+    ],
+)
+def test_several_loggers_at_once(logger, names):
+    made = config.build_loggers(config.compose_config(logger))
+    assert [type(each).__name__ for each in made] == names
+
+
+@pytest.mark.parametrize(
+    ("logger", "message"),
+    [
+        (
+            "logger.name=wandbb",
+            "`logger.name` must be one of csv, tensorboard, wandb; got 'wandbb'. Did you mean `wandb`",
+        ),
+        ("logger.naming=sb4", "`logger.naming` must be one of both, cleanrl, sb3"),
+    ],
+)
+def test_a_wrong_logger_is_refused(logger, message):
+    with pytest.raises(ValueError, match=message):
+        config.build_loggers(config.compose_config([logger]))
+
+
+@pytest.mark.parametrize(("overrides", "frames"), [([], None), (["env.action_repeat=3"], 3)])
+def test_frames_are_counted_where_they_are_not_steps(overrides, frames):
+    small = ["env=cartpole", "strategy.num_pairs=2", "evaluator.num_workers=0"]
+    with config.build(config.compose_config([*small, *overrides])) as es:
+        metrics = es.trainer.run_generation(es.evaluator())
+    assert metrics.get("time/total_frames") == (frames and frames * metrics["time/total_timesteps"])
+
+
+def test_an_existing_run_folder_is_refused(tmp_path):
+    config.check_free(tmp_path / "new")
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(ValueError, match="exists; name another, or continue it with"):
+        config.check_free(tmp_path)

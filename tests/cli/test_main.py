@@ -1,0 +1,132 @@
+"""The command, as a user types it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import torch_es
+
+from torch_es.cli import config, playing
+
+SMALL = ["env=cartpole", "strategy.num_pairs=2", "video=false", "evaluator.num_workers=1", "policy.hidden=[4]"]
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    cwd = tmp_path_factory.mktemp("cli")
+    done = torch_es(*SMALL, "total_timesteps=300", "run_dir=r", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return cwd / "r", done
+
+
+def test_a_run_leaves_its_folder_and_says_what_next(run):
+    folder, done = run
+    files = {"config.yaml", "metrics.jsonl", "replay.log", "curve.png", "summary.json", "checkpoints", ".lock"}
+    assert {p.name for p in folder.iterdir()} == files
+    assert rows(folder)[-1]["global_step"] >= 300
+    ended = json.loads((folder / "summary.json").read_text())
+    assert f"centre return {ended['eval/mean_reward']:,.1f} ± {ended['eval/std_reward']:,.1f} over" in done.stdout
+    assert ended["generation"] == rows(folder)[-1]["time/iterations"]
+    for word in ("generation 1 |", "centre return", "evaluate", "plot", "record", "torch-es train resume=r"):
+        assert word in done.stdout
+    assert {p.name for p in folder.parent.iterdir()} == {"r"}
+
+
+def test_evaluate_and_plot_work_on_a_run(run):
+    folder, _ = run
+    done = torch_es("evaluate", "r", "--episodes", "3", cwd=folder.parent)
+    assert "over 3 episodes" in done.stdout, done.stderr
+    done = torch_es("plot", "r", "r", "--out", "both.png", cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    (folder.parent / "both.png").unlink()
+
+
+def test_records_a_run(run, tmp_path):
+    folder, _ = run
+    done = torch_es("record", "r", "--out", str(tmp_path / "v.mp4"), cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "v.mp4").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("env", "tracked"), [("HalfCheetah-v5", True), ("InvertedPendulum-v5", False)])
+def test_the_camera_goes_with_an_animal_that_runs(env, tracked):
+    options, _ = playing._rendering(env, {})
+    assert (playing._recorded(env, options, []).unwrapped.mujoco_renderer.camera_id >= 0) is tracked
+
+
+def test_resumed_is_straight(run, tmp_path):
+    folder, _ = run
+    straight = torch_es(*SMALL, "total_timesteps=600", "run_dir=s", cwd=tmp_path)
+    assert straight.returncode == 0, straight.stderr
+    subprocess.run(["cp", "-r", folder, tmp_path / "r"], check=True)
+    done = torch_es("train", "resume=r", "total_timesteps=600", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    timing = ("time/fps", "time/time_elapsed")
+
+    def compared(name):
+        return [{k: v for k, v in row.items() if k not in timing} for row in rows(tmp_path / name)]
+
+    assert compared("r") == compared("s")
+
+
+def test_an_existing_folder_is_left_alone(run):
+    folder, _ = run
+    before = (folder / "metrics.jsonl").read_text()
+    done = torch_es(*SMALL, "run_dir=r", cwd=folder.parent)
+    assert done.returncode == 2
+    assert "exists; name another" in done.stderr
+    assert (folder / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["env=hoper"], "Did you mean `hopper`"),
+        (["+episods=3"], "Did you mean `episode`"),
+        (["video=no"], "`video` must be true or false, got 'no'"),
+        (["run_dir=r", "final_episodes=0"], "`final_episodes` must be at least 1, got 0"),
+        (["run_dir=r", "policy.hidden=64"], "`policy.hidden` must be a list"),
+        (["strategy.sigma=-1"], "`sigma` must be positive, got -1"),
+        (["evaluate", "nowhere"], "`nowhere` is no run folder"),
+        (["train", "resume=nowhere"], "`nowhere` is no run folder"),
+    ],
+)
+def test_wrong_usage_exits_2_in_one_line_and_writes_nothing(arguments, message, tmp_path):
+    done = torch_es(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert [p.name for p in tmp_path.iterdir() if p.name != "MUJOCO_LOG.TXT"] == []
+
+
+def test_help_lists_groups_and_commands(tmp_path):
+    done = torch_es("--help", cwd=tmp_path)
+    for word in ("env: acrobot", "optimizer:", "strategy: ars, openai_es", "torch-es evaluate RUN", "total_timesteps"):
+        assert word in done.stdout
+
+
+def test_multirun_makes_a_run_for_each_job(tmp_path):
+    """Also for two that differ in something that the folder's name does not tell."""
+    done = torch_es("--multirun", *SMALL, "total_timesteps=50", "seed=1", "strategy.sigma=0.1,0.2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folders = sorted((tmp_path / "runs" / "CartPole-v1").iterdir())
+    assert [f.name.rsplit("-", 1)[1] for f in folders] == ["0", "1"]
+    assert [config.load_config(f)["strategy"]["sigma"] for f in folders] == [0.1, 0.2]
+
+
+def test_an_environments_module_may_lie_in_the_present_folder(tmp_path):
+    """As it does for `python -m`; this is the installed command."""
+    (tmp_path / "reach.py").write_text(
+        "import gymnasium as gym\ngym.register('Reach-v0', 'gymnasium.envs.classic_control:CartPoleEnv')\n"
+    )
+    command = Path(sys.executable).with_name("torch-es")
+    small = ["video=false", "policy.hidden=[4]", "evaluator.num_workers=1", "final_episodes=1", "total_timesteps=20"]
+    words = [command, "env.id=reach:Reach-v0", "strategy.num_pairs=1", *small]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

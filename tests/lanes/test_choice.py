@@ -1,0 +1,294 @@
+"""Batched lanes answer as the plain module does, for all kinds of module."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from helpers import Branching, SearchesPath, UsesNumpy, boxed
+from torch import nn
+
+from torch_es.lanes import default_num_lanes, make_lanes
+from torch_es.lanes.folded import FoldedLanes
+from torch_es.lanes.matmul import MatmulLanes
+from torch_es.lanes.modules import CopiedLanes, TracedLanes
+from torch_es.nn import (
+    HardAttention,
+    QuantizedWeights,
+    Sign,
+    Step,
+    binarize,
+    collect_statistics,
+    convert_batch_norm,
+    ternarize,
+)
+from torch_es.policies import atari_cnn
+from torch_es.policies.networks import Scale
+from torch_es.search.parameters import FlatParameters
+
+
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.out = nn.Linear(4, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.out(x + torch.tanh(self.inner(x)))
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.b.weight = self.a.weight
+
+    def forward(self, x):
+        return self.b(torch.relu(self.a(x)))
+
+
+class Shared(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.block(torch.tanh(self.block(x)))
+
+
+class Counting(nn.Module):
+    """A buffer that changes in place with every call."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(4, 2)
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, x):
+        self.calls.add_(1)
+        return self.linear(x) * self.calls
+
+
+class Reassigning(Counting):
+    """The same by assignment."""
+
+    def forward(self, x):
+        self.calls = self.calls + x.sum()
+        return self.linear(x) + self.calls
+
+
+class Embedding(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.out = nn.Embedding(3, 5), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.out(self.table(x[:, 0].abs().long().clamp(max=2)))
+
+
+class Scaled(nn.Module):
+    """A parameter without dimensions, and one that is frozen."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.scale = nn.Linear(4, 2), nn.Parameter(torch.tensor(1.5))
+        self.linear.bias.requires_grad_(False)
+
+    def forward(self, x):
+        return self.scale * self.linear(x)
+
+
+class Looks(nn.Module):
+    """Attention over two positions of two numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = HardAttention(2, 3, 1)
+
+    def forward(self, x):
+        return self.attention(x.reshape(-1, 2, 2))[..., 0]
+
+
+def half_frozen_binary():
+    network = Tied()
+    network.a.bias.requires_grad_(False)
+    frozen = nn.Linear(2, 2)
+    return QuantizedWeights(nn.Sequential(network, Sign(), nn.Linear(4, 2), frozen.requires_grad_(False)), binarize)
+
+
+def conv():
+    return nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(3 * 4 * 4, 2))
+
+
+MODULES = {
+    "mlp": (lambda: nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2)), (4,), MatmulLanes),
+    "nested": (
+        lambda: nn.Sequential(nn.Sequential(nn.Linear(4, 8), nn.ReLU()), nn.Linear(8, 2, bias=False)),
+        (4,),
+        MatmulLanes,
+    ),
+    "layer_norm": (
+        lambda: nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 2)),
+        (4,),
+        TracedLanes,
+    ),
+    "conv": (conv, (2, 6, 6), TracedLanes),
+    "residual": (Residual, (4,), TracedLanes),
+    "tied": (Tied, (4,), TracedLanes),
+    "shared": (Shared, (4,), TracedLanes),
+    "buffer_in_place": (Counting, (4,), TracedLanes),
+    "buffer_reassigned": (Reassigning, (4,), TracedLanes),
+    "dropout": (lambda: nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Linear(8, 2)), (4,), TracedLanes),
+    "embedding": (Embedding, (4,), TracedLanes),
+    "frozen_and_scalar": (Scaled, (4,), TracedLanes),
+    "steps": (lambda: nn.Sequential(nn.Linear(4, 8), Step(), nn.Linear(8, 2), Sign()), (4,), MatmulLanes),
+    "binary": (
+        lambda: QuantizedWeights(nn.Sequential(nn.Linear(4, 8), Sign(), nn.Linear(8, 2)), binarize),
+        (4,),
+        TracedLanes,
+    ),
+    "binary_tied_frozen": (half_frozen_binary, (4,), TracedLanes),
+    "ternary_conv": (lambda: QuantizedWeights(conv(), ternarize), (2, 6, 6), TracedLanes),
+    "hard_attention": (Looks, (4,), TracedLanes),
+    "bfloat16": (lambda: nn.Linear(4, 2).to(torch.bfloat16), (4,), CopiedLanes),
+    "branching": (Branching, (4,), CopiedLanes),
+    "numpy": (UsesNumpy, (4,), CopiedLanes),
+    "shortest_path": (SearchesPath, (4,), CopiedLanes),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+@torch.no_grad()
+def test_lanes_answer_as_the_plain_module(name):
+    make, shape, kind = MODULES[name]
+    torch.manual_seed(1)
+    module = make()
+    lanes = make_lanes(module, 5, boxed(*shape))
+    assert type(lanes) is kind
+    rng = np.random.default_rng(2)
+    plain = [copy.deepcopy(module).eval() for _ in range(5)]
+    for lane, own in enumerate(plain):
+        parameters = FlatParameters(own)
+        theta = parameters.gather() + torch.from_numpy(rng.standard_normal(parameters.dim, dtype=np.float32))
+        parameters.write(theta)
+        lanes.write(lane, theta)
+    for _ in range(3):  # several calls, so that state would show
+        x = rng.standard_normal((5, *shape), dtype=np.float32)
+        rows = x.reshape(5, -1)
+        dtype = next(module.parameters()).dtype
+        expected = torch.cat([own(torch.from_numpy(x[i : i + 1]).to(dtype)) for i, own in enumerate(plain)])
+        np.testing.assert_allclose(lanes.forward(rows, range(5)), expected.float().numpy(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["mlp", "layer_norm", "conv", "buffer_in_place", "binary"])
+def test_a_lane_has_the_same_bits_whatever_stands_in_the_others(name):
+    make, shape, _ = MODULES[name]
+    module = make()
+    dim = FlatParameters(module).dim
+    rng = np.random.default_rng(0)
+    own_theta = torch.from_numpy(rng.standard_normal(dim, dtype=np.float32))
+    own_x = rng.standard_normal(shape, dtype=np.float32)
+    answers = []
+    for slot in (0, 3, 6):
+        lanes = make_lanes(module, 7, boxed(*shape))
+        for lane in range(7):
+            lanes.write(lane, torch.from_numpy(rng.standard_normal(dim, dtype=np.float32)))
+        lanes.write(slot, own_theta)
+        x = rng.standard_normal((7, *shape), dtype=np.float32)
+        x[slot] = own_x
+        answers.append(lanes.forward(x.reshape(7, -1), range(7))[slot].tobytes())
+    assert len(set(answers)) == 1
+
+
+def test_writing_a_lane_resets_its_buffers_and_no_others():
+    lanes = make_lanes(Counting(), 2, boxed(4))
+    theta = torch.cat([p.detach().reshape(-1) for p in Counting().parameters()])
+    x = np.ones((2, 4), np.float32)
+    for lane in (0, 1):
+        lanes.write(lane, theta)
+    first = lanes.forward(x, [0, 1]).copy()
+    lanes.write(0, theta)
+    second = lanes.forward(x, [0, 1])
+    np.testing.assert_array_equal(second[0], first[0])
+    np.testing.assert_allclose(second[1], 2 * first[1], rtol=1e-6)
+
+
+def test_the_given_module_is_not_touched():
+    module = Counting()
+    module.train()
+    make_lanes(module, 2, boxed(4))
+    assert module.training
+    assert module.calls.item() == 0
+
+
+def test_a_network_too_large_to_be_batched_runs_as_it_is_with_any_number_of_lanes():
+    large = nn.Sequential(nn.Linear(4, 200_000), nn.LayerNorm(200_000), nn.Linear(200_000, 1))
+    assert default_num_lanes(FlatParameters(large).dim) == 1
+    assert all(isinstance(make_lanes(large, number, boxed(4)), CopiedLanes) for number in (1, 2))
+
+
+def pictures_to(size, *layers, form="2017"):
+    """A network too large to be batched, with virtual batch norm."""
+    last = nn.Sequential(nn.Flatten(), nn.Linear(size, 4000, bias=False), nn.BatchNorm1d(4000), nn.Tanh())
+    return convert_batch_norm(nn.Sequential(*layers, last, nn.Linear(4000, 3)), form)
+
+
+FOLDED = {
+    "atari": (lambda: atari_cnn((4, 84, 84), 6), (4, 84, 84)),
+    "three": (
+        lambda: pictures_to(
+            7 * 5 * 9,
+            *(nn.Conv2d(2, 5, (3, 5), padding=1), nn.BatchNorm2d(5), nn.Tanh()),
+            *(Scale(0.5), nn.Conv2d(5, 6, (4, 3), (2, 1), bias=False), nn.BatchNorm2d(6, affine=False)),
+            *(nn.ReLU(), nn.Conv2d(6, 7, 2)),
+        ),
+        (2, 14, 14),
+    ),
+    "none": (lambda: pictures_to(800), (2, 20, 20)),
+    "no_norm": (lambda: atari_cnn((4, 84, 84), 6, batch_norm=False), (4, 84, 84)),
+}
+AS_THEY_ARE = {
+    "2016": (lambda: pictures_to(800, form="2016"), CopiedLanes),
+    "padded": (lambda: pictures_to(2 * 22 * 22, nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1, padding=1)), CopiedLanes),
+    "norm_first": (lambda: pictures_to(800, nn.BatchNorm2d(2)), CopiedLanes),
+    "last_scaled": (lambda: nn.Sequential(pictures_to(800), Scale(2.0)), CopiedLanes),
+    "over_width": (lambda: pictures_to(800, nn.Linear(20, 20)), CopiedLanes),
+}
+
+
+@pytest.mark.parametrize("name", FOLDED)
+@torch.no_grad()
+def test_folded_lanes_answer_as_the_plain_module(name):
+    make, shape = FOLDED[name]
+    torch.manual_seed(1)
+    module = make()
+    rng = np.random.default_rng(2)
+    reference = rng.standard_normal((9, *shape), dtype=np.float32)
+    lanes = make_lanes(module, 2, boxed(*shape), reference.reshape(9, -1))
+    assert type(lanes) is FoldedLanes
+    parameters = FlatParameters(module.eval())
+    thetas = [parameters.gather() + 0.1 * torch.randn(parameters.dim) for _ in range(3)]
+    for lane, theta in ((0, thetas[0]), (1, thetas[1]), (0, thetas[2])):  # the first one's statistics are gone
+        lanes.write(lane, theta)
+    x = rng.standard_normal((2, *shape), dtype=np.float32)
+    answers = lanes.forward(x.reshape(2, -1), [0, 1])
+    for lane, theta in ((0, thetas[2]), (1, thetas[1])):
+        parameters.write(theta)
+        collect_statistics(module, torch.from_numpy(reference))
+        expected = module(torch.from_numpy(x[lane : lane + 1]))[0]
+        np.testing.assert_allclose(answers[lane], expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", AS_THEY_ARE)
+def test_what_cannot_be_folded_runs_as_it_is(name):
+    make, kind = AS_THEY_ARE[name]
+    reference = np.random.default_rng(0).standard_normal((9, 800), dtype=np.float32)
+    assert type(make_lanes(make(), 1, boxed(2, 20, 20), reference)) is kind
+
+
+@pytest.mark.parametrize("unit", [Step, Sign])
+def test_stacked_units_have_the_modules_value_at_zero(unit):
+    module = nn.Sequential(nn.Linear(4, 2), unit())
+    lanes = make_lanes(module, 1, boxed(4))
+    assert isinstance(lanes, MatmulLanes)
+    lanes.write(0, torch.zeros(10))
+    np.testing.assert_array_equal(lanes.forward(np.ones((1, 4), np.float32), [0]), [[1, 1]])

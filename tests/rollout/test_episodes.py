@@ -1,0 +1,143 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from helpers import Stepper, by_task, env, env_policy, evaluator, pairs, snapshot, stepper_policy
+
+from torch_es.envs.rules import EpisodeRules
+from torch_es.nn import normalize
+from torch_es.policies import Policy
+from torch_es.rollout import FunctionPlayer, Rollout
+from torch_es.search.noise import Noise
+from torch_es.types import Snapshot, Task
+
+
+def plain_episode(policy, env_id, shot, task):
+    """One member's episode as anyone would write it."""
+    lanes = evaluator(policy, env(env_id), 0)._player._lanes  # the same arithmetic, so that bits can be compared
+    eps = np.empty(len(shot.theta), np.float32)
+    Noise(7, len(eps)).fill(eps, task.generation, task.pair)
+    lanes.write(0, torch.add(shot.theta, torch.from_numpy(eps), alpha=task.sign * shot.sigma))
+    world = gym.make(env_id)
+    observation, _ = world.reset(seed=EpisodeRules().environment_seed(7, task))
+    total, length, done = 0.0, 0, False
+    while not done:
+        x = np.zeros((4, len(observation)), np.float32)
+        x[0] = normalize(observation, shot.mean, shot.std, 5.0)
+        action = policy.head(lanes.forward(x, [0]))[0]
+        observation, reward, terminated, truncated, _ = world.step(action)
+        total, length, done = total + float(reward), length + 1, terminated or truncated
+    return total, length, truncated and not terminated
+
+
+@pytest.mark.parametrize("env_id", ["CartPole-v1", "InvertedPendulum-v5"])
+def test_returns_are_those_of_a_plain_loop(env_id):
+    policy = env_policy(env_id)
+    shot = snapshot(policy)
+    results = list(evaluator(policy, env(env_id), 0).evaluate(shot, pairs(4)))
+    assert len(results) == 8
+    for result in results[:3]:
+        assert (result.return_, result.length, result.truncated) == plain_episode(policy, env_id, shot, result.task)
+
+
+def test_the_number_of_lanes_changes_nothing():
+    policy = stepper_policy()
+    answers = [
+        by_task(evaluator(policy, Stepper, 0, num_lanes=n).evaluate(snapshot(policy), pairs(5))) for n in (1, 3, 16)
+    ]
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_a_lane_whose_episode_ends_is_filled_again_at_once():
+    policy, lengths = stepper_policy(), iter([10, 1])
+    player = Rollout(policy, lambda: Stepper(next(lengths)), 0, num_lanes=2)
+    player.begin(snapshot(policy))
+    tasks = [Task(0, pair, sign) for pair in range(3) for sign in (1, -1)]
+    for task in tasks:
+        player.submit(task)
+    left = []
+    while player.outstanding:
+        (result,) = player.advance()
+        left.append((tasks.index(result.task), result.length, player.outstanding))
+    assert left == [(1, 1, 5), (2, 1, 4), (3, 1, 3), (4, 1, 2), (5, 1, 1), (0, 10, 0)]
+
+
+def test_time_limits_are_truncation_and_the_cap_holds():
+    policy = env_policy("InvertedPendulum-v5")
+    player = Rollout(policy, env("InvertedPendulum-v5"), 0, 2, EpisodeRules(max_steps=3))
+    player.begin(snapshot(policy, 1e-9))
+    player.submit(Task(0, 0, 1))
+    (result,) = player.advance()
+    assert (result.length, result.truncated) == (3, True)
+    ended = Rollout(stepper_policy(), Stepper, 0, 1)
+    ended.begin(snapshot(stepper_policy()))
+    ended.submit(Task(0, 0, 1))
+    assert ended.advance()[0].truncated is False
+
+
+def test_statistics_are_those_of_the_observations_seen():
+    policy, seen = stepper_policy(), []
+
+    class Watched(Stepper):
+        def reset(self, **kwargs):
+            observation, info = super().reset(**kwargs)
+            seen.append(observation)
+            return observation, info
+
+        def step(self, action):
+            outcome = super().step(action)
+            if not outcome[2]:  # the last observation is never acted on
+                seen.append(outcome[0])
+            return outcome
+
+    (result,) = [r for r in evaluator(policy, Watched, 0, 1).evaluate(snapshot(policy), pairs(1)) if r.task.sign > 0]
+    own = np.array(seen[:5]) - 0.1
+    np.testing.assert_allclose(result.moments, np.concatenate((own.sum(0), (own**2).sum(0))), rtol=1e-12)
+
+
+class Remembers(torch.nn.Module):
+    """Adds up what it has answered, in a buffer; `branching` keeps it from being traced."""
+
+    def __init__(self, branching):
+        super().__init__()
+        self.linear, self.branching = torch.nn.Linear(3, 1), branching
+        self.register_buffer("sum", torch.zeros(1))
+
+    def forward(self, x):
+        answer = self.linear(x)
+        self.sum.add_(answer[0].tanh())
+        if self.branching and float(answer[0]) > 1e9:
+            return answer
+        return answer + self.sum
+
+
+@pytest.mark.parametrize("branching", [False, True])
+def test_the_order_of_members_changes_nothing(branching):
+    """What a lane's network keeps in buffers is of its own episode."""
+    policy = Policy(Remembers(branching), Stepper.observation_space, Stepper.action_space)
+    tasks = [(Task(0, pair, sign),) for pair in range(5) for sign in (1, -1)]
+    played = []
+    for order, lanes in ((tasks, 3), (tasks[::-1], 3), (tasks[::2] + tasks[1::2], 1)):
+        running = evaluator(policy, Stepper, 0, lanes)
+        waiting = iter(order)
+        played.append(by_task(running.evaluate(snapshot(policy), lambda w=waiting: next(w, None))))
+    assert played[0] == played[1] == played[2]
+    assert len({result[0] for result in played[0].values()}) > 4
+
+
+def test_buffers_are_fresh_for_each_member_of_a_function():
+    class Counting(torch.nn.Linear):
+        def __init__(self):
+            super().__init__(1, 1)
+            self.register_buffer("calls", torch.zeros(()))
+
+    def fitness(module):
+        assert not module.training
+        module.calls += 1
+        return float(module.calls)
+
+    player = FunctionPlayer(Counting(), fitness, 0)
+    player.begin(Snapshot(torch.zeros(2), 0.1))
+    for sign in (1, -1):
+        player.submit(Task(0, 0, sign))
+        assert player.advance()[0].return_ == 1.0

@@ -1,0 +1,92 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from torch_es.search.parameters import FlatParameters, as_module
+
+
+class Bag(nn.Module):
+    def __init__(self, shapes, dtype=torch.float32):
+        super().__init__()
+        self.items = nn.ParameterList([nn.Parameter(torch.randn(s).to(dtype)) for s in shapes])
+
+
+@given(st.lists(st.lists(st.integers(1, 4), max_size=3).map(tuple), min_size=1, max_size=5))
+def test_write_then_gather_is_the_vector(shapes):
+    parameters = FlatParameters(Bag(shapes))
+    theta = torch.randn(parameters.dim)
+    parameters.write(theta)
+    assert torch.equal(parameters.gather(), theta)
+    rebuilt = torch.cat([v.reshape(-1) for v in parameters.views(theta).values()])
+    assert torch.equal(rebuilt, theta)
+
+
+def test_the_initial_weights_are_the_start():
+    module = nn.Linear(2, 2)
+    expected = torch.cat([module.weight.detach().reshape(-1), module.bias.detach()])
+    assert torch.equal(FlatParameters(module).gather(), expected)
+
+
+def test_tied_count_once_frozen_are_left_alone():
+    module = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3))
+    module[1].weight = module[0].weight
+    module[1].bias.requires_grad_(False)
+    bias = module[1].bias.clone()
+    parameters = FlatParameters(module)
+    parameters.write(torch.arange(9.0))
+    assert parameters.dim == 9
+    assert module[1].weight is module[0].weight
+    assert torch.equal(module[1].bias, bias)
+
+
+def test_non_contiguous_parameters_keep_their_layout():
+    module = nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last)
+    parameters = FlatParameters(module)
+    theta = parameters.gather()
+    parameters.write(theta + 1)
+    assert module.weight.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(parameters.gather(), theta + 1)
+    parameters.set_grad(theta.clone())
+    assert torch.equal(module.weight.grad.reshape(-1), -theta[: module.weight.numel()].detach())
+
+
+def test_mixed_precision_has_masters():
+    module = nn.Sequential(nn.Linear(2, 2).double(), nn.Linear(2, 1).to(torch.bfloat16))
+    parameters = FlatParameters(module)
+    assert parameters.gather().dtype == torch.float64
+    assert [p.dtype for p in parameters.masters] == [torch.float64] * 2 + [torch.float32] * 2
+    theta = parameters.gather() + 1e-4
+    parameters.restore(theta)
+    assert torch.allclose(parameters.gather(), theta, atol=1e-7)
+    assert module[1].weight.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (nn.Tanh(), r"`policy` \(Tanh\) has no trainable parameters"),
+        (nn.Linear(2, 2).requires_grad_(False), "has no trainable parameters"),
+        (nn.Linear(2, 2, device="meta"), "`weight` must be on the CPU"),
+    ],
+)
+def test_what_cannot_be_evolved_is_refused(module, message):
+    with pytest.raises(ValueError, match=message):
+        FlatParameters(module)
+
+
+def test_non_finite_and_complex_parameters_are_refused():
+    module = nn.Linear(2, 2)
+    module.bias.data[1] = float("nan")
+    with pytest.raises(ValueError, match="`bias` must be finite"):
+        FlatParameters(module)
+    with pytest.raises(TypeError, match="must be real floating point"):
+        FlatParameters(Bag([(2,)], torch.complex64))
+
+
+def test_targets_are_modules_or_float_tensors():
+    with pytest.raises(TypeError, match=r"`target` must be a torch\.nn\.Module or a tensor, got list"):
+        as_module([1.0])
+    with pytest.raises(TypeError, match=r"got torch.int64; call `.float\(\)`"):
+        as_module(torch.zeros(3, dtype=torch.int64))

@@ -1,0 +1,115 @@
+import gymnasium as gym
+import numpy as np
+from helpers import Stepper
+
+from torch_es import ES, mlp
+from torch_es.nn.moments import Moments
+from torch_es.training import trainer
+from torch_es.training.generation import Generation, Quota
+from torch_es.types import EpisodeResult, Task
+
+
+def play(generation, length_of, order):
+    """Answer tasks in any order, one round after another."""
+    while True:
+        tasks = []
+        while len(tasks) < 12 and (unit := generation.next_tasks()):
+            tasks.extend(unit)
+        if not tasks:
+            return generation
+        for i in order(len(tasks)):
+            generation.add(EpisodeResult(tasks[i], float(tasks[i].pair), length_of(tasks[i]), False, None))
+
+
+def test_membership_is_fixed_whatever_comes_first():
+    def length_of(task):
+        return 1 + (task.pair * 7 + task.sign) % 13
+
+    forward = play(Generation(0, Quota(1, 0, 150), 0), length_of, range)
+    backward = play(Generation(0, Quota(1, 0, 150), 0), length_of, lambda n: reversed(range(n)))
+    np.testing.assert_array_equal(forward.returns, backward.returns)
+    lengths = [r.length for r in forward.episodes]
+    assert sum(lengths) >= 150 > sum(lengths[:-2])
+
+
+def test_a_budget_needs_episodes_and_steps():
+    generation = play(Generation(0, Quota(1, 20, 30), 0), lambda task: 100, range)
+    assert len(generation.returns) == 10
+    generation = play(Generation(0, Quota(4, 0, 0), 3), lambda task: 5, range)
+    assert len(generation.returns) == 4
+    assert len(generation.centre) == 3
+
+
+def test_results_are_in_pair_order():
+    generation = play(Generation(2, Quota(5), 0), lambda task: 1, lambda n: reversed(range(n)))
+    assert [r.task for r in generation.episodes] == [Task(2, p, s) for p in range(5) for s in (1, -1)]
+
+
+def make(num_workers, **options):
+    options = {"num_pairs": 4, "sigma": 0.1, "eval_every": 2, **options}
+    return ES(mlp(3, 1, (8,)), Stepper, num_workers=num_workers, num_lanes=3, **options)
+
+
+def test_training_has_the_same_bits_for_any_number_of_workers():
+    states = []
+    for num_workers in (0, 2, 3):
+        with make(num_workers) as es:
+            es.learn(200)
+            states.append(es)
+    for other in states[1:]:
+        assert states[0].strategy.centre.theta.equal(other.strategy.centre.theta)
+        assert states[0].policy.observation_norm.m2.equal(other.policy.observation_norm.m2)
+    assert states[0].policy.observation_norm.count == 200
+
+
+def test_statistics_are_frozen_while_a_generation_runs():
+    es = make(0)
+    before = es.trainer.snapshot()
+    es.trainer.run_generation(es.evaluator())
+    after = es.trainer.snapshot()
+    assert (before.mean == 0).all()
+    assert (after.mean != 0).any()
+    assert isinstance(es.policy.observation_norm.moments, Moments)
+
+
+def test_statistics_are_those_of_all_observations_of_all_generations(monkeypatch):
+    monkeypatch.setattr(trainer, "LONG", 0)  # no episode is played again
+    seen = []
+
+    class Wandering(gym.Env):
+        observation_space = gym.spaces.Box(-np.inf, np.inf, (3,))
+        action_space = gym.spaces.Box(-1, 1, (1,))
+
+        def reset(self, *, seed=None, options=None):
+            super().reset(seed=seed)
+            self.at, self.place = 0, self.np_random.normal(100.0, 5.0, 3)
+            return self.place, {}
+
+        def step(self, action):
+            seen.append(self.place)  # the last observation of an episode is never acted on
+            self.at, self.place = self.at + 1, self.place + self.np_random.normal(float(action[0]), 1.0, 3)
+            return self.place, 0.0, self.at == 7, False, {}
+
+    es = ES(mlp(3, 1, (8,), output_scale=1.0), Wandering, num_pairs=4, sigma=0.5, eval_every=0, num_workers=0)
+    es.learn(3 * 8 * 7)
+    norm = es.policy.observation_norm
+    assert (es.strategy.centre.generation, norm.count, len(seen)) == (3, 168, 168)
+    np.testing.assert_allclose(norm.mean, np.mean(seen, axis=0), rtol=1e-12)
+    np.testing.assert_allclose(norm.m2, np.var(seen, axis=0) * 168, rtol=1e-9)
+
+
+def test_evaluating_changes_nothing():
+    es = make(0)
+    es.learn(100)
+    before = {k: v.clone() for k, v in es.policy.state_dict().items()}
+    assert len(es.evaluate(5)) == 5
+    assert [r.return_ for r in es.evaluate(3)] == [r.return_ for r in es.evaluate(3)]
+    assert all(v.equal(es.policy.state_dict()[k]) for k, v in before.items())
+
+
+def test_metrics_hold_no_nan_and_the_centre_only_when_played():
+    rows = []
+    make(0).learn(160, callback=rows.append)
+    assert len(rows) == 4
+    assert ["eval/mean_reward" in row for row in rows] == [True, False, True, False]
+    assert all(np.isfinite(list(row.values())).all() for row in rows)

@@ -1,0 +1,147 @@
+"""A search by Optuna in an SQLite file: what is tried next, what counts, what mattered, after any end."""
+
+from __future__ import annotations
+
+import warnings
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from torch_es.errors import MissingExtraError
+from torch_es.report.plotting import new_figure
+from torch_es.seeding import derive_seed
+from torch_es.types import Metrics
+
+TICKS = 20  # of a trial's budget, at which it is compared with the others
+_WARM_UP = 5  # ticks before a trial may be given up
+_ATTEMPTS = 3  # at a trial whose process was killed
+
+
+def open_study(path: Path, seed: int, prune: bool) -> Any:
+    """Return the study in a file, a new one if there is none; higher values are better.
+
+    Args:
+        path: Of the SQLite file.
+        seed: What is suggested follows from it and from what was found before.
+        prune: Whether a trial below the median of those before it is given up.
+
+    Raises:
+        MissingExtraError: If Optuna is not installed.
+    """
+    try:
+        import optuna
+    except ImportError as error:
+        raise MissingExtraError("optuna", "sweep") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    pruner = optuna.pruners.MedianPruner(n_warmup_steps=_WARM_UP) if prune else optuna.pruners.NopPruner()
+    study = optuna.create_study(
+        storage=f"sqlite:///{path}", study_name="torch-es", direction="maximize", pruner=pruner, load_if_exists=True
+    )
+    # a sampler draws anew from its seed in each process, and would try the same points again
+    study.sampler = optuna.samplers.TPESampler(seed=derive_seed("search", seed, len(study.trials)))
+    return study
+
+
+def fail_lost(study: Any) -> list[int]:
+    """Mark trials that a process left running as failed, and queue each again; returns their numbers.
+
+    One that has been tried three times is not queued again: it may be what kills the process. The caller sees to it
+    that no other process works on the study.
+    """
+    from optuna.trial import TrialState
+
+    lost = study.get_trials(states=[TrialState.RUNNING])
+    for trial in lost:
+        study.tell(trial.number, state=TrialState.FAIL)
+        attempt = trial.user_attrs.get("attempt", 1)
+        if attempt < _ATTEMPTS:
+            again = {**trial.user_attrs, "attempt": attempt + 1, "again": trial.number}
+            study.enqueue_trial(trial.params, user_attrs=again)
+    return [trial.number for trial in lost]
+
+
+def finished(study: Any) -> list[Any]:
+    """Return the trials that count: completed, pruned or failed; not those that were lost and are tried again."""
+    trials = study.get_trials()
+    again = {trial.user_attrs.get("again") for trial in trials}
+    return [trial for trial in trials if trial.state.is_finished() and trial.number not in again]
+
+
+class Reporter:
+    """Tells a trial the centre's return at each twentieth of its budget, and whether to go on.
+
+    Generations of one population size cost more steps than those of another, so shares of the budget compare.
+
+    Args:
+        trial: Optuna's.
+        total_timesteps: The budget.
+    """
+
+    def __init__(self, trial: Any, total_timesteps: int) -> None:
+        self.pruned = False
+        self._trial, self._total = trial, total_timesteps
+        self._mean: float | None = None
+        self._told: int | None = None
+
+    def __call__(self, metrics: Metrics) -> bool:
+        """Take a generation's metrics; False where the trial is to be given up."""
+        self._mean = metrics.get("eval/mean_reward", self._mean)
+        tick = min(TICKS, int(TICKS * metrics["global_step"] / self._total))
+        if self._told is None:  # what a resumed run was worth earlier is not known here
+            self._told = tick - 1 if metrics["time/iterations"] > 1 else 0
+        if self._mean is None or tick <= self._told:
+            return True
+        for passed in range(self._told + 1, tick + 1):
+            self._trial.report(self._mean, passed)
+        self._told = tick
+        self.pruned = bool(self._trial.should_prune())
+        return not self.pruned
+
+
+def importances(study: Any) -> dict[str, float]:
+    """Return how much each key mattered among completed trials, the most first; none where too few are completed.
+
+    By PED-ANOVA (Watanabe, Bansal and Hutter 2023, https://arxiv.org/abs/2304.10255), which needs no scikit-learn.
+    """
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+    from optuna.trial import TrialState
+
+    completed = study.get_trials(states=[TrialState.COMPLETE])
+    if len({trial.value for trial in completed}) < 2:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return dict(get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()))
+
+
+def plot_study(study: Any, found: dict[str, float], out: Path) -> Path:
+    """Draw the trials in order with the best so far, and what mattered; return where the picture is.
+
+    Args:
+        study: Optuna's.
+        found: Its `importances`.
+        out: Where the picture goes.
+    """
+    figure, (history, bars) = new_figure(2)
+    _draw_history(history, study)
+    bars.barh(list(found)[::-1], list(found.values())[::-1])
+    bars.set_xlabel("importance (PED-ANOVA)" if found else "importance: too few trials completed")
+    figure.savefig(out, dpi=120)
+    return out
+
+
+def _draw_history(axis: Axes, study: Any) -> None:
+    for name, marker, colour in (("COMPLETE", "o", "C0"), ("PRUNED", "x", "C7")):
+        trials = [t for t in finished(study) if t.state.name == name and t.value is not None]
+        numbers, values = [t.number for t in trials], [t.value for t in trials]
+        axis.plot(numbers, values, marker, color=colour, label=f"{name.lower()} ({len(trials)})")
+        if name == "COMPLETE":
+            axis.step(numbers, list(accumulate(values, max)), where="post", color="C1", label="best so far")
+    axis.legend(frameon=False)
+    axis.set_xlabel("trial")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_ylabel("centre's return")

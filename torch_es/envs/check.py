@@ -1,0 +1,128 @@
+"""Whether an environment's episodes follow from their seeds: episodes written down step by step, and compared.
+
+That the same seed gives the same episode is what resuming, retrying and comparing rest on. Not every environment keeps
+to it: BipedalWalker-v3 of gymnasium 1.4 remembers the episode before (as LunarLander did, Gymnasium issue 728), others
+draw from a global generator or from the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+
+from torch_es.envs import EnvFactory
+from torch_es.spaces import Layout
+
+_COLUMNS = ("action", "observation", "reward", "terminated", "truncated")
+
+
+class Transcript(gym.Wrapper[Any, Any, Any, Any]):
+    """Writes each episode to `folder`, in a file named by its seed.
+
+    Args:
+        factory: Makes the environment.
+        folder: Exists.
+        fresh: Whether every episode gets an environment of its own, in which nothing was played before.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> env = Transcript(lambda: gym.make("CartPole-v1"), folder, fresh=True)
+        >>> _ = env.reset(seed=3); _ = env.step(0); env.close()
+        >>> read(folder, 3)["reward"]
+        array([1.])
+    """
+
+    def __init__(self, factory: EnvFactory, folder: Path, fresh: bool) -> None:
+        super().__init__(factory())
+        self._factory, self._folder, self._fresh = factory, folder, fresh
+        self._row = Layout(self.env.observation_space).row
+        self._action_row = Layout(self.env.action_space).row
+        self._seed: int | None = None
+        self._steps: list[tuple[Any, ...]] = []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """Begin an episode."""
+        self._write()
+        if self._fresh and self._seed is not None:
+            self.env.close()
+            self.env = self._factory()
+        self._seed = seed
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._first = self._row(observation)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """Step, and note what was done and what came of it."""
+        outcome = self.env.step(action)
+        observation, *rest, _ = outcome
+        self._steps.append((self._action_row(action).copy(), self._row(observation).copy(), *rest))
+        return outcome
+
+    def close(self) -> None:
+        """Write the last episode."""
+        self._write()
+        super().close()
+
+    def _write(self) -> None:
+        if self._seed is None or not self._steps:
+            return
+        columns: dict[str, Any] = dict(zip(_COLUMNS, map(np.stack, zip(*self._steps, strict=True)), strict=True))
+        np.savez_compressed(self._folder / f"{self._seed}.npz", first=self._first, **columns)
+        self._steps = []
+
+
+Episode = dict[str, np.ndarray[Any, Any]]
+
+
+def read(folder: Path, seed: int) -> Episode:
+    """Return what a `Transcript` wrote of an episode: a row a step of each column, and the first observation."""
+    with np.load(folder / f"{seed}.npz") as file:
+        return dict(file)
+
+
+class Difference(NamedTuple):
+    """Where two plays of an episode part."""
+
+    seed: int
+    what: str
+
+
+def compare(one: Path, other: Path, seeds: Sequence[int]) -> list[Difference]:
+    """Return for each episode that differs between two folders where it does first."""
+    found = [(seed, first_difference(read(one, seed), read(other, seed))) for seed in seeds]
+    return [Difference(seed, what) for seed, what in found if what]
+
+
+def first_difference(one: Episode, other: Episode) -> str:
+    """Say in which step two plays of an episode part, and in what; "" if they are the same, bit for bit.
+
+    Example:
+        >>> steps = {name: np.zeros((2, 1)) for name in ("first", *_COLUMNS)}
+        >>> first_difference(steps, {**steps, "observation": np.array([[0.0], [0.5]])})
+        'step 2: observation[0] is 0.0 and 0.5'
+    """
+    if where := _part(one["first"], other["first"]):
+        return f"reset: observation{where}"
+    length = min(len(one["reward"]), len(other["reward"]))
+    for step in range(length):
+        for column in _COLUMNS:
+            if where := _part(one[column][step], other[column][step]):
+                return f"step {step + 1}: {column}{where}"
+    lengths = len(one["reward"]), len(other["reward"])
+    return "" if lengths[0] == lengths[1] else "it is {} and {} steps long".format(*lengths)
+
+
+def _part(one: Any, other: Any) -> str:
+    """Return "[i] is x and y" for the first element that differs, or ""."""
+    a, b = np.ravel(one), np.ravel(other)
+    if np.array_equal(a, b, equal_nan=a.dtype.kind == "f"):
+        return ""
+    if a.shape != b.shape:
+        return f" has {a.size} and {b.size} elements"
+    place = int(np.flatnonzero(a != b)[0])
+    return f"{f'[{place}]' if np.ndim(one) else ''} is {a[place]} and {b[place]}"

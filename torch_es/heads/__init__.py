@@ -1,0 +1,7 @@
+"""From a network's outputs to actions: heads, and the noise on actions while training."""
+
+from torch_es.heads.choices import make_head as make_head
+from torch_es.heads.choices import unbatched as unbatched
+from torch_es.heads.noise import ActionNoise as ActionNoise
+from torch_es.heads.noise import make_action_noise as make_action_noise
+from torch_es.heads.protocol import Head as Head

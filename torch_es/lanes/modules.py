@@ -1,0 +1,157 @@
+"""Lanes for any module: traced and batched, or one copy each. Both start a member in the same way."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_map
+
+from torch_es.nn import collect_statistics, virtual_batch_norms
+from torch_es.policies.recurrent import State, initial_state, is_recurrent, respond
+from torch_es.search.parameters import FlatParameters
+from torch_es.spaces.layout import Inputs, Layout
+from torch_es.types import Float32Array
+
+Tensors = dict[str, Tensor]
+
+
+class Member:
+    """A copy of the network that takes the weights of one member after another, each at the start of an episode.
+
+    Args:
+        network: Copied.
+        layout: Of its observations.
+    """
+
+    def __init__(self, network: nn.Module, layout: Layout) -> None:
+        self.network = copy.deepcopy(network)
+        self.parameters = FlatParameters(self.network)
+        self.dtype = next(network.parameters()).dtype
+        self._layout = layout
+        layers = virtual_batch_norms(network)
+        measured = {f"{name}.{part}".removeprefix(".") for name in layers for part in ("mean", "variance")}
+        self._initial = {n: b.detach().clone() for n, b in network.named_buffers() if n not in measured}
+        self._reference: tuple[Any, ...] | None = None
+
+    def refer(self, reference: Float32Array) -> None:
+        """Take the reference batch, rows `(batch, size)`, that virtual batch norms measure."""
+        state = (initial_state(self.network, len(reference)),) if is_recurrent(self.network) else ()
+        self._reference = (self.inputs(reference), *state)
+
+    def inputs(self, rows: Float32Array) -> Inputs:
+        """Return what the network takes for rows `(batch, size)`."""
+        return self._layout.inputs(torch.from_numpy(rows).to(self.dtype))
+
+    @torch.no_grad()
+    def start(self, theta: Tensor) -> State:
+        """Become the member with the weights `theta`: own statistics, fresh buffers; return the initial state."""
+        self.parameters.write(theta)
+        if self._reference is not None:
+            collect_statistics(self.network, *self._reference)
+        for name, buffer in self.network.named_buffers():
+            if name in self._initial:
+                buffer.copy_(self._initial[name])
+        # detached: a view of a parameter remembers that it has a gradient even here
+        return tree_map(torch.Tensor.detach, initial_state(self.network, 1))
+
+
+class TracedLanes:
+    """Any module that can be traced: once for one lane into plain operations, then those batched by `vmap`."""
+
+    def __init__(
+        self, network: nn.Module, num_lanes: int, layout: Layout, reference: Float32Array | None = None
+    ) -> None:
+        member = self._member = Member(network, layout)
+        if reference is not None:
+            member.refer(reference)
+        state = tree_map(torch.clone, member.start(member.parameters.gather()))  # apart, should two share memory
+        frozen = {n: p.detach() for n, p in member.network.named_parameters() if not p.requires_grad}
+
+        def stacked(tensor: Tensor) -> Tensor:
+            return tensor.detach().expand(num_lanes, *tensor.shape).clone()
+
+        def call(parameters: Tensors, buffers: Tensors, inputs: Inputs, state: State) -> tuple[Tensor, Tensors, State]:
+            tensors = {**parameters, **frozen, **buffers}
+            output, state = respond(member.network, tree_map(lambda x: x[None], inputs), state, tensors)
+            return output[0], {n: tensors[n] for n in buffers}, state
+
+        parameters = {n: p.detach() for n, p in member.parameters.named.items()}
+        buffers = dict(member.network.named_buffers())
+        inputs = member.inputs(np.zeros((1, layout.size), np.float32))
+        with _plain_kernels():
+            one = make_fx(call)(parameters, buffers, tree_map(lambda x: x[0], inputs), state)
+        self._parameters, self._buffers, self._state = tree_map(stacked, (parameters, buffers, state))
+        inputs = member.inputs(np.zeros((num_lanes, layout.size), np.float32))
+        self._graph = make_fx(vmap(one))(self._parameters, self._buffers, inputs, self._state)
+
+    def refer(self, reference: Float32Array) -> None:
+        """See `Lanes.refer`."""
+        self._member.refer(reference)
+
+    def write(self, lane: int, theta: Tensor) -> None:
+        """See `Lanes.write`."""
+        state = self._member.start(theta)
+        for name, p in self._member.parameters.named.items():
+            self._parameters[name][lane] = p.detach()
+        for name, buffer in self._member.network.named_buffers():
+            self._buffers[name][lane] = buffer
+        tree_map(lambda all_, own: all_[lane].copy_(own), self._state, state)
+
+    def forward(self, rows: Float32Array, active: Sequence[int]) -> Float32Array:
+        """See `Lanes.forward`."""
+        output, *changed = self._graph(self._parameters, self._buffers, self._member.inputs(rows), self._state)
+        tree_map(lambda old, new: old.copy_(new), [self._buffers, self._state], changed)
+        array: Float32Array = output.float().numpy()
+        return array
+
+
+class CopiedLanes:
+    """One copy of the module for each lane: slow, and right for every module."""
+
+    def __init__(
+        self, network: nn.Module, num_lanes: int, layout: Layout, reference: Float32Array | None = None
+    ) -> None:
+        self._members = [Member(network, layout) for _ in range(num_lanes)]
+        self._states: list[State] = [()] * num_lanes
+        if reference is not None:
+            self.refer(reference)
+
+    def refer(self, reference: Float32Array) -> None:
+        """See `Lanes.refer`."""
+        for member in self._members:
+            member.refer(reference)
+
+    def write(self, lane: int, theta: Tensor) -> None:
+        """See `Lanes.write`."""
+        self._states[lane] = self._members[lane].start(theta)
+
+    def forward(self, rows: Float32Array, active: Sequence[int]) -> Float32Array:
+        """See `Lanes.forward`."""
+        outputs: dict[int, Tensor] = {}
+        for lane in active:
+            member = self._members[lane]
+            inputs = member.inputs(rows[lane : lane + 1])
+            outputs[lane], self._states[lane] = respond(member.network, inputs, self._states[lane])
+        together = torch.zeros(len(rows), next(iter(outputs.values())).numel())
+        for lane, output in outputs.items():
+            together[lane] = output[0]
+        array: Float32Array = together.numpy()
+        return array
+
+
+@contextlib.contextmanager
+def _plain_kernels() -> Iterator[None]:
+    """Keep oneDNN's fused RNN kernels out of a trace: `vmap` knows the operations that they are made of."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield

@@ -1,0 +1,39 @@
+"""Lanes: one slot for each perturbed copy of a network, all answering in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from torch_es.types import Float32Array
+
+_CACHE_BYTES = 5 * 2**19  # weights of all lanes; beyond it workers wait for memory that they share
+_MAX_LANES = 16
+
+
+class Lanes(Protocol):
+    """Slots for weights, and their batched forward."""
+
+    def write(self, lane: int, theta: Tensor) -> None:
+        """Give the lane the weights `theta`, `(dim,)`, fresh buffers and an episode's initial state."""
+        ...
+
+    def refer(self, reference: Float32Array) -> None:
+        """Take rows `(batch, size)` as the reference batch of virtual batch norm; lanes written later measure it."""
+        ...
+
+    def forward(self, rows: Float32Array, active: Sequence[int]) -> Float32Array:
+        """Return outputs `(num_lanes, size)` for observations as rows; only active lanes' rows count."""
+        ...
+
+
+def default_num_lanes(dim: int) -> int:
+    """Return how many lanes of `dim` parameters stay in cache, from 1 to 16.
+
+    Example:
+        >>> default_num_lanes(5_702), default_num_lanes(159_505)
+        (16, 4)
+    """
+    return max(1, min(_MAX_LANES, _CACHE_BYTES // (4 * dim)))

@@ -1,0 +1,23 @@
+"""The reference batch of virtual batch norm: observations of random play."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torch_es.envs import Env, random_observations
+from torch_es.spaces import Layout
+
+
+def reference_batch(env: Env, seed: int) -> Tensor:
+    """Return 128 observations of random play as rows `(128, size)`, for virtual batch norm.
+
+    As many as in the re-implementation that published the number (uber-research/deep-neuroevolution).
+
+    Example:
+        >>> reference_batch(gym.make("CartPole-v1"), seed=0).shape
+        torch.Size([128, 4])
+    """
+    layout = Layout(env.observation_space)
+    return torch.from_numpy(np.stack([layout.row(seen) for seen in random_observations(env, 128, seed)]))

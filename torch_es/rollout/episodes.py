@@ -1,0 +1,179 @@
+"""Playing episodes: a batch of perturbed policies stepping a batch of environments, refilled as episodes end."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+from torch_es.envs import BareEnv, EnvFactory, bare
+from torch_es.envs.rules import EpisodeRules
+from torch_es.heads import unbatched
+from torch_es.lanes import default_num_lanes, make_lanes
+from torch_es.nn import normalize
+from torch_es.policies import Policy
+from torch_es.rollout.action_draws import Draws, Trail
+from torch_es.rollout.members import Members
+from torch_es.rollout.normalizer import Normalizer
+from torch_es.search import unperturbed
+from torch_es.search.parameters import FlatParameters
+from torch_es.types import EpisodeResult, Float32Array, Snapshot, Task
+
+
+class Rollout:
+    """The lanes: all act in one batched forward, and a lane whose episode ends takes the next task at once.
+
+    Args:
+        policy: Gives network, head and whether observations are normalised.
+        factory: Makes an environment; one for each lane.
+        seed: The run's seed.
+        num_lanes: By default as many as stay in cache.
+        rules: Of the episodes.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        factory: EnvFactory,
+        seed: int,
+        num_lanes: int | None = None,
+        rules: EpisodeRules = EpisodeRules(),
+    ) -> None:
+        dim = FlatParameters(policy.network).dim
+        self.num_lanes = num_lanes or default_num_lanes(dim)
+        self.seed = seed
+        self._members = Members(seed, dim)
+        self.noise = self._members.noise
+        self._policy = policy
+        self._row = policy.layout.row
+        self._lanes = make_lanes(policy.network, self.num_lanes, policy.layout, self._reference())
+        self._draws = Draws(policy.action_noise, self.num_lanes, seed) if policy.action_noise else None
+        self._trail: Trail | None = None
+        self._envs: list[BareEnv] = [bare(factory()) for _ in range(self.num_lanes)]
+        self._rules = rules
+        self._cap: int | None = None  # of the members' episodes
+        shape, norm = (self.num_lanes, policy.layout.size), policy.observation_norm
+        self._normalizer = None if norm is None else Normalizer(*shape, norm.limit)
+        self._inputs = np.zeros(shape, np.float32)
+        self._observations: Any = self._inputs if norm is None else np.zeros(shape)
+        self._tasks: list[Task | None] = [None] * self.num_lanes
+        self._returns = [0.0] * self.num_lanes
+        self._steps = [env.env.step for env in self._envs]
+        self._clock = 0  # steps of the lanes together: a lane's length follows from when it started
+        self._started, self._ends = [0] * self.num_lanes, [0] * self.num_lanes
+        self._flat = isinstance(policy.layout.space, gym.spaces.Box) and len(policy.layout.space.shape) == 1
+        self._waiting: deque[Task] = deque()
+        self._active: list[int] = []
+        self._begun = False
+
+    @property
+    def outstanding(self) -> int:
+        """How many submitted tasks have no result yet."""
+        return len(self._active) + len(self._waiting)
+
+    def begin(self, snapshot: Snapshot) -> None:
+        """Play what follows with this snapshot."""
+        self._begun = True
+        self._members.begin(snapshot)
+        self._cap = snapshot.max_steps
+        if self._normalizer is not None:
+            self._normalizer.begin(snapshot)
+            reference = self._reference(snapshot)
+            if reference is not None:
+                self._lanes.refer(reference)
+        if unperturbed(snapshot.sigma) and self._trail is None:
+            self._trail = Trail(self._policy, self.num_lanes)
+        if self._trail is not None:
+            self._trail.scorer.begin(snapshot.theta)
+
+    def _reference(self, snapshot: Snapshot | None = None) -> Float32Array | None:
+        """Return virtual batch norm's reference batch as the networks see it under the snapshot's statistics."""
+        if self._policy.reference is None:
+            return None
+        rows = self._policy.reference.numpy()
+        if snapshot is not None and self._policy.observation_norm is not None:
+            assert snapshot.mean is not None
+            assert snapshot.std is not None
+            rows = normalize(rows, snapshot.mean, snapshot.std, self._policy.observation_norm.limit)
+        return rows.astype(np.float32)
+
+    def submit(self, task: Task) -> None:
+        """Take a task; it starts when a lane is free."""
+        self._waiting.append(task)
+        self._fill()
+
+    def _fill(self) -> None:
+        for lane in range(self.num_lanes):
+            if not self._waiting:
+                return
+            if self._tasks[lane] is None:
+                self._start(lane, self._waiting.popleft())
+
+    def _start(self, lane: int, task: Task) -> None:
+        if not self._begun:
+            raise RuntimeError("begin() must be called before submit().")
+        self._lanes.write(lane, self._members.theta(task))
+        observation, _ = self._envs[lane].env.reset(seed=self._rules.environment_seed(self.seed, task))
+        self._observations[lane] = self._row(observation)
+        if self._normalizer is not None:
+            self._normalizer.sums[lane] = 0.0
+        if self._draws is not None:
+            self._draws.start(lane, task)
+        if self._trail is not None:
+            self._trail.start(lane)
+        self._tasks[lane] = task
+        limits = (self._envs[lane].max_steps, self._rules.fixed_cap, self._cap if task.sign else None)
+        self._returns[lane], self._started[lane] = 0.0, self._clock
+        self._ends[lane] = self._clock + min((limit for limit in limits if limit is not None), default=2**62)
+        self._active = sorted([*self._active, lane])
+
+    @torch.inference_mode()
+    def advance(self, interrupt: Callable[[], bool] = lambda: False) -> list[EpisodeResult]:
+        """See `Player.advance`."""
+        observations, returns, ends, steps = self._observations, self._returns, self._ends, self._steps
+        results: list[EpisodeResult] = []
+        while self._active and not results:
+            actions = self._act()
+            self._clock = clock = self._clock + 1
+            for lane in self._active:
+                observation, reward, terminated, truncated, _ = steps[lane](actions[lane])
+                observations[lane] = observation if self._flat else self._row(observation)
+                returns[lane] += float(reward)
+                if terminated or truncated or ends[lane] <= clock:
+                    results.append(self._finish(lane, bool(terminated)))
+            if len(self._active) < self.num_lanes and interrupt():
+                break
+        if results:
+            self._active = [lane for lane in self._active if self._tasks[lane] is not None]
+            self._fill()
+        return results
+
+    def _act(self) -> Any:
+        """Normalise, count what is seen, and let every lane act."""
+        if self._normalizer is not None:
+            np.copyto(self._inputs, self._normalizer(self._observations), casting="same_kind")
+        outputs = self._lanes.forward(self._inputs, self._active)
+        if self._draws is None:
+            return unbatched(self._policy.head(outputs), self.num_lanes)
+        actions = self._draws.act(outputs, self._active)
+        if self._trail is not None:
+            self._trail.keep(self._active, self._inputs, self._draws.rows)
+        return unbatched(actions, self.num_lanes)
+
+    def _finish(self, lane: int, terminated: bool) -> EpisodeResult:
+        task = self._tasks[lane]
+        assert task is not None
+        self._tasks[lane] = None
+        seen = self._normalizer.sums[lane].copy() if self._normalizer is not None and task.sign else None
+        score = self._trail.score(lane) if self._trail is not None and task.sign else None
+        length = self._clock - self._started[lane]
+        return EpisodeResult(task, float(self._returns[lane]), length, not terminated, seen, score)
+
+    def close(self) -> None:
+        """Close the environments."""
+        for env in self._envs:
+            env.env.close()

@@ -1,0 +1,264 @@
+"""Checkpoints that are data only: safetensors for tensors, JSON for the rest. Nothing in them is ever executed."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+
+from torch_es.errors import NonFiniteError
+from torch_es.runs.machine import version
+
+Tree = Any  # nested dicts and lists of tensors, arrays, numbers, strings, None
+
+_log = logging.getLogger(__name__)
+
+_TENSOR = "__tensor__"
+_MANIFEST = "MANIFEST.json"
+_FILES = ("state.json", "tensors.safetensors")
+SCHEMA = 2  # 1 had no manifest: state.json held the hash of tensors.safetensors
+
+
+class NewerSchemaError(ValueError):
+    """The checkpoint was written by a newer version of torch_es."""
+
+
+def save(folder: str | Path, state: Tree) -> None:
+    """Write `state` as a folder that is either whole or absent: staged, synced, its manifest last, then renamed.
+
+    Args:
+        folder: Replaced if it is empty or a checkpoint, whole or not.
+        state: Nested dicts with string keys, and lists, of tensors, arrays and plain values.
+
+    Raises:
+        ValueError: If `folder` holds anything else, which would be lost; nothing is written.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "checkpoint"
+        >>> save(path, {"theta": torch.ones(2), "generation": 3})
+        >>> load(path)["generation"]
+        3
+    """
+    folder = Path(folder)
+    _check_replaceable(folder)
+    tensors: dict[str, torch.Tensor] = {}
+    document = {"schema": SCHEMA, "torch_es": version("torch-evolution"), "state": _split(state, tensors, "")}
+    contents = dict(zip(_FILES, (json.dumps(document, indent=1).encode(), _blob(tensors)), strict=True))
+    manifest = {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in contents.items()
+    }
+    staging = folder.with_name(f".{folder.name}.tmp{os.getpid()}")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        for name, content in contents.items():
+            _write(staging / name, content)
+        _write(staging / _MANIFEST, json.dumps(manifest, indent=1).encode())
+        _sync(staging)
+        _replace(folder, staging)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    _sync(folder.parent)
+
+
+def load(folder: str | Path) -> Tree:
+    """Read what `save` wrote.
+
+    Raises:
+        ValueError: If the folder is no checkpoint or a file of it is damaged, which is named.
+        NewerSchemaError: If it was written by a newer version.
+    """
+    folder = Path(folder)
+    try:
+        document = json.loads(_checked(folder, "state.json"))
+        if document["schema"] > SCHEMA:
+            raise NewerSchemaError(
+                f"`{folder}` has schema {document['schema']}, this version reads up to {SCHEMA}; "
+                f"upgrade torch-evolution to {document.get('torch_es', 'a newer version')}."
+            )
+        blob = _checked(folder, "tensors.safetensors")
+        if document["schema"] == 1 and hashlib.sha256(blob).hexdigest() != document["sha256"]:
+            raise ValueError(f"`{folder}/tensors.safetensors` is damaged: its hash is not the one in state.json.")
+        return _join(document["state"], safetensors.torch.load(blob))
+    except (
+        OSError,
+        KeyError,
+        TypeError,
+        json.JSONDecodeError,
+        UnicodeDecodeError,
+        safetensors.SafetensorError,
+    ) as error:
+        raise ValueError(f"`{folder}` is not a whole checkpoint: {error}.") from error
+
+
+def newest(folder: str | Path) -> Tree | None:
+    """Return the state of the newest checkpoint below `folder` that is whole, or None where there is none at all.
+
+    A damaged one is named in a warning and passed over.
+
+    Raises:
+        ValueError: If there are checkpoints and none is whole.
+        NewerSchemaError: If the newest was written by a newer version.
+
+    Example:
+        >>> newest("/nonexistent") is None
+        True
+    """
+    damaged: list[str] = []
+    for path in reversed(numbered(folder)):
+        try:
+            state = load(path)
+        except NewerSchemaError:
+            raise
+        except ValueError as error:
+            damaged.append(str(error))
+            continue
+        for message in damaged:
+            _log.warning("%s The checkpoint %s is used instead.", message, path)
+        return state
+    if damaged:
+        raise ValueError(f"No checkpoint in `{folder}` is whole. {' '.join(damaged)}")
+    return None
+
+
+def numbered(folder: str | Path) -> list[Path]:
+    """Return the checkpoints `generation-N` below `folder`, the oldest first."""
+    return sorted(Path(folder).glob("generation-*"))
+
+
+def prune(folder: str | Path, keep: int) -> None:
+    """Remove all but the newest `keep` numbered checkpoints, and what a killed process left half written."""
+    for path in numbered(folder)[:-keep]:
+        shutil.rmtree(path, ignore_errors=True)
+    for path in (*Path(folder).glob(".*.tmp*"), *Path(folder).glob(".*.old*")):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def pack(tree: Tree) -> bytes:
+    """Return a tree as one piece of safetensors, its plain values in the metadata.
+
+    Example:
+        >>> unpack(pack({"a": torch.ones(2), "b": [1, None]}))
+        {'a': tensor([1., 1.]), 'b': [1, None]}
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    document = json.dumps(_split(tree, tensors, ""))
+    return _blob(tensors, {"tree": document})
+
+
+def unpack(blob: bytes) -> Tree:
+    """Read what `pack` wrote."""
+    header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
+    return _join(json.loads(header["__metadata__"]["tree"]), safetensors.torch.load(blob))
+
+
+def check_finite(tree: Tree, path: str = "") -> None:
+    """Refuse a state with NaN or infinity in a tensor: it must never become the newest checkpoint.
+
+    Raises:
+        NonFiniteError: Naming the tensor.
+
+    Example:
+        >>> check_finite({"a": [torch.ones(2)]})
+    """
+    if isinstance(tree, torch.Tensor) and tree.is_floating_point() and not torch.isfinite(tree).all():
+        raise NonFiniteError(f"`{path}` holds NaN or infinity and is not saved; lower the learning rate or `sigma`.")
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, (list, tuple)) else ()
+    for key, value in children:
+        check_finite(value, f"{path}/{key}" if path else str(key))
+
+
+def _checked(folder: Path, name: str) -> bytes:
+    """Return a file's content if it is the one that the manifest tells of."""
+    content = (folder / name).read_bytes()
+    if not (folder / _MANIFEST).is_file():
+        if json.loads((folder / "state.json").read_bytes())["schema"] == 1:
+            return content
+        raise ValueError(f"`{folder}` is not a whole checkpoint: it has no {_MANIFEST}.")
+    expected = json.loads((folder / _MANIFEST).read_bytes())[name]
+    if len(content) != expected["bytes"]:
+        raise ValueError(f"`{folder / name}` is damaged: {len(content)} bytes, its manifest says {expected['bytes']}.")
+    if hashlib.sha256(content).hexdigest() != expected["sha256"]:
+        raise ValueError(f"`{folder / name}` is damaged: its hash is not the one in {_MANIFEST}.")
+    return content
+
+
+def _split(tree: Tree, tensors: dict[str, torch.Tensor], path: str) -> Tree:
+    if isinstance(tree, np.ndarray):
+        tree = torch.from_numpy(tree)
+    if isinstance(tree, torch.Tensor):
+        tensors[path] = tree.detach().clone(memory_format=torch.contiguous_format)
+        return {_TENSOR: path}
+    if isinstance(tree, dict):
+        return {str(k): _split(v, tensors, f"{path}/{k}") for k, v in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [_split(v, tensors, f"{path}/{i}") for i, v in enumerate(tree)]
+    return tree
+
+
+def _join(tree: Tree, tensors: dict[str, torch.Tensor]) -> Tree:
+    if isinstance(tree, dict):
+        return tensors[tree[_TENSOR]] if _TENSOR in tree else {k: _join(v, tensors) for k, v in tree.items()}
+    return [_join(v, tensors) for v in tree] if isinstance(tree, list) else tree
+
+
+def _blob(tensors: dict[str, torch.Tensor], notes: dict[str, str] | None = None) -> bytes:
+    blob: bytes = safetensors.torch.save(tensors, notes)
+    return blob
+
+
+def _check_replaceable(folder: Path) -> None:
+    if not folder.is_dir():
+        if folder.exists():
+            raise ValueError(f"`{folder}` must be a folder, or not exist yet, but it is a file; name another.")
+        return
+    if others := sorted({path.name for path in folder.iterdir()} - {_MANIFEST, *_FILES}):
+        raise ValueError(
+            f"`{folder}` must be empty, a checkpoint or not exist yet, since what it holds is replaced, and it holds "
+            f"{', '.join(others[:3])}{', ...' if len(others) > 3 else ''}; save to `{folder / 'model'}`, say."
+        )
+
+
+def _replace(folder: Path, staging: Path) -> None:
+    """Put `staging` in the place of `folder`; where the kernel can, without a moment in which there is neither."""
+    if not folder.exists():
+        staging.rename(folder)
+    elif not _exchange(folder, staging):
+        old = folder.with_name(f".{folder.name}.old{os.getpid()}")
+        folder.rename(old)
+        staging.rename(folder)
+        shutil.rmtree(old)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two paths change places in one step (Linux, renameat2 with RENAME_EXCHANGE)."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,195 @@
+"""A run's folder: one run at a time writes it, every generation stands in it once, and the newest states are whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+from torch_es.runs import checkpoint
+from torch_es.runs.checkpoint import Tree
+from torch_es.checks import check_choice, check_count
+from torch_es.errors import RunFolderError
+from torch_es.loggers import JsonlLogger
+from torch_es.runs.replay_log import Record, ReplayLog
+from torch_es.runs.disk import check_folder
+from torch_es.types import Metrics
+
+_log = logging.getLogger(__name__)
+
+OnSaveError = Literal["warn", "raise"]
+
+
+class RunFolder:
+    """Holds `metrics.jsonl`, `replay.log` and `checkpoints/`, locked against other processes while it is open.
+
+    Args:
+        path: Made if it does not exist.
+        keep: Newest checkpoints to keep.
+        on_save_error: Whether a full disk stops training ("raise") or is told and tried again later ("warn"). What is
+            saved stays as it is either way, and at the end of a run it is always an error.
+
+    Raises:
+        RunFolderError: On entering, if another process has it open.
+        ResourceError: On entering, if it cannot be written to.
+
+    Example:
+        >>> import tempfile
+        >>> with RunFolder(tempfile.mkdtemp()) as folder:
+        ...     folder.newest() is None
+        True
+    """
+
+    def __init__(self, path: str | Path, keep: int = 3, on_save_error: OnSaveError = "warn") -> None:
+        self.path = Path(path)
+        self.saved: int | None = None  # the newest checkpoint's generation
+        self._keep = check_count("keep", keep)
+        self._on_save_error = check_choice("on_save_error", on_save_error, ("warn", "raise"))
+        self._lock: int | None = None
+        self._metrics: JsonlLogger | None = None
+        self._replay: ReplayLog | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints are."""
+        return self.path / "checkpoints"
+
+    def __enter__(self) -> RunFolder:
+        with contextlib.suppress(OSError):  # told by the check that follows
+            self.path.mkdir(parents=True, exist_ok=True)
+        check_folder(self.path, 0)
+        self._lock = locked(self.path / ".lock")
+        checkpoint.prune(self.checkpoints, self._keep)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for file in (self._metrics, self._replay):
+            if file is not None:
+                file.close()
+        self._metrics = self._replay = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def newest(self) -> Tree | None:
+        """Return the state of the newest whole checkpoint, or None; see `checkpoint.newest`."""
+        return checkpoint.newest(self.checkpoints)
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything of a run in it."""
+        return any((self.path / name).exists() for name in ("metrics.jsonl", "replay.log", "checkpoints"))
+
+    def open(self, header: Mapping[str, Any], generation: int, checkpoint_bytes: int) -> None:
+        """Begin to record at `generation`: what was recorded of it and of later ones is forgotten.
+
+        Args:
+            header: What a replay is checked against, if the log does not exist yet.
+            generation: The next to be played.
+            checkpoint_bytes: About the size of one checkpoint, to see whether the disk has room.
+
+        Raises:
+            ResourceError: If it has not.
+        """
+        check_folder(self.path, (self._keep + 1) * checkpoint_bytes)
+        cut_metrics(self.path / "metrics.jsonl", generation)
+        self._metrics = JsonlLogger()
+        self._metrics.start({}, self.path)
+        path = self.path / "replay.log"
+        header = {**header, "generation": generation}
+        try:
+            self._replay = ReplayLog(path, header)
+            self._replay.keep(generation)
+        except RunFolderError as error:
+            aside = path.with_name(f"replay.until-{generation}.log")
+            _log.warning("%s It is kept as %s; a new one begins at generation %d.", error, aside.name, generation)
+            if self._replay is not None:
+                self._replay.close()
+            path.rename(aside)
+            self._replay = ReplayLog(path, header)
+
+    def record(self, metrics: Metrics, record: Record) -> None:
+        """Write a generation's row and what it returned."""
+        assert self._metrics is not None
+        assert self._replay is not None
+        with self._saving(f"generation {record.generation} of the logs"):
+            self._replay.append(record)
+        with self._saving(f"row {record.generation} of metrics.jsonl"):
+            self._metrics.log(metrics)
+
+    def save(self, generation: int, state: Callable[[], Tree], last: bool = False) -> None:
+        """Write a checkpoint; the logs reach the disk before it, so that it never knows more than they do.
+
+        Raises:
+            OSError: If there is no room, and it is the last one, or `on_save_error` is "raise".
+        """
+        if self.saved == generation:
+            return
+        with self._saving(f"checkpoint {generation}", must=last):
+            for file in (self._replay, self._metrics):
+                if file is not None:
+                    file.sync()
+            checkpoint.save(self.checkpoints / f"generation-{generation:06d}", state())
+            self.saved = generation
+            checkpoint.prune(self.checkpoints, self._keep)
+
+    @contextlib.contextmanager
+    def _saving(self, what: str, must: bool = False) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if must or self._on_save_error == "raise":
+                raise
+            _log.warning("Could not write %s (%s); what was saved before stands, and training goes on.", what, error)
+
+
+def cut_metrics(path: Path, generations: int) -> None:
+    """Forget the rows of `metrics.jsonl` from generation number `generations` on, and a row that is not whole.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "metrics.jsonl"
+        >>> _ = path.write_text('{"time/iterations": 1}\\n{"time/iterations": 2}\\n{"time')
+        >>> cut_metrics(path, 1); path.read_text()
+        '{"time/iterations": 1}\\n'
+    """  # noqa: D301 - the backslashes are the example's
+    if not path.is_file():
+        return
+    size = 0
+    with contextlib.suppress(json.JSONDecodeError):  # of a row that did not reach the disk as a whole
+        for row in path.read_bytes().splitlines(keepends=True):
+            if json.loads(row)["time/iterations"] > generations or not row.endswith(b"\n"):
+                break
+            size += len(row)
+    os.truncate(path, size)  # in one step: a process killed here leaves the rows before, or the rows after
+
+
+def locked(path: Path) -> int:
+    """Return a handle that holds the lock; the kernel lets go of it when this process ends, however it ends.
+
+    Raises:
+        RunFolderError: If another process holds it; it is named.
+    """
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        owner = os.read(handle, 200).decode(errors="replace")
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):  # a file system without locks
+            _log.warning("`%s` cannot be locked (%s): see to it that one run at a time writes it.", path.parent, error)
+            return handle
+        os.close(handle)
+        raise RunFolderError(f"`{path.parent}` is being written by {owner}; wait for it or end it.") from error
+    os.ftruncate(handle, 0)
+    os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
+    return handle

@@ -1,0 +1,87 @@
+"""The arguments of `ES` as plain data, for checkpoints; of functions, only `torch.optim`'s own are made again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import partial
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+
+from torch_es.envs.rules import EpisodeRules
+
+
+def describe(options: dict[str, Any]) -> dict[str, Any]:
+    """Plain values as they are, `torch.optim` factories by name; of other functions the name, to be asked for.
+
+    Example:
+        >>> describe({"sigma": 0.1, "optimizer": partial(torch.optim.SGD, lr=0.1), "shaping": max})
+        {'sigma': 0.1, 'optimizer': {'torch.optim': 'SGD', 'keywords': {'lr': 0.1}}, 'shaping': {'function': 'max'}}
+    """
+    return {name: _described(value) for name, value in options.items()}
+
+
+def _described(value: Any) -> Any:
+    if isinstance(value, (str, int, float, bool, type(None))):
+        return value
+    if isinstance(value, Real):  # NumPy's
+        return int(value) if isinstance(value, Integral) else float(value)
+    function, keywords = (value.func, value.keywords) if isinstance(value, partial) else (value, {})
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    if getattr(torch.optim, name, None) is function:
+        plain = {key: list(v) if isinstance(v, tuple) else v for key, v in keywords.items()}  # as JSON has them
+        return {"torch.optim": name, "keywords": plain}
+    return {"function": name}  # without its module, which is another where a script is imported
+
+
+def is_function(described: object) -> bool:
+    """Whether a description is that of a function that cannot be made again.
+
+    Example:
+        >>> [is_function(value) for value in describe({"sigma": 0.1, "shaping": max}).values()]
+        [False, True]
+    """
+    return isinstance(described, dict) and "function" in described
+
+
+def migrated(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a checkpoint of schema 1, or a later one, under the names that they have now.
+
+    Example:
+        >>> migrated({"max_episode_steps": 5})
+        {'rules': {'max_steps': 5}}
+    """
+    made = dict(options)
+    if "rules" not in made:
+        made["rules"] = {"max_steps": made.pop("max_episode_steps", None)}
+    return made
+
+
+def saved_options(state: dict[str, Any], given: Collection[str] = ()) -> dict[str, Any]:
+    """Return the arguments of `ES` from a checkpoint's state.
+
+    Args:
+        state: Of `ES`.
+        given: Names of those that are given again, so that a function among them need not be made.
+
+    Raises:
+        ValueError: If another was a function, or one names something that is no optimiser.
+    """
+    saved = migrated(state["options"])
+    functions = {name: value["function"] for name, value in saved.items() if is_function(value)}
+    if missing := [f"`{name}` (it was `{function}`)" for name, function in functions.items() if name not in given]:
+        raise ValueError(
+            f"{', '.join(missing)} must be given again: functions are not saved, so that loading never runs code."
+        )
+    rules = EpisodeRules(**saved.pop("rules"))
+    plain = {name: value for name, value in saved.items() if name not in functions}
+    made = {name: _optimizer(name, value) if isinstance(value, dict) else value for name, value in plain.items()}
+    return {**made, "rules": rules}
+
+
+def _optimizer(name: str, described: dict[str, Any]) -> Any:
+    kind = getattr(torch.optim, str(described.get("torch.optim")), None)
+    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
+        raise ValueError(f"`{name}` of the checkpoint is no optimiser of torch.optim: {described}.")
+    return partial(kind, **described["keywords"])

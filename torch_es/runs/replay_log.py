@@ -1,0 +1,201 @@
+"""`replay.log`: what every generation returned, from which any generation's theta can be built again.
+
+A generation's step is a function of theta, the seeds and the returns; so the returns are all that has to be kept, 8
+bytes an evaluation, and 4 for its length. The observation statistics are a function of the episodes, which would have
+to be played again to know them; so they are logged as they stand after each generation, with the counters: bytes per
+generation, not per parameter. A digest of theta after each generation tells a replay that its bits are the run's.
+
+The file is a header and a frame for each generation: its size, its digest, its content. A digest covers the one before
+it, so that a frame that is damaged, missing or moved is found, and where.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from torch_es.loggers.appending import AppendFile
+from torch_es.runs.checkpoint import Tree, pack, unpack
+from torch_es.errors import RunFolderError
+from torch_es.types import Float64Array
+
+_MAGIC = b"torch_es replay log 1\n"
+_FRAME = struct.Struct("<I8s")
+_RECORD = struct.Struct("<qI8s")
+
+
+class Record(NamedTuple):
+    """One generation.
+
+    Attributes:
+        generation: Its number.
+        fitness: Of its members, as the strategy was told it, `(num_pairs, 2)`; NaN for one that was dropped.
+        lengths: Steps of each member, `(num_pairs, 2)`.
+        theta: Digest of theta after its step.
+        progress: The trainer's statistics and counters after it; see `Trainer.progress_dict`.
+    """
+
+    generation: int
+    fitness: Float64Array
+    lengths: npt.NDArray[np.uint32]
+    theta: bytes
+    progress: Tree
+
+
+class _Frame(NamedTuple):
+    content: bytes
+    chain: bytes
+    end: int
+
+
+class ReplayLog:
+    """The log of a run, open to be appended to.
+
+    Args:
+        path: Made, with `header`, if it does not exist.
+        header: Plain data that a replay is checked against.
+
+    Raises:
+        RunFolderError: If the file is no replay log, or its header is damaged.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "replay.log"
+        >>> log = ReplayLog(path, {"seed": 3})
+        >>> log.append(Record(0, np.zeros((2, 2)), np.ones((2, 2), np.uint32), digest(torch.zeros(3)), {"steps": 4}))
+        >>> log.close()
+        >>> header, records = read(path)
+        >>> header["seed"], next(records).progress
+        (3, {'steps': 4})
+    """
+
+    def __init__(self, path: Path, header: Tree) -> None:
+        content = path.read_bytes() if path.is_file() else b""
+        first = next(_frames(content, path, strict=True), None)
+        self._path = path
+        self._file = AppendFile(path)
+        self._chain = b""
+        if first is None:  # new, or killed before the header was whole
+            self._file.cut(0)
+            self._file.append(_MAGIC)
+            self._append(pack(header))
+        else:
+            for frame in _frames(content, path):
+                self._chain = frame.chain
+
+    def append(self, record: Record) -> None:
+        """Write a generation."""
+        head = _RECORD.pack(record.generation, len(record.fitness), record.theta)
+        fitness, lengths = record.fitness.astype("<f8"), record.lengths.astype("<u4")
+        self._append(head + fitness.tobytes() + lengths.tobytes() + pack(record.progress))
+
+    def _append(self, content: bytes) -> None:
+        self._chain = _digest(self._chain + content)
+        self._file.append(_FRAME.pack(len(content), self._chain) + content)
+
+    def keep(self, generations: int) -> None:
+        """Forget the generations from number `generations` on, and what a killed process left half written.
+
+        Raises:
+            RunFolderError: If one before it is damaged or missing.
+        """
+        header, *frames = _frames(self._path.read_bytes(), self._path)
+        start = unpack(header.content)["generation"]
+        kept = [frame for frame in frames if _number(frame) < generations]
+        if len(kept) != generations - start:
+            raise RunFolderError(
+                f"`{self._path}` holds {len(kept)} whole generations from {start} on, not all before {generations}."
+            )
+        last = kept[-1] if kept else header
+        self._chain = last.chain
+        self._file.cut(last.end)
+
+    def sync(self) -> None:
+        """Wait until what is written would survive a power failure."""
+        self._file.sync()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read(path: str | Path) -> tuple[Tree, Iterator[Record]]:
+    """Return the header, and the generations in order; damage ends them with an error.
+
+    Raises:
+        RunFolderError: If the file is missing or no replay log.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise RunFolderError(f"`{path}` does not exist: the run has no replay log.")
+    frames = _frames(path.read_bytes(), path, strict=True)
+    header = next(frames, None)
+    if header is None:
+        raise RunFolderError(f"`{path}` is empty: the run has not begun.")
+    return unpack(header.content), (_record(frame.content) for frame in frames)
+
+
+def digest(theta: torch.Tensor) -> bytes:
+    """Return 8 bytes that stand for the bits of `theta`."""
+    return _digest(theta.detach().contiguous().numpy().tobytes())
+
+
+def fingerprint(module: nn.Module) -> str:
+    """Return a digest of all parameters of a module, frozen ones too, by name.
+
+    Example:
+        >>> fingerprint(nn.Linear(1, 1)) == fingerprint(nn.Linear(1, 1))
+        False
+    """
+    parts = []
+    for name, p in module.named_parameters():
+        parts += [name.encode(), p.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()]
+    return _digest(b"".join(parts)).hex()
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=8).digest()
+
+
+def _frames(content: bytes, path: Path, strict: bool = False) -> Iterator[_Frame]:
+    """Yield whole frames; at the first that is not, end, or with `strict` say what is wrong unless it is the tail."""
+    if not content.startswith(_MAGIC):
+        if _MAGIC.startswith(content):
+            return
+        raise RunFolderError(f"`{path}` is no replay log.")
+    at, chain, number = len(_MAGIC), b"", 0
+    while at + _FRAME.size <= len(content):
+        size, expected = _FRAME.unpack_from(content, at)
+        body = content[at + _FRAME.size : at + _FRAME.size + size]
+        if len(body) < size:
+            return  # the process was killed while writing
+        chain = _digest(chain + body)
+        if chain != expected:
+            if strict:
+                raise RunFolderError(f"`{path}` is damaged at byte {at}: frame {number} has another digest.")
+            return
+        at += _FRAME.size + size
+        number += 1
+        yield _Frame(body, chain, at)
+
+
+def _number(frame: _Frame) -> int:
+    number: int = _RECORD.unpack_from(frame.content)[0]
+    return number
+
+
+def _record(content: bytes) -> Record:
+    generation, pairs, theta = _RECORD.unpack_from(content)
+    fitness = np.frombuffer(content, "<f8", 2 * pairs, _RECORD.size).reshape(pairs, 2)
+    at = _RECORD.size + fitness.nbytes
+    lengths = np.frombuffer(content, "<u4", 2 * pairs, at).reshape(pairs, 2)
+    progress: dict[str, Any] = unpack(content[at + lengths.nbytes :])
+    return Record(generation, fitness.astype(np.float64), lengths, theta, progress)

@@ -1,0 +1,120 @@
+"""The search gradient as a `backward` of its own, for loops that are written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import torch
+from torch import nn
+
+from torch_es.checks import check_positive
+from torch_es.errors import NonFiniteError
+from torch_es.search.centre import Population, resolve_pairs
+from torch_es.search.gradient import NonFinite, as_returns, check_non_finite, search_gradient, serial_noise_sum
+from torch_es.search.noise import Noise
+from torch_es.search.parameters import FlatParameters
+from torch_es.search.shaping import Shaping, resolve
+from torch_es.seeding import check_seed
+from torch_es.types import Float64Array
+
+
+class SearchGradient:
+    """Estimates the gradient of any function of a module and adds it to `.grad`, as `loss.backward()` does.
+
+    It has no optimiser: yours steps, and may step by autograd's gradients too, of the same parameters or of others. The
+    estimate is that of `OpenAIES`: mirrored pairs, shaped returns, noise that follows from the seed.
+
+    Ranked returns (`centered_ranks`, the default) tell in which direction to go, not how steep it is, which suits
+    parameters that only the search moves, under Adam. Where both gradients meet in the same parameters,
+    `shaping="identity"` keeps the function's own scale.
+
+    Args:
+        module: Its trainable parameters are searched; give a part of a model to search that part alone.
+        sigma: Standard deviation of the perturbation.
+        num_pairs: Mirrored pairs for one estimate: the function is called twice for each.
+        population_size: Instead of `num_pairs`, an even number of members.
+        shaping: Name or function from returns to weights, both `(num_pairs, 2)`.
+        non_finite: What becomes of a pair with a NaN or infinite return: "drop" it, or "raise".
+        seed: Of the noise.
+
+    Attributes:
+        generation: Estimates so far. Each has noise of its own: save it with your optimiser, and set it to go on.
+
+    Raises:
+        TypeError: If `module` is none.
+        ValueError: If nothing of it is trainable, or a value is out of its range.
+
+    Example:
+        >>> model = nn.Linear(2, 1, bias=False)
+        >>> es = SearchGradient(model, sigma=0.1, num_pairs=16)
+        >>> optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        >>> for _ in range(100):
+        ...     optimizer.zero_grad()
+        ...     returns = es.backward(lambda model: -model.weight.sub(1).abs().sum())
+        ...     optimizer.step()
+        >>> bool((model.weight - 1).abs().max() < 0.1)
+        True
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        sigma: float = 0.02,
+        num_pairs: int | None = None,
+        population_size: int | None = None,
+        shaping: str | Shaping = "centered_ranks",
+        non_finite: NonFinite = "drop",
+        seed: int = 0,
+    ) -> None:
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"`module` must be a torch.nn.Module, got {type(module).__name__}.")
+        self.num_pairs = resolve_pairs(num_pairs, population_size)
+        self.sigma = check_positive("sigma", sigma)
+        self.shaping = resolve(shaping)
+        self.non_finite = check_non_finite(non_finite)
+        self.parameters = FlatParameters(module)
+        self.noise = Noise(check_seed(seed), self.parameters.dim)
+        self.generation = 0
+        self.theta = self.parameters.read()
+
+    def backward(self, fitness_fn: Callable[[Any], Any]) -> Float64Array:
+        """Add `-g` to `.grad` of the module's parameters, so that a step of an optimiser climbs; return the returns.
+
+        Afterwards weights and buffers are what they were, also if the function raises.
+
+        Args:
+            fitness_fn: `fitness_fn(module) -> number`, higher is better. It gets the module itself with a member's
+                weights in it, without gradients, in the mode it is in; a model that holds it has them too.
+
+        Returns:
+            What the members returned, `(num_pairs, 2)`, column 0 is +noise.
+
+        Raises:
+            NonFiniteError: If no pair's returns are finite, or the estimate is not; `.grad` is as it was.
+        """
+        self.theta = self.parameters.read()
+        module = self.parameters.module
+        buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        returns = []
+        with torch.no_grad(), closing(iter(Population(self, self.sigma))) as members:
+            try:
+                for member in members:
+                    returns.append(float(fitness_fn(member)))
+                    _restore(module, buffers)
+            finally:
+                _restore(module, buffers)
+        noise_sum = serial_noise_sum(self.noise)
+        gradient = search_gradient(returns, self.sigma, self.shaping, self.non_finite, noise_sum, self.generation)
+        if not torch.isfinite(gradient).all():
+            raise NonFiniteError("The gradient is not finite; scale the returns down or use a rank-based `shaping`.")
+        self.parameters.add_grad(gradient)
+        self.generation += 1
+        return as_returns(returns)
+
+
+def _restore(module: nn.Module, buffers: dict[str, torch.Tensor]) -> None:
+    for name, buffer in module.named_buffers():
+        buffer.copy_(buffers[name])

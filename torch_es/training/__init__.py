@@ -1,0 +1,1 @@
+"""Training: generations one after another, signals, and a run rebuilt from its log."""

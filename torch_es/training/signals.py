@@ -1,0 +1,142 @@
+"""Ctrl-C, SIGTERM and SLURM's SIGUSR1: training stops between two steps of theta, so that it can be saved whole."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from types import FrameType, TracebackType
+from typing import Any
+
+from torch import Tensor
+
+from torch_es.evaluators import Evaluator
+from torch_es.evaluators.protocol import NextTasks
+from torch_es.types import EpisodeResult, Float64Array, Snapshot
+
+_log = logging.getLogger(__name__)
+
+
+class Stopped(BaseException):
+    """A signal asked to stop while a generation was being played; theta is that of the last whole one."""
+
+
+class StopSignals:
+    """While it stands, a signal ends the generation being played by `Stopped`, and nothing else.
+
+    On leaving, handlers are as before, and the signal goes on as if it came now: the handler before ours is called
+    (Python's own raises KeyboardInterrupt), and where there was none the process exits by 128 + the signal's number,
+    143 for SIGTERM. A second Ctrl-C raises KeyboardInterrupt wherever it comes. SIGUSR1 is taken where SLURM_JOB_ID
+    is set: the job is requeued once what is to be saved is saved. Outside the main thread nothing is done.
+
+    Example:
+        >>> with StopSignals() as signals:
+        ...     signals.received is None
+        True
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._playing = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            taken = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else [])]
+            for number in taken:
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):  # nohup stays nohup
+                    self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self.received is not None and (error is None or isinstance(error, Stopped)):
+            self._hand_over(self.received)
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = self.received or number
+        if self._playing:
+            self._playing = False  # once: while that is being handled nothing more comes
+            raise Stopped
+
+    def check(self) -> None:
+        """Raise `Stopped` if a signal came."""
+        if self.received is not None:
+            raise Stopped
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Within this, a signal raises `Stopped` where it comes; nothing that is to be kept may be half done here."""
+        self._playing = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._playing = False
+
+    def watch(self, evaluator: Evaluator) -> Evaluator:
+        """Return the evaluator, to be left at any moment of its playing when a signal comes."""
+        return _Watched(evaluator, self)
+
+    def _hand_over(self, number: int) -> None:
+        before = self._before[number]
+        if number == getattr(signal, "SIGUSR1", None):
+            requeue()
+        elif callable(before):
+            before(number, None)
+        raise SystemExit(128 + number)
+
+
+class _Watched:
+    """An evaluator whose playing may be left."""
+
+    def __init__(self, evaluator: Evaluator, signals: StopSignals) -> None:
+        self._evaluator, self._signals = evaluator, signals
+
+    @property
+    def restarts(self) -> int:
+        """See `Evaluator.restarts`."""
+        return self._evaluator.restarts
+
+    def evaluate(self, snapshot: Snapshot, next_tasks: NextTasks) -> Iterator[EpisodeResult]:
+        """See `Evaluator.evaluate`."""
+
+        def asked() -> Any:
+            self._signals.check()
+            return next_tasks()
+
+        with self._signals.interruptible():
+            yield from self._evaluator.evaluate(snapshot, asked)
+
+    def noise_sum(
+        self, generation: int, linear: Float64Array, squared: Float64Array | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """See `torch_es.search.gradient.NoiseSum`."""
+        return self._evaluator.noise_sum(generation, linear, squared)
+
+    def close(self) -> None:
+        """See `Evaluator.close`."""
+        self._evaluator.close()
+
+
+def requeue() -> None:
+    """Have SLURM run this job again: `scontrol requeue`, with the id of the array's task if it is one."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{task}" if array and task else os.environ["SLURM_JOB_ID"]
+    command = shutil.which("scontrol")
+    if command is None:
+        _log.warning("scontrol is not on PATH: the job %s is saved, but not requeued.", job)
+        return
+    done = subprocess.run([command, "requeue", job], capture_output=True, text=True, timeout=60, check=False)  # noqa: S603
+    if done.returncode != 0:
+        _log.warning("`scontrol requeue %s` failed: %s", job, done.stderr.strip())
