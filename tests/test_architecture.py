@@ -1,4 +1,4 @@
-"""The rooms of the package, from the top down: a room imports only from rooms further down; see docs/architecture.md."""
+"""The rooms, from the top down: a room imports only from rooms further down; see docs/architecture.md."""
 
 import ast
 import subprocess

@@ -40,8 +40,7 @@ def env_factory(env: str | EnvFactory, **kwargs: Any) -> EnvFactory:
 
     Args:
         env: A Gymnasium id, or a function without arguments that makes an environment. An id ALE/... makes the game
-            with the preprocessing of `torch_es.envs.atari.Atari`; a task of `torch_es.envs.mujoco` is gymnasium's in less
-            time.
+            with the preprocessing of `torch_es.envs.atari.Atari`.
         kwargs: For `gymnasium.make`, or for `Atari`.
 
     Raises:
