@@ -75,7 +75,7 @@ def env_policy(env_id, hidden=(8,)):
 
 def snapshot(policy, sigma=0.1):
     size = policy.layout.size
-    return Snapshot(FlatParameters(policy.network).gather(), sigma, np.full(size, 0.1), np.full(size, 2.0))
+    return Snapshot(FlatParameters(policy.network).read_masters(), sigma, np.full(size, 0.1), np.full(size, 2.0))
 
 
 def boxed(*shape):

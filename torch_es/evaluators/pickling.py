@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import cloudpickle
 
-from torch_es.evaluators.protocol import PlayerFactory
+from torch_es.rollout import Player
 
 _DEPTH = 8
 
 
-def dumps(player_factory: PlayerFactory) -> bytes:
+def dumps(player_factory: Callable[[], Player]) -> bytes:
     """Pickle by value what makes a worker's player.
 
     Raises:

@@ -19,7 +19,6 @@ import torch.multiprocessing as mp
 
 from torch_es.evaluators.wire import Board
 from torch_es.evaluators.worker import PARENTS_SIGNALS, SAY_WHERE, main
-from torch_es.types import Task
 
 _DUMP_SECONDS = 0.5  # for a hung worker to write its stack; what holds the GIL still answers
 _DUMP_BYTES = 1 << 16
@@ -52,8 +51,6 @@ class Remote:
         self.number = number
         self.connection, theirs = context.Pipe()
         self._stacks, their_stacks = context.Pipe(duplex=False)
-        self.tasks: set[Task] = set()
-        self.alone = False  # its one task is suspected of taking workers down
         self.num_lanes = 0  # unknown until it is up
         self.heard = time.monotonic()
         self.process = context.Process(

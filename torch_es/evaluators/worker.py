@@ -12,16 +12,17 @@ import signal
 import traceback
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import Any
 
 import cloudpickle
 import torch
 
-from torch_es.evaluators.wire import FAILED, SUMMED, Board, pack_results
-from torch_es.rollout import Player
-from torch_es.search.gradient import noise_sum_block
+from torch_es.evaluators.wire import FAILED, LANES, SUMMED, Board, pack_results
+from torch_es.rollout import Player, Snapshot
+from torch_es.search.perturbation import Noisy, chunks
+from torch_es.types import Float64Array
 
 PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # meant for the parent, which ends the workers
+Parts = list[tuple[int, int]]
 SAY_WHERE = signal.SIGUSR2  # has the worker write where it stands, also when it hangs
 
 
@@ -40,7 +41,7 @@ def main(connection: Connection, stacks: Connection, board: Board, payload: byte
         player: Player = cloudpickle.loads(payload)()
         gc.collect()
         gc.freeze()  # what stands now stays: the collector need not walk it again
-        connection.send_bytes(bytes([player.num_lanes]))
+        connection.send_bytes(LANES.pack(player.num_lanes))
         _serve(connection, board, player)
         player.close()
     except BaseException as error:  # noqa: BLE001 - told to the parent, whatever it is
@@ -75,30 +76,33 @@ def _serve(connection: Connection, board: Board, player: Player) -> None:
     def message_waits() -> bool:
         return bool(poll.poll(0))
 
+    snapshot: Snapshot | None = None
     while True:
         while not player.outstanding or message_waits():
             command, *arguments = pickle.loads(connection.recv_bytes())
             if command == "stop":
                 return
-            _obey(connection, board, player, command, arguments)
+            if command == "begin":
+                snapshot = board.load(*arguments)
+                player.begin(snapshot)
+            elif command == "play":
+                for task in arguments[0]:
+                    player.submit(task)
+            elif command == "sum" and snapshot is not None:
+                _sum(board, snapshot.perturbation, *arguments)  # type: ignore[arg-type]  # asked of noise alone
+                connection.send_bytes(SUMMED)
         if results := player.advance(interrupt=message_waits):
             for result in results:
                 board.keep_score(result)
             connection.send_bytes(pack_results(results))
 
 
-def _obey(connection: Connection, board: Board, player: Player, command: str, arguments: list[Any]) -> None:
-    if command == "begin":
-        player.begin(board.read(*arguments))
-    elif command == "play":
-        for task in arguments[0]:
-            player.submit(task)
-    elif command == "sum":
-        generation, blocks, linear, squared = arguments
-        out = board.sums[: 1 if squared is None else 2]
-        for block in blocks:
-            noise_sum_block(player.noise, out, generation, block, linear, squared)
-        connection.send_bytes(SUMMED)
+def _sum(board: Board, noise: Noisy, parts: Parts, linear: Float64Array, squared: Float64Array | None) -> None:
+    """Compute this worker's parts of a sum: (chunk of pairs, block of parameters)."""
+    pairs = chunks(noise.dim, len(linear))
+    for chunk, block in parts:
+        out = board.parts[chunk, : 1 if squared is None else 2]
+        noise.sum_block(out, block, pairs[chunk], linear, squared)
 
 
 def _report(connection: Connection, error: BaseException) -> None:

@@ -42,7 +42,7 @@ def make_lanes(network: nn.Module, num_lanes: int, layout: Layout, reference: Fl
         'MatmulLanes'
     """
     network = copy.deepcopy(network).eval()
-    theta = FlatParameters(network).gather()
+    theta = FlatParameters(network).read_masters()
     candidates: list[Callable[[], Lanes]] = [lambda: MatmulLanes(network, num_lanes)]
     # a network too large to be batched answers faster as it is, or with what can be folded
     larger = TracedLanes if default_num_lanes(len(theta)) > 1 else FoldedLanes

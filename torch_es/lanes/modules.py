@@ -54,7 +54,7 @@ class Member:
     @torch.no_grad()
     def start(self, theta: Tensor) -> State:
         """Become the member with the weights `theta`: own statistics, fresh buffers; return the initial state."""
-        self.parameters.write(theta)
+        self.parameters.write_module(theta)
         if self._reference is not None:
             collect_statistics(self.network, *self._reference)
         for name, buffer in self.network.named_buffers():
@@ -73,7 +73,7 @@ class TracedLanes:
         member = self._member = Member(network, layout)
         if reference is not None:
             member.refer(reference)
-        state = tree_map(torch.clone, member.start(member.parameters.gather()))  # apart, should two share memory
+        state = tree_map(torch.clone, member.start(member.parameters.read_masters()))  # apart, should two share memory
         frozen = {n: p.detach() for n, p in member.network.named_parameters() if not p.requires_grad}
 
         def stacked(tensor: Tensor) -> Tensor:

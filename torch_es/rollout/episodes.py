@@ -17,11 +17,10 @@ from torch_es.lanes import default_num_lanes, make_lanes
 from torch_es.nn import normalize
 from torch_es.policies import Policy
 from torch_es.rollout.action_draws import Draws, Trail
-from torch_es.rollout.members import Members
 from torch_es.rollout.normalizer import Normalizer
-from torch_es.search import unperturbed
+from torch_es.rollout.player import Snapshot
 from torch_es.search.parameters import FlatParameters
-from torch_es.types import EpisodeResult, Float32Array, Snapshot, Task
+from torch_es.types import CENTRE, EpisodeResult, Float32Array, Task
 
 
 class Rollout:
@@ -43,11 +42,9 @@ class Rollout:
         num_lanes: int | None = None,
         rules: EpisodeRules = EpisodeRules(),
     ) -> None:
-        dim = FlatParameters(policy.network).dim
-        self.num_lanes = num_lanes or default_num_lanes(dim)
+        self._weights = FlatParameters(policy.network).read_masters()  # room for a member's
+        self.num_lanes = num_lanes or default_num_lanes(len(self._weights))
         self.seed = seed
-        self._members = Members(seed, dim)
-        self.noise = self._members.noise
         self._policy = policy
         self._row = policy.layout.row
         self._lanes = make_lanes(policy.network, self.num_lanes, policy.layout, self._reference())
@@ -55,7 +52,6 @@ class Rollout:
         self._trail: Trail | None = None
         self._envs: list[BareEnv] = [bare(factory()) for _ in range(self.num_lanes)]
         self._rules = rules
-        self._cap: int | None = None  # of the members' episodes
         shape, norm = (self.num_lanes, policy.layout.size), policy.observation_norm
         self._normalizer = None if norm is None else Normalizer(*shape, norm.limit)
         self._inputs = np.zeros(shape, np.float32)
@@ -68,7 +64,7 @@ class Rollout:
         self._flat = isinstance(policy.layout.space, gym.spaces.Box) and len(policy.layout.space.shape) == 1
         self._waiting: deque[Task] = deque()
         self._active: list[int] = []
-        self._begun = False
+        self._snapshot: Snapshot | None = None
 
     @property
     def outstanding(self) -> int:
@@ -77,15 +73,13 @@ class Rollout:
 
     def begin(self, snapshot: Snapshot) -> None:
         """Play what follows with this snapshot."""
-        self._begun = True
-        self._members.begin(snapshot)
-        self._cap = snapshot.max_steps
-        if self._normalizer is not None:
-            self._normalizer.begin(snapshot)
+        self._snapshot = snapshot
+        if self._normalizer is not None and snapshot.statistics is not None:
+            self._normalizer.begin(snapshot.statistics)
             reference = self._reference(snapshot)
             if reference is not None:
                 self._lanes.refer(reference)
-        if unperturbed(snapshot.sigma) and self._trail is None:
+        if snapshot.searches_actions and self._trail is None:
             self._trail = Trail(self._policy, self.num_lanes)
         if self._trail is not None:
             self._trail.scorer.begin(snapshot.theta)
@@ -95,10 +89,8 @@ class Rollout:
         if self._policy.reference is None:
             return None
         rows = self._policy.reference.numpy()
-        if snapshot is not None and self._policy.observation_norm is not None:
-            assert snapshot.mean is not None
-            assert snapshot.std is not None
-            rows = normalize(rows, snapshot.mean, snapshot.std, self._policy.observation_norm.limit)
+        if snapshot is not None and snapshot.statistics is not None and self._policy.observation_norm is not None:
+            rows = normalize(rows, *snapshot.statistics, self._policy.observation_norm.limit)
         return rows.astype(np.float32)
 
     def submit(self, task: Task) -> None:
@@ -114,9 +106,9 @@ class Rollout:
                 self._start(lane, self._waiting.popleft())
 
     def _start(self, lane: int, task: Task) -> None:
-        if not self._begun:
+        if self._snapshot is None:
             raise RuntimeError("begin() must be called before submit().")
-        self._lanes.write(lane, self._members.theta(task))
+        self._lanes.write(lane, self._snapshot.weights(task.member, self._weights))
         observation, _ = self._envs[lane].env.reset(seed=self._rules.environment_seed(self.seed, task))
         self._observations[lane] = self._row(observation)
         if self._normalizer is not None:
@@ -126,7 +118,7 @@ class Rollout:
         if self._trail is not None:
             self._trail.start(lane)
         self._tasks[lane] = task
-        limits = (self._envs[lane].max_steps, self._rules.fixed_cap, self._cap if task.sign else None)
+        limits = (self._envs[lane].max_steps, self._rules.fixed_cap, None if task.member == CENTRE else self._snapshot.max_steps)
         self._returns[lane], self._started[lane] = 0.0, self._clock
         self._ends[lane] = self._clock + min((limit for limit in limits if limit is not None), default=2**62)
         self._active = sorted([*self._active, lane])
@@ -168,8 +160,9 @@ class Rollout:
         task = self._tasks[lane]
         assert task is not None
         self._tasks[lane] = None
-        seen = self._normalizer.sums[lane].copy() if self._normalizer is not None and task.sign else None
-        score = self._trail.score(lane) if self._trail is not None and task.sign else None
+        member = task.member != CENTRE
+        seen = self._normalizer.sums[lane].copy() if self._normalizer is not None and member else None
+        score = self._trail.score(lane) if self._trail is not None and member else None
         length = self._clock - self._started[lane]
         return EpisodeResult(task, float(self._returns[lane]), length, not terminated, seen, score)
 

@@ -1,18 +1,56 @@
-"""The one interface that evaluators know of whoever plays tasks."""
+"""What evaluators know of whoever plays tasks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from torch_es.search.noise import Noise
-from torch_es.types import EpisodeResult, Snapshot, Task
+from torch import Tensor
+
+from torch_es.search.perturbation import Perturbation, Unperturbed
+from torch_es.types import CENTRE, EpisodeResult, Float64Array, Task
+
+
+class Statistics(NamedTuple):
+    """Observation statistics, frozen while a generation runs.
+
+    Attributes:
+        mean: `(observation_size,)`.
+        std: Standard deviation, floored, `(observation_size,)`.
+    """
+
+    mean: Float64Array
+    std: Float64Array
+
+
+class Snapshot(NamedTuple):
+    """All that an evaluation of a generation depends on, besides seeds; frozen while the generation runs.
+
+    Attributes:
+        theta: The centre, flat, shape `(dim,)`.
+        perturbation: Makes the members.
+        statistics: Of the observations, or None without normalisation.
+        max_steps: Cap of the members' episodes, or None.
+    """
+
+    theta: Tensor
+    perturbation: Perturbation
+    statistics: Statistics | None = None
+    max_steps: int | None = None
+
+    @property
+    def searches_actions(self) -> bool:
+        """Whether members differ by their actions alone, so that each brings the score of its actions back."""
+        return isinstance(self.perturbation, Unperturbed)
+
+    def weights(self, member: int, out: Tensor) -> Tensor:
+        """Return a member's weights `(dim,)`, or the centre's, written to `out` or as they stand."""
+        return self.theta if member == CENTRE else self.perturbation.member(self.theta, member, out)
 
 
 class Player(Protocol):
     """Plays tasks one after another or many at once, in the process it stands in."""
 
-    noise: Noise
     num_lanes: int
 
     @property

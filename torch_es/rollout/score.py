@@ -111,7 +111,7 @@ class Scorer:
 
     def begin(self, theta: Tensor) -> None:
         """Take the weights of the members to come."""
-        self._parameters.write(theta)
+        self._parameters.write_module(theta)
 
     def score(self, rows: Float32Array, draws: Float32Array) -> Tensor:
         """Return the score `(dim,)` of an episode with these inputs `(steps, size)` and draws."""

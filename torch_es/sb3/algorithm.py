@@ -292,7 +292,7 @@ class ES(BaseAlgorithm):
         self.es.close()  # workers hold a copy of the buffers
         super().set_parameters(parameters, exact_match)
         centre = self.es.strategy.centre
-        centre.move(centre.parameters.gather())
+        centre.move(centre.parameters.read_masters())
         self._publish_statistics()
 
     def save(self, path: archive.PathOrFile, exclude: Any = None, include: Any = None) -> None:

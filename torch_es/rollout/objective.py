@@ -1,0 +1,123 @@
+"""Objectives: what is evaluated, an environment's episodes or a function of the module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from torch import nn
+
+from torch_es.envs import EnvFactory, EpisodeRules
+from torch_es.nn import ObservationNorm
+from torch_es.policies import Policy
+from torch_es.rollout.episodes import Rollout
+from torch_es.rollout.function_player import FunctionPlayer
+from torch_es.rollout.player import Player
+from torch_es.types import CENTRE, Task
+
+
+class Objective(Protocol):
+    """What is evaluated. Picklable; `player` is called where the tasks are played.
+
+    Attributes:
+        module: What acts or answers, and is saved: the policy around the network, or the network itself.
+        statistics: Observation statistics that each generation updates, or None.
+        rules: Of the episodes.
+    """
+
+    module: nn.Module
+    statistics: ObservationNorm | None
+    rules: EpisodeRules
+
+    def player(self) -> Player:
+        """Return a new player of this objective's tasks."""
+        ...
+
+    def task_name(self, task: Task) -> str:
+        """Return a name for a task that helps to find it again."""
+        ...
+
+    def refresh(self) -> None:
+        """Bring what the module derives from its weights up to date, after these have changed."""
+        ...
+
+    def act(self, *arguments: Any) -> tuple[Any, Any]:
+        """Return the action for an observation and the next state; see `Policy.act`."""
+        ...
+
+
+class EnvObjective:
+    """Episodes of an environment, played by a policy.
+
+    Args:
+        policy: Its network is perturbed.
+        factory: Makes an environment; called once for each lane of each worker.
+        seed: The run's seed.
+        rules: Of the episodes.
+        num_lanes: Perturbed policies side by side; as many as stay in cache by default.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        factory: EnvFactory,
+        seed: int,
+        rules: EpisodeRules = EpisodeRules(),
+        num_lanes: int | None = None,
+    ) -> None:
+        self.module = policy
+        self.statistics = policy.observation_norm
+        self.factory = factory
+        self.rules = rules
+        self._seed, self._num_lanes = seed, num_lanes
+
+    def player(self) -> Player:
+        """See `Objective.player`."""
+        return Rollout(self.module, self.factory, self._seed, self._num_lanes, self.rules)
+
+    def task_name(self, task: Task) -> str:
+        """Say which episode it is, and in which environment."""
+        return self.rules.task_name(self._seed, task)
+
+    def refresh(self) -> None:
+        """Measure virtual batch norm's reference batch again."""
+        self.module.measure()
+
+    def act(self, *arguments: Any) -> tuple[Any, Any]:
+        """See `Policy.act`."""
+        return self.module.act(*arguments)
+
+
+class FunctionObjective:
+    """A function of the module in place of episodes.
+
+    Args:
+        network: Perturbed, and handed to the function.
+        fitness_fn: `fitness_fn(module) -> float`, higher is better.
+    """
+
+    statistics = None
+    rules = EpisodeRules()
+
+    def __init__(self, network: nn.Module, fitness_fn: Callable[[Any], float]) -> None:
+        self.module = network
+        self.fitness_fn = fitness_fn
+
+    def player(self) -> Player:
+        """See `Objective.player`."""
+        return FunctionPlayer(self.module, self.fitness_fn)
+
+    def task_name(self, task: Task) -> str:
+        """Say which member it is."""
+        return f"generation {task.generation} {'centre' if task.member == CENTRE else f'member {task.member}'}"
+
+    def refresh(self) -> None:
+        """The module derives nothing that the function would not have it derive."""
+
+    def act(self, *arguments: Any) -> tuple[Any, Any]:
+        """Refuse: there are no actions.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("`predict` needs an environment; with `fitness_fn`, call the module itself.")
