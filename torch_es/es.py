@@ -16,14 +16,13 @@ import torch
 from torch import nn
 
 from torch_es.checks import check_count, check_positive, differences
-from torch_es.envs import Env, EnvFactory, env_factory
-from torch_es.envs.rules import EpisodeRules
-from torch_es.evaluators import TOLERANCE, Evaluator, FaultTolerance, make_evaluator
+from torch_es.envs import EnvFactory, EpisodeRules, env_factory
+from torch_es.evaluators import TOLERANCE, Evaluator, EvaluatorFactory, FaultTolerance, make_evaluator
 from torch_es.loggers import Guarded, Logger
 from torch_es.loggers.progress import ProgressLogger
 from torch_es.nn import batch_norms, virtual_batch_norms
 from torch_es.policies import Policy, reference_batch
-from torch_es.rollout import FunctionPlayer, Rollout
+from torch_es.rollout import Behaviour, EnvObjective, FunctionObjective, Objective
 from torch_es.rollout.score import Scorer
 from torch_es.runs import checkpoint
 from torch_es.runs.folder import RunFolder
@@ -32,13 +31,13 @@ from torch_es.runs.options import describe as describe_options
 from torch_es.runs.options import saved_options
 from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record
-from torch_es.search import Strategy, check_searches_actions, make_strategy, unperturbed
+from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_strategy
 from torch_es.seeding import derive, derive_seed
 from torch_es.training.generation import Quota
 from torch_es.training.replay import rebuild
 from torch_es.training.signals import StopSignals
 from torch_es.training.trainer import Trainer
-from torch_es.types import EpisodeResult, Task
+from torch_es.types import CENTRE, EpisodeResult
 
 _log = logging.getLogger(__name__)
 
@@ -52,12 +51,15 @@ class ES:
         policy: The network to evolve, called with a batch of observations; its weights are the start.
         env: A Gymnasium id, or a function that makes an environment. Give this or `fitness_fn`.
         fitness_fn: `fitness_fn(module) -> float`, higher is better.
-        strategy: One of openai_es, pgpe, snes, ars.
+        strategy: One of openai_es, pgpe, snes, ars; or a `torch_es.search.Strategy` of your own that searches `policy`,
+            or a function that makes one: `strategy(policy, seed=seed, **strategy_options)`.
         normalize_observations: Whether the policy normalises by running statistics.
         box_head: How outputs become actions of a Box: clip, tanh, gaussian, uniform:N or custom:V1,V2,...; see
             `torch_es.policies.make_head`.
         action_noise: Noise on the actions of training: gaussian:STD, epsilon:P or sample; see
             `torch_es.policies.make_action_noise`.
+        behaviour: `behaviour(observation, info)` describes how an episode ended, as numbers; a strategy gets them as
+            `Outcome.behaviours`.
         num_workers: Processes; one for each core by default; 0 plays everything in this process.
         num_lanes: Perturbed policies side by side in a worker; as many as stay in cache by default.
         rules: How long episodes may be, in which world they are played, what they are worth; see `EpisodeRules`.
@@ -67,6 +69,8 @@ class ES:
         eval_episodes: Noise-free episodes of such an evaluation.
         seed: Everything random follows from it.
         tolerance: What is borne of workers that die or hang, and how long; see `FaultTolerance`.
+        evaluator: Makes who plays, in place of worker processes: `evaluator(objective, snapshot)` returns a
+            `torch_es.evaluators.Evaluator`.
         strategy_options: For the strategy: optimizer, sigma, num_pairs, shaping, ...; see `torch_es.search`.
 
     Raises:
@@ -87,10 +91,11 @@ class ES:
         env: str | EnvFactory | None = None,
         *,
         fitness_fn: Callable[[Any], float] | None = None,
-        strategy: str = "openai_es",
+        strategy: str | Strategy | Callable[..., Strategy] = "openai_es",
         normalize_observations: bool = True,
         box_head: str = "clip",
         action_noise: str | None = None,
+        behaviour: Behaviour | None = None,
         num_workers: int | None = None,
         num_lanes: int | None = None,
         rules: EpisodeRules = EpisodeRules(),
@@ -100,6 +105,7 @@ class ES:
         eval_episodes: int = 4,
         seed: int = 0,
         tolerance: FaultTolerance = TOLERANCE,
+        evaluator: EvaluatorFactory | None = None,
         **strategy_options: Any,
     ) -> None:
         if (env is None) == (fitness_fn is None):
@@ -107,54 +113,44 @@ class ES:
         if not isinstance(policy, nn.Module):
             raise TypeError(f"`policy` must be a torch.nn.Module, got {type(policy).__name__}.")
         self.network = policy
-        self.strategy: Strategy = make_strategy(strategy, policy, {**strategy_options, "seed": seed})
-        self.seed = self.strategy.centre.seed
-        self.num_workers = num_workers if num_workers is None else check_count("num_workers", num_workers, minimum=0)
-        acting = {"normalize_observations": normalize_observations, "box_head": box_head, "action_noise": action_noise}
-        self.policy: Policy | None = None
-        self.fitness_fn = fitness_fn
-        self._tolerance = tolerance
+        self.strategy: Strategy = make_strategy(strategy, policy, seed=seed, **strategy_options)
+        self.seed = self.strategy.seed
+        if num_workers is not None:
+            check_count("num_workers", num_workers, minimum=0)
         if num_lanes is not None:
             check_count("num_lanes", num_lanes)
-        if unperturbed(self.strategy.sigma):
-            check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
-        if env is not None:
-            self._factory = env_factory(env)
-            self.policy = self._wrap(policy, acting)
-        elif names := ", ".join(batch_norms(policy)):
-            _log.warning(
-                "BatchNorm at %s: in eval mode all members share its statistics; see convert_batch_norm.", names
-            )
-        self._num_lanes = num_lanes
         quota = Quota(
-            self.strategy.centre.num_pairs,
-            check_count("min_episodes", min_episodes, minimum=0),
-            check_count("min_timesteps", min_timesteps, minimum=0),
+            check_count("min_episodes", min_episodes, minimum=0), check_count("min_timesteps", min_timesteps, minimum=0)
         )
+        searches_actions = isinstance(self.strategy.ask().perturbation, Unperturbed)
+        if searches_actions:
+            check_searches_actions(action_noise, any(quota) or rules.per_member > 1)
+        acting = {"normalize_observations": normalize_observations, "box_head": box_head, "action_noise": action_noise}
+        self.objective: Objective
+        if fitness_fn is not None:
+            if names := ", ".join(batch_norms(policy)):
+                _log.warning(
+                    "BatchNorm at %s: in eval mode all members share its statistics; see convert_batch_norm.", names
+                )
+            self.objective = FunctionObjective(policy, fitness_fn)
+        elif env is not None:
+            factory = env_factory(env)
+            wrapped = _policy(policy, factory, self.seed, acting)
+            if searches_actions and wrapped.action_noise is not None:
+                Scorer(policy, wrapped.layout, wrapped.action_noise)  # says now what it could not score later
+            self.objective = EnvObjective(wrapped, factory, self.seed, rules, num_lanes, behaviour)
+        self.policy: Any = self.objective.module
+        self.trainer = Trainer(self.strategy, self.objective, quota, eval_every, eval_episodes)
+        self._make_evaluator = evaluator or partial(make_evaluator, num_workers=num_workers, tolerance=tolerance)
         self._evaluator: Evaluator | None = None
-        norm = self.policy.observation_norm if self.policy else None
-        self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes, rules)
+        self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
         self.described = {
-            "env": env if isinstance(env, str) else None, "strategy": strategy, **acting,
+            "env": env if isinstance(env, str) else None, **describe_options({"strategy": strategy}), **acting,
             "num_lanes": num_lanes, "rules": dataclasses.asdict(rules),
             "min_episodes": min_episodes, "min_timesteps": min_timesteps,
-            "eval_every": eval_every, "eval_episodes": eval_episodes, "seed": seed,
-            **describe_options(strategy_options),
+            "eval_every": eval_every, "eval_episodes": eval_episodes, "seed": self.seed,
+            **describe_options({**strategy_options, **({"behaviour": behaviour} if behaviour else {})}),
         }  # fmt: skip
-
-    def _wrap(self, network: nn.Module, options: dict[str, Any]) -> Policy:
-        self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
-        env = self._factory()
-        self._spaces = _spaces(env)
-        try:
-            seed = derive_seed("reference", self.seed)
-            reference = reference_batch(env, seed) if virtual_batch_norms(network) else None
-            policy = Policy(network, env.observation_space, env.action_space, **options, reference=reference)
-        finally:
-            env.close()
-        if policy.action_noise is not None and unperturbed(self.strategy.sigma):
-            Scorer(network, policy.layout, policy.action_noise)  # says now what it could not score later
-        return policy
 
     def learn(
         self,
@@ -200,8 +196,7 @@ class ES:
             sinks = [Guarded(sink) for sink in (*loggers, *progress)]
             for sink in sinks[len(loggers) :]:
                 stack.callback(sink.close)
-            if self.policy is not None:
-                stack.callback(self.policy.measure)
+            stack.callback(self.objective.refresh)
             limit = self.trainer.seconds + seconds
             while self.trainer.total_timesteps < goal and self.trainer.seconds < limit:
                 metrics = self._generation(signals)
@@ -247,20 +242,18 @@ class ES:
         Raises:
             ValueError: If there is no environment, or the observation has another shape.
         """
-        if self.policy is None:
-            raise ValueError("`predict` needs an environment; with `fitness_fn`, call the module itself.")
-        return self.policy.act(observation, state, episode_start, None if deterministic else self._generator)
+        return self.objective.act(observation, state, episode_start, None if deterministic else self._generator)
 
-    def play(self, task: Task) -> EpisodeResult:
-        """Play one episode of the generation that is next: a member's, or with sign 0 the centre's.
+    def play(self, member: int = CENTRE, episode: int = 0) -> EpisodeResult:
+        """Play one episode of the generation that is next: a member's, or by default the centre's.
 
         Example:
             >>> es = ES(nn.Linear(4, 2), "CartPole-v1", num_workers=0)
-            >>> es.play(Task(generation=0, pair=3, sign=-1)).length > 0
+            >>> es.play(member=7).length > 0
             True
         """
         with self._whole():
-            return self.trainer.play(self.evaluator(), [task])[0]
+            return self.trainer.play(self.evaluator(), [self.trainer.task(member, episode)])[0]
 
     def replay(self, path: str | Path, generation: int) -> Record | None:
         """Go to a generation of a run by its `replay.log` alone; see `torch_es.training.replay.rebuild`."""
@@ -280,7 +273,7 @@ class ES:
         """Return what `save` writes."""
         state = self.trainer.state_dict()
         checkpoint.check_finite(state)
-        parameters = self.strategy.centre.parameters
+        parameters = self.strategy.parameters
         shapes = {name: list(p.shape) for name, p in parameters.named.items()}
         return {
             **state, "shapes": shapes, "buffers": self._buffers(), "options": self.described, "machine": describe(),
@@ -322,20 +315,16 @@ class ES:
             ValueError: If it belongs to another module; every differing name is listed with both shapes.
         """
         buffers = self._buffers()
-        then = {n: list(b.shape) for n, b in state["buffers"].items()} | state.get("shapes", {})
-        now = {n: list(b.shape) for n, b in buffers.items()}
-        if "shapes" in state:  # not in checkpoints of schema 1
-            now |= {n: list(p.shape) for n, p in self.strategy.centre.parameters.named.items()}
+        then = {n: list(b.shape) for n, b in state["buffers"].items()} | state["shapes"]
+        now = {n: list(b.shape) for n, b in [*buffers.items(), *self.strategy.parameters.named.items()]}
         if found := differences(then, now):
             raise ValueError(f"The checkpoint is of another module: {found}.")
         self.close()  # workers hold a copy of the buffers
         for name, value in state["buffers"].items():
             buffers[name].copy_(value)
         self.trainer.load_state_dict(state)
-        if self.policy is not None:
-            self.policy.measure()
-        other = difference(state["machine"]) if "machine" in state else ""
-        if other:
+        self.objective.refresh()
+        if other := difference(state["machine"]):
             _log.warning("From here on the bits may differ from those of a run that stayed where it was: %s.", other)
 
     def set_env(self, env: str | EnvFactory) -> None:
@@ -345,19 +334,20 @@ class ES:
             ValueError: If its spaces are others, or there was none before.
         """
         factory = env_factory(env)
-        if self.policy is None:
+        if not isinstance(self.objective, EnvObjective):
             raise ValueError("`set_env` needs a trainer that was made with an environment, not with `fitness_fn`.")
         made = factory()
         made.close()
-        if found := differences(self._spaces, _spaces(made)):
+        own = {"observation_space": self.policy.layout.space, "action_space": self.policy.action_space}
+        if found := differences(own, {name: getattr(made, name) for name in own}):
             raise ValueError(f"`env` must have the spaces that the policy was made for: {found}.")
         self.close()
-        self._factory = factory
+        self.objective.factory = factory
         self.described["env"] = env if isinstance(env, str) else None
 
     def _buffers(self) -> dict[str, torch.Tensor]:
         """Return what is to be saved besides weights and observation statistics: all that is needed to act."""
-        module = self.policy or self.network
+        module = self.objective.module
         saved = module.state_dict()
         return {n: b for n, b in module.named_buffers() if n in saved and not n.startswith("observation_norm.")}
 
@@ -378,21 +368,15 @@ class ES:
     def evaluator(self) -> Evaluator:
         """Return the evaluator; workers start with the first need of them, so bad arguments never start any."""
         if self._evaluator is None:
-            parameters, norm = self.strategy.centre.parameters, self.trainer.observation_norm
-            observed = norm.mean.numel() if norm is not None else 0
-            scored = 2 * self.strategy.centre.num_pairs if unperturbed(self.strategy.sigma) else 0
-            sizes = parameters.dim, parameters.dtype, observed, scored
-            self._evaluator = make_evaluator(
-                self._player(), sizes, self.seed, self.num_workers, self._tolerance, self.trainer.rules
-            )
+            self._evaluator = self._make_evaluator(self.objective, self.trainer.snapshot())
         return self._evaluator
 
-    def _player(self) -> Callable[[], Any]:
-        if self.policy is None:
-            assert self.fitness_fn is not None
-            return partial(FunctionPlayer, self.network, self.fitness_fn, self.seed)
-        return partial(Rollout, self.policy, self._factory, self.seed, self._num_lanes, self.trainer.rules)
 
-
-def _spaces(env: Env) -> dict[str, object]:
-    return {"observation_space": env.observation_space, "action_space": env.action_space}
+def _policy(network: nn.Module, factory: EnvFactory, seed: int, options: dict[str, Any]) -> Policy:
+    """Wrap a network for the spaces of an environment."""
+    env = factory()
+    try:
+        reference = reference_batch(env, derive_seed("reference", seed)) if virtual_batch_norms(network) else None
+        return Policy(network, env.observation_space, env.action_space, **options, reference=reference)
+    finally:
+        env.close()

@@ -46,7 +46,7 @@ def _shared(settings: config.Config, es: ES, episodes: int) -> Any:
     returns = [episode.return_ for episode in es.evaluate(episodes)]
     results = {
         "mean_return": float(np.mean(returns)), "std_return": float(np.std(returns)), "episodes": len(returns),
-        "total_timesteps": es.trainer.total_timesteps, "generation": es.strategy.centre.generation,
+        "total_timesteps": es.trainer.total_timesteps, "generation": es.strategy.generation,
         "strategy": settings["strategy"]["name"], "seed": settings["seed"], "versions": describe()["versions"],
     }  # fmt: skip
     policy, acting = es.policy, ("normalize_observations", "box_head", "action_noise")

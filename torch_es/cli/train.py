@@ -29,7 +29,7 @@ from torch_es.loggers.progress import Terminal
 from torch_es.report.plotting import plot_runs
 from torch_es.runs.folder import RunFolder
 from torch_es.training.trainer import centre_metrics
-from torch_es.types import EpisodeResult, Metrics
+from torch_es.types import CENTRE, EpisodeResult, Metrics
 
 Callback = Callable[[Metrics], bool | None]
 INTERRUPTED = 128 + signal.SIGINT
@@ -146,7 +146,7 @@ def run(
                 reset_num_timesteps=False,
             )
             episodes = es.evaluate(settings["final_episodes"])
-            _keep(folder / "summary.json", {"generation": es.strategy.centre.generation, **centre_metrics(episodes)})
+            _keep(folder / "summary.json", {"generation": es.strategy.generation, **centre_metrics(episodes)})
             es.close()
             plot_runs([folder], folder / "curve.png")
             video = "off (video=false)"
@@ -176,7 +176,7 @@ def _told(run_folder: RunFolder, loggers: Sequence[Guarded]) -> Iterator[None]:
     except WorkerError as error:
         if error.task is not None:
             t = error.task
-            member = f"--pair {t.pair} --sign {'+' if t.sign > 0 else '-'}" if t.sign else f"--episode {t.episode}"
+            member = f"--episode {t.episode}" if t.member == CENTRE else f"--member {t.member}"
             command = f"torch-es replay {run_folder.path} --generation {t.generation} {member}"
             raise WorkerError(f"{error}\n\nThis plays it again: {command}", t) from error
         raise

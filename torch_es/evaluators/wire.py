@@ -20,7 +20,7 @@ from torch import Tensor
 from torch_es.evaluators.resources import check_shared_memory
 from torch_es.rollout import Snapshot
 from torch_es.search.perturbation import Unperturbed, max_chunks
-from torch_es.types import EpisodeResult, Float64Array, Task
+from torch_es.types import EpisodeResult, Task
 
 _RESULT = struct.Struct("<IiiiBId")
 _COUNT = struct.Struct("<H")
@@ -141,4 +141,5 @@ class _Unpickler(pickle.Unpickler):
         self._slots = slots
 
     def persistent_load(self, number: Any) -> Tensor:
-        return self._slots[number]
+        slot: Tensor = self._slots[number]
+        return slot

@@ -5,6 +5,7 @@ from torch_es.rollout.function_player import FunctionPlayer as FunctionPlayer
 from torch_es.rollout.objective import EnvObjective as EnvObjective
 from torch_es.rollout.objective import FunctionObjective as FunctionObjective
 from torch_es.rollout.objective import Objective as Objective
+from torch_es.rollout.player import Behaviour as Behaviour
 from torch_es.rollout.player import Player as Player
 from torch_es.rollout.player import Snapshot as Snapshot
 from torch_es.rollout.player import Statistics as Statistics

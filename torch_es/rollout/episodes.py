@@ -18,7 +18,7 @@ from torch_es.nn import normalize
 from torch_es.policies import Policy
 from torch_es.rollout.action_draws import Draws, Trail
 from torch_es.rollout.normalizer import Normalizer
-from torch_es.rollout.player import Snapshot
+from torch_es.rollout.player import Behaviour, Snapshot
 from torch_es.search.parameters import FlatParameters
 from torch_es.types import CENTRE, EpisodeResult, Float32Array, Task
 
@@ -32,6 +32,7 @@ class Rollout:
         seed: The run's seed.
         num_lanes: By default as many as stay in cache.
         rules: Of the episodes.
+        behaviour: Describes an episode's end.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Rollout:
         seed: int,
         num_lanes: int | None = None,
         rules: EpisodeRules = EpisodeRules(),
+        behaviour: Behaviour | None = None,
     ) -> None:
         self._weights = FlatParameters(policy.network).read_masters()  # room for a member's
         self.num_lanes = num_lanes or default_num_lanes(len(self._weights))
@@ -51,7 +53,7 @@ class Rollout:
         self._draws = Draws(policy.action_noise, self.num_lanes, seed) if policy.action_noise else None
         self._trail: Trail | None = None
         self._envs: list[BareEnv] = [bare(factory()) for _ in range(self.num_lanes)]
-        self._rules = rules
+        self._rules, self._behaviour = rules, behaviour
         shape, norm = (self.num_lanes, policy.layout.size), policy.observation_norm
         self._normalizer = None if norm is None else Normalizer(*shape, norm.limit)
         self._inputs = np.zeros(shape, np.float32)
@@ -118,7 +120,11 @@ class Rollout:
         if self._trail is not None:
             self._trail.start(lane)
         self._tasks[lane] = task
-        limits = (self._envs[lane].max_steps, self._rules.fixed_cap, None if task.member == CENTRE else self._snapshot.max_steps)
+        limits = (
+            self._envs[lane].max_steps,
+            self._rules.fixed_cap,
+            None if task.member == CENTRE else self._snapshot.max_steps,
+        )
         self._returns[lane], self._started[lane] = 0.0, self._clock
         self._ends[lane] = self._clock + min((limit for limit in limits if limit is not None), default=2**62)
         self._active = sorted([*self._active, lane])
@@ -132,11 +138,11 @@ class Rollout:
             actions = self._act()
             self._clock = clock = self._clock + 1
             for lane in self._active:
-                observation, reward, terminated, truncated, _ = steps[lane](actions[lane])
+                observation, reward, terminated, truncated, info = steps[lane](actions[lane])
                 observations[lane] = observation if self._flat else self._row(observation)
                 returns[lane] += float(reward)
                 if terminated or truncated or ends[lane] <= clock:
-                    results.append(self._finish(lane, bool(terminated)))
+                    results.append(self._finish(lane, bool(terminated), observation, info))
             if len(self._active) < self.num_lanes and interrupt():
                 break
         if results:
@@ -156,15 +162,16 @@ class Rollout:
             self._trail.keep(self._active, self._inputs, self._draws.rows)
         return unbatched(actions, self.num_lanes)
 
-    def _finish(self, lane: int, terminated: bool) -> EpisodeResult:
+    def _finish(self, lane: int, terminated: bool, observation: Any, info: dict[str, Any]) -> EpisodeResult:
         task = self._tasks[lane]
         assert task is not None
         self._tasks[lane] = None
         member = task.member != CENTRE
         seen = self._normalizer.sums[lane].copy() if self._normalizer is not None and member else None
         score = self._trail.score(lane) if self._trail is not None and member else None
+        how = None if self._behaviour is None else np.array(self._behaviour(observation, info), np.float64).ravel()
         length = self._clock - self._started[lane]
-        return EpisodeResult(task, float(self._returns[lane]), length, not terminated, seen, score)
+        return EpisodeResult(task, float(self._returns[lane]), length, not terminated, seen, score, how)
 
     def close(self) -> None:
         """Close the environments."""

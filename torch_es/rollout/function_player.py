@@ -53,7 +53,7 @@ class FunctionPlayer:
         if self._snapshot is None:
             raise RuntimeError("begin() must be called before advance().")
         task = self._waiting.popleft()
-        self._parameters.write_module(self._members.theta(task))
+        self._parameters.write_module(self._snapshot.weights(task.member, self._weights))
         for name, buffer in self._module.named_buffers():
             buffer.copy_(self._buffers[name])
         for layer in virtual_batch_norms(self._module).values():

@@ -12,22 +12,27 @@ from torch_es.nn import ObservationNorm
 from torch_es.policies import Policy
 from torch_es.rollout.episodes import Rollout
 from torch_es.rollout.function_player import FunctionPlayer
-from torch_es.rollout.player import Player
+from torch_es.rollout.player import Behaviour, Player
 from torch_es.types import CENTRE, Task
 
 
 class Objective(Protocol):
-    """What is evaluated. Picklable; `player` is called where the tasks are played.
+    """What is evaluated. Picklable; `player` is called where the tasks are played."""
 
-    Attributes:
-        module: What acts or answers, and is saved: the policy around the network, or the network itself.
-        statistics: Observation statistics that each generation updates, or None.
-        rules: Of the episodes.
-    """
+    @property
+    def module(self) -> nn.Module:
+        """What acts or answers, and is saved: the policy around the network, or the network itself."""
+        ...
 
-    module: nn.Module
-    statistics: ObservationNorm | None
-    rules: EpisodeRules
+    @property
+    def statistics(self) -> ObservationNorm | None:
+        """Observation statistics that each generation updates, or None."""
+        ...
+
+    @property
+    def rules(self) -> EpisodeRules:
+        """Of the episodes."""
+        ...
 
     def player(self) -> Player:
         """Return a new player of this objective's tasks."""
@@ -55,6 +60,7 @@ class EnvObjective:
         seed: The run's seed.
         rules: Of the episodes.
         num_lanes: Perturbed policies side by side; as many as stay in cache by default.
+        behaviour: Describes an episode's end.
     """
 
     def __init__(
@@ -64,16 +70,17 @@ class EnvObjective:
         seed: int,
         rules: EpisodeRules = EpisodeRules(),
         num_lanes: int | None = None,
+        behaviour: Behaviour | None = None,
     ) -> None:
         self.module = policy
         self.statistics = policy.observation_norm
         self.factory = factory
         self.rules = rules
-        self._seed, self._num_lanes = seed, num_lanes
+        self._seed, self._num_lanes, self._behaviour = seed, num_lanes, behaviour
 
     def player(self) -> Player:
         """See `Objective.player`."""
-        return Rollout(self.module, self.factory, self._seed, self._num_lanes, self.rules)
+        return Rollout(self.module, self.factory, self._seed, self._num_lanes, self.rules, self._behaviour)
 
     def task_name(self, task: Task) -> str:
         """Say which episode it is, and in which environment."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
 from torch_es.search.perturbation import Perturbation, Unperturbed
 from torch_es.types import CENTRE, EpisodeResult, Float64Array, Task
+
+Behaviour = Callable[[Any, dict[str, Any]], Any]
+"""`behaviour(observation, info)` returns numbers that describe how an episode ended."""
 
 
 class Statistics(NamedTuple):

@@ -10,10 +10,10 @@ from torch import nn
 
 from torch_es.checks import differences
 from torch_es.errors import RunFolderError, WorkerError
+from torch_es.runs.folder import RunFolder
 from torch_es.runs.machine import describe
 from torch_es.runs.options import is_function
 from torch_es.runs.replay_log import Record, digest, fingerprint
-from torch_es.runs.folder import RunFolder
 from torch_es.training.signals import Stopped
 from torch_es.training.trainer import Trainer
 
@@ -86,12 +86,10 @@ class Recording:
             if found := differences(saved, {name: own[name] for name in saved if name in own}):
                 raise ValueError(f"The run in `{folder.path}` is another one: {found}.")
             es.restore(state)
-            folder.saved = es.trainer.strategy.centre.generation
+            folder.saved = es.trainer.strategy.generation
         header = {"seed": es.seed, "initial": fingerprint(es.network), "machine": describe(), "options": es.described}
-        parameters = es.trainer.strategy.centre.parameters
-        folder.open(
-            header, es.trainer.strategy.centre.generation, _TENSORS * parameters.dim * parameters.dtype.itemsize
-        )
+        parameters = es.trainer.strategy.parameters
+        folder.open(header, es.trainer.strategy.generation, _TENSORS * parameters.dim * parameters.dtype.itemsize)
         self._begun = True
         self._saved_at = es.trainer.seconds
         return state is not None
@@ -100,14 +98,15 @@ class Recording:
         """Write the generation just played, and a checkpoint if one is due."""
         trainer = self._es.trainer
         assert trainer.played is not None
-        theta = digest(trainer.strategy.centre.theta)
+        theta = digest(trainer.strategy.theta)
         progress = trainer.progress_dict()
         played = trainer.played
-        self._folder.record(metrics, Record(played.number, played.fitness, played.lengths, theta, progress))
+        fitness, lengths = played.outcome.fitness.reshape(-1, 2), played.lengths.sum(axis=1).reshape(-1, 2)
+        self._folder.record(metrics, Record(played.number, fitness, lengths, theta, progress))
         if trainer.seconds - self._saved_at >= checkpoint_every:
             self.save()
             self._saved_at = trainer.seconds
 
     def save(self, last: bool = False) -> None:
         """Write a checkpoint of the trainer as it stands."""
-        self._folder.save(self._es.trainer.strategy.centre.generation, self._es.state_dict, last)
+        self._folder.save(self._es.trainer.strategy.generation, self._es.state_dict, last)

@@ -30,6 +30,7 @@ from torch_es.policies import Policy
 from torch_es.sb3 import archive, statistics
 from torch_es.sb3.actor import actor, check_acts_alike
 from torch_es.sb3.environments import monitors, playable
+from torch_es.search import CentreSearch
 from torch_es.seeding import check_seed
 
 AnyEnv = str | Env | VecEnv | EnvFactory
@@ -149,7 +150,7 @@ class ES(BaseAlgorithm):
     @property
     def observation_norm(self) -> ObservationNorm | None:
         """The statistics that observations are normalised by, or None."""
-        return self.es.policy.observation_norm if self.es.policy is not None else None
+        return self.es.objective.statistics
 
     def learn(
         self,
@@ -190,15 +191,22 @@ class ES(BaseAlgorithm):
         callback.on_training_end()
         return self
 
+    @property
+    def _search(self) -> CentreSearch:
+        strategy = self.es.strategy
+        assert isinstance(strategy, CentreSearch)  # those that this class offers
+        return strategy
+
     def _end_generation(self, metrics: dict[str, float], callback: BaseCallback, log_interval: int | None) -> bool:
         """Tell SB3's buffers, monitors, statistics, callbacks and logger of a generation; return whether to go on."""
         assert self.es.trainer.played is not None
         self._n_updates += 1
         self._metrics = metrics
-        episodes = self.es.trainer.played.episodes
+        played = self.es.trainer.played
+        episodes = list(zip(played.returns.ravel().tolist(), played.lengths.ravel().tolist(), strict=True))
         self._episode_num += len(episodes)
         seconds = round(metrics["time/time_elapsed"], 6)
-        infos = [{"episode": {"r": round(e.return_, 6), "l": e.length, "t": seconds}} for e in episodes]
+        infos = [{"episode": {"r": round(return_, 6), "l": length, "t": seconds}} for return_, length in episodes]
         dones = np.ones(len(infos), bool)
         self._update_info_buffer(infos, dones)
         self._write_monitors([info["episode"] for info in infos])
@@ -231,7 +239,7 @@ class ES(BaseAlgorithm):
         """Set the learning rate of the next step, if it follows a schedule."""
         self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
         if callable(self.learning_rate):
-            self._update_learning_rate(self.es.strategy.centre.optimizer)
+            self._update_learning_rate(self._search.optimizer)
 
     def dump_logs(self) -> None:
         """Write the last generation's metrics to the logger."""
@@ -291,8 +299,7 @@ class ES(BaseAlgorithm):
             parameters = archive.read(parameters)["parameters"]
         self.es.close()  # workers hold a copy of the buffers
         super().set_parameters(parameters, exact_match)
-        centre = self.es.strategy.centre
-        centre.move(centre.parameters.read_masters())
+        self._search.move(self._search.parameters.read_masters())
         self._publish_statistics()
 
     def save(self, path: archive.PathOrFile, exclude: Any = None, include: Any = None) -> None:

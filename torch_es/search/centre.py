@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any, TypedDict
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +16,7 @@ from torch_es.errors import NonFiniteError
 from torch_es.search.parameters import FlatParameters, as_module
 from torch_es.search.perturbation import Mirrored, Perturbation, Sigma, Summation, Unperturbed, serial_sum
 from torch_es.search.protocol import OptimizerFactory, Population, SchedulerFactory, as_outcome, as_pairs
-from torch_es.search.rule import NonFinite, Rule, check_non_finite, kept_pairs, sums_for
+from torch_es.search.rule import NonFinite, Plan, Rule, check_non_finite, kept_pairs, sums_for
 from torch_es.seeding import check_seed
 
 DEFAULT_PAIRS = 32
@@ -78,6 +80,7 @@ class CentreSearch:
         self.generation = 0
         self.theta = self.parameters.read_masters()
         self._perturb = perturb
+        self._asked: Population | None = None  # of this generation
         self._default_sigma = sigma
         self._adapted = torch.ones_like(self.theta) * self._given_sigma() if rule.adapts_sigma else None
         _ = self.sigma  # checked before anything runs
@@ -104,8 +107,16 @@ class CentreSearch:
 
     def ask(self) -> Population:
         """Return the members to evaluate, in mirrored pairs."""
-        perturbation = self._perturb(self.seed, self.generation, self.parameters.dim, self.sigma)
-        return Population(self.generation, perturbation, self.theta, self.parameters, self.num_pairs)
+        if self._asked is None:
+            perturbation = self._perturb(self.seed, self.generation, self.parameters.dim, self.sigma)
+            self._asked = Population(self.generation, perturbation, self.theta, self.parameters, self.num_pairs)
+        return self._asked
+
+    def plan(self, outcome: Any) -> tuple[Plan, npt.NDArray[np.bool_]]:
+        """Return the sums that the rule makes of an outcome, and which pairs it learns from, `(num_pairs,)`."""
+        fitness = as_pairs(as_outcome(outcome).fitness)
+        kept = kept_pairs(fitness, self.non_finite)
+        return self.rule.plan(fitness[kept]), kept
 
     def tell(self, outcome: Any, summation: Summation | None = None) -> dict[str, float]:
         """Move the centre; see `Strategy.tell`.
@@ -116,9 +127,7 @@ class CentreSearch:
         population = self.ask()
         if summation is None and isinstance(population.perturbation, Unperturbed):
             raise ValueError("`sigma` must be positive for a function of the weights: there are no actions to search.")
-        fitness = as_pairs(as_outcome(outcome).fitness)
-        kept = kept_pairs(fitness, self.non_finite)
-        plan = self.rule.plan(fitness[kept])
+        plan, kept = self.plan(outcome)
         sums = sums_for(plan, kept, population.perturbation, summation or serial_sum)
         gradient, sigma = self.rule.update(plan, sums, self.sigma)
         del sums  # a large module's copies add up
@@ -151,7 +160,7 @@ class CentreSearch:
         learning_rate = self.optimizer.param_groups[0]["lr"]
         if self.scheduler:
             self.scheduler.step()
-        self.theta = theta
+        self.theta, self._asked = theta, None
         self.parameters.write_module(theta)
         self.generation += 1
         return {
@@ -163,7 +172,7 @@ class CentreSearch:
 
     def move(self, theta: Tensor) -> None:
         """Put the centre at `theta`, shape `(dim,)`, and write it into the module."""
-        self.theta = theta.to(self.parameters.dtype).clone()
+        self.theta, self._asked = theta.to(self.parameters.dtype).clone(), None
         self.parameters.write_all(self.theta)
 
     def state_dict(self) -> dict[str, Any]:

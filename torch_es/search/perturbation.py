@@ -7,6 +7,7 @@ Chunks follow from the numbers of parameters and pairs alone, so the sum has the
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -63,7 +64,7 @@ class Noisy(Perturbation, Protocol):
 
 
 class Mirrored:
-    """Gaussian noise in mirrored pairs: members `2i` and `2i + 1` are `theta + sigma * eps_i` and `theta - sigma * eps_i`.
+    """Gaussian noise in mirrored pairs: members 2i and 2i + 1 are `theta + sigma * eps_i`, `theta - sigma * eps_i`.
 
     Args:
         seed: The run's seed.
@@ -170,7 +171,7 @@ def chunks(dim: int, num_pairs: int) -> list[range]:
     """
     count = min(-(-num_pairs // _CHUNK), max_chunks(dim))
     bounds = [num_pairs * i // count for i in range(count + 1)]
-    return [range(first, last) for first, last in zip(bounds, bounds[1:], strict=False)]
+    return [range(first, last) for first, last in pairwise(bounds)]
 
 
 def serial_sum(noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Sums:

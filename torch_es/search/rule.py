@@ -40,7 +40,10 @@ class Plan(NamedTuple):
 class Rule(Protocol):
     """What makes one strategy differ from another."""
 
-    adapts_sigma: bool
+    @property
+    def adapts_sigma(self) -> bool:
+        """Whether each parameter has a sigma of its own, which the rule moves."""
+        ...
 
     def plan(self, fitness: Float64Array) -> Plan:
         """Return the sums that this fitness calls for.
@@ -100,8 +103,20 @@ def kept_pairs(fitness: Float64Array, non_finite: NonFinite) -> npt.NDArray[np.b
     return finite
 
 
+def spread(coefficients: Float64Array, kept: npt.NDArray[np.bool_]) -> Float64Array:
+    """Return the coefficients of all pairs, zeros for those that were dropped, from the coefficients of the kept ones.
+
+    Example:
+        >>> spread(np.array([2.0, 3.0]), np.array([True, False, True]))
+        array([2., 0., 3.])
+    """
+    whole = np.zeros((len(kept), *coefficients.shape[1:]))
+    whole[kept] = coefficients
+    return whole
+
+
 def sums_for(plan: Plan, kept: npt.NDArray[np.bool_], noise: Any, summation: Summation) -> Sums:
-    """Return the sums that a plan asks for; pairs that were dropped have coefficients of zero.
+    """Return the sums that a plan asks for.
 
     Args:
         plan: Made from the fitness of the kept pairs.
@@ -109,10 +124,4 @@ def sums_for(plan: Plan, kept: npt.NDArray[np.bool_], noise: Any, summation: Sum
         noise: The generation's perturbation.
         summation: Who computes the sums.
     """
-
-    def spread(coefficients: Float64Array) -> Float64Array:
-        whole = np.zeros((len(kept), *coefficients.shape[1:]))
-        whole[kept] = coefficients
-        return whole
-
-    return summation(noise, spread(plan.linear), None if plan.squared is None else spread(plan.squared))
+    return summation(noise, spread(plan.linear, kept), None if plan.squared is None else spread(plan.squared, kept))

@@ -44,7 +44,8 @@ class Generation:
 
     def __init__(self, population: Population, quota: Quota, evaluations: int, rules: EpisodeRules) -> None:
         self.number = population.generation
-        self._least, self._size = population.num_units, population.unit_size
+        self.unit_size = population.unit_size
+        self._least = population.num_units
         self._quota, self._rules = quota, rules
         self._begun = 0
         self._known: dict[str, npt.NDArray[Any]] = {
@@ -59,10 +60,10 @@ class Generation:
         self._closed = False
 
     def _empty(self, kind: Any, *shape: int) -> npt.NDArray[Any]:
-        return np.zeros((self._least, self._size, self._rules.per_member, *shape), kind)
+        return np.zeros((self._least, self.unit_size, self._rules.per_member, *shape), kind)
 
     def next_tasks(self) -> tuple[Task, ...] | None:
-        """Return the next unit's tasks, or an evaluation of the centre; see `torch_es.evaluators.protocol.NextTasks`."""
+        """Return the next unit's tasks, or an evaluation of the centre; see `evaluators.protocol.NextTasks`."""
         if self._centre_left:
             return (Task(self.number, CENTRE, self._centre_left.pop()),)
         if self._closed:
@@ -71,8 +72,8 @@ class Generation:
             return ()
         unit = self._begun
         self._begun += 1
-        self._missing.append(self._size * self._rules.per_member)
-        members = range(unit * self._size, self._begun * self._size)
+        self._missing.append(self.unit_size * self._rules.per_member)
+        members = range(unit * self.unit_size, self._begun * self.unit_size)
         worlds = [self._rules.world(unit, member) for member in members]
         return tuple(
             Task(self.number, member, episode, world)
@@ -86,7 +87,7 @@ class Generation:
         if member == CENTRE:
             self._centre[episode] = result
             return
-        unit, place = divmod(member, self._size)
+        unit, place = divmod(member, self.unit_size)
         at = unit, place, episode
         self._put("returns", at, result.return_)
         self._put("lengths", at, result.length)
@@ -118,12 +119,12 @@ class Generation:
             self._closed = self._filled(self._whole, self._whole_steps)
 
     def _filled(self, units: int, steps: float) -> bool:
-        episodes = units * self._size * self._rules.per_member
+        episodes = units * self.unit_size * self._rules.per_member
         return units >= self._least and episodes >= self._quota.episodes and steps >= self._quota.timesteps
 
     def _short(self) -> bool:
         """Whether the units begun will, at the mean length so far, leave the quota open."""
-        begun = self._begun * self._size * self._rules.per_member
+        begun = self._begun * self.unit_size * self._rules.per_member
         mean = self._steps / self._results if self._results else 1.0
         return not self._filled(self._begun, self._steps + mean * (begun - self._results))
 
@@ -135,9 +136,18 @@ class Generation:
     @property
     def outcome(self) -> Outcome:
         """What the members returned, in order; `fitness` is what they are worth to the strategy."""
-        returns, lengths = self._of("returns"), self._of("lengths")
         behaviours = self._of("behaviours").mean(axis=1) if "behaviours" in self._known else None
-        return Outcome(self._rules.fitness(returns, lengths), returns, lengths, behaviours)
+        return Outcome(self._rules.fitness(self.returns, self.lengths), self.returns, self.lengths, behaviours)
+
+    @property
+    def returns(self) -> Float64Array:
+        """Returns as the environment pays them, `(members, episodes)`."""
+        return self._of("returns")
+
+    @property
+    def lengths(self) -> npt.NDArray[np.uint32]:
+        """Steps, `(members, episodes)`."""
+        return self._of("lengths")
 
     @property
     def truncated(self) -> npt.NDArray[np.bool_]:
@@ -157,7 +167,7 @@ class Generation:
     def task(self, number: int) -> Task:
         """Return the task of an episode, counted over the members in order."""
         member, episode = divmod(number, self._rules.per_member)
-        return Task(self.number, member, episode, self._rules.world(member // self._size, member))
+        return Task(self.number, member, episode, self._rules.world(member // self.unit_size, member))
 
     def result(self, number: int) -> EpisodeResult:
         """Return the result of an episode, counted over the members in order."""
