@@ -18,6 +18,7 @@ from torch import nn
 from torch_es.checks import check_count, check_positive, differences
 from torch_es.envs import EnvFactory, EpisodeRules, env_factory
 from torch_es.evaluators import TOLERANCE, Evaluator, EvaluatorFactory, FaultTolerance, make_evaluator
+from torch_es.heads import BoxHead, GivenNoise
 from torch_es.loggers import Guarded, Logger
 from torch_es.loggers.progress import ProgressLogger
 from torch_es.nn import batch_norms, virtual_batch_norms
@@ -54,10 +55,10 @@ class ES:
         strategy: One of openai_es, pgpe, snes, ars; or a `torch_es.search.Strategy` of your own that searches `policy`,
             or a function that makes one: `strategy(policy, seed=seed, **strategy_options)`.
         normalize_observations: Whether the policy normalises by running statistics.
-        box_head: How outputs become actions of a Box: clip, tanh, gaussian, uniform:N or custom:V1,V2,...; see
-            `torch_es.policies.make_head`.
-        action_noise: Noise on the actions of training: gaussian:STD, epsilon:P or sample; see
-            `torch_es.policies.make_action_noise`.
+        box_head: How outputs become actions of a Box: clip, tanh, gaussian, uniform:N, custom:V1,V2,..., or a head of
+            your own; see `torch_es.heads.make_head`.
+        action_noise: Noise on the actions of training: gaussian:STD, epsilon:P, sample, or one of your own; see
+            `torch_es.heads.make_action_noise`.
         behaviour: `behaviour(observation, info)` describes how an episode ended, as numbers; a strategy gets them as
             `Outcome.behaviours`.
         num_workers: Processes; one for each core by default; 0 plays everything in this process.
@@ -93,8 +94,8 @@ class ES:
         fitness_fn: Callable[[Any], float] | None = None,
         strategy: str | Strategy | Callable[..., Strategy] = "openai_es",
         normalize_observations: bool = True,
-        box_head: str = "clip",
-        action_noise: str | None = None,
+        box_head: BoxHead = "clip",
+        action_noise: GivenNoise | None = None,
         behaviour: Behaviour | None = None,
         num_workers: int | None = None,
         num_lanes: int | None = None,
@@ -145,7 +146,7 @@ class ES:
         self._evaluator: Evaluator | None = None
         self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
         self.described = {
-            "env": env if isinstance(env, str) else None, **describe_options({"strategy": strategy}), **acting,
+            "env": env if isinstance(env, str) else None, **describe_options({"strategy": strategy, **acting}),
             "num_lanes": num_lanes, "rules": dataclasses.asdict(rules),
             "min_episodes": min_episodes, "min_timesteps": min_timesteps,
             "eval_every": eval_every, "eval_episodes": eval_episodes, "seed": self.seed,

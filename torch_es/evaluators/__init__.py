@@ -8,3 +8,5 @@ from torch_es.evaluators.protocol import EvaluatorFactory as EvaluatorFactory
 from torch_es.evaluators.serial import SerialEvaluator as SerialEvaluator
 from torch_es.evaluators.tolerance import TOLERANCE as TOLERANCE
 from torch_es.evaluators.tolerance import FaultTolerance as FaultTolerance
+
+__all__ = ["Evaluator", "EvaluatorFactory", "FaultTolerance", "ProcessEvaluator", "SerialEvaluator"]

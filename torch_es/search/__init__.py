@@ -33,6 +33,20 @@ from torch_es.search.protocol import Strategy as Strategy
 from torch_es.search.search_gradient import SearchGradient as SearchGradient
 from torch_es.search.snes import SNES as SNES
 
+__all__ = [
+    "ARS",
+    "PGPE",
+    "SNES",
+    "CentreSearch",
+    "Mirrored",
+    "OpenAIES",
+    "Outcome",
+    "Perturbation",
+    "Population",
+    "SearchGradient",
+    "Strategy",
+]
+
 STRATEGIES: dict[str, Callable[..., Strategy]] = {"openai_es": OpenAIES, "pgpe": PGPE, "snes": SNES, "ars": ARS}
 
 
