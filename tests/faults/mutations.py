@@ -165,7 +165,7 @@ MUTATIONS = [
     _m("F54", "a NaN is no result", "cli/train.py", "if not math.isfinite(value):", "if False:", "sweep.py::test_F54_a_killed"),
     _m("F55", "nobody listening is no fault", "loggers/progress.py", "def on_broken_pipe(self)", "def _unused(self)",
        "logging.py::test_F55_a_terminal"),
-    _m("replay", "bits are compared", "training/replay.py", "if digest(strategy.centre.theta) != record.theta:", "if False:",
+    _m("replay", "bits are compared", "training/replay.py", "if digest(strategy.theta) != record.theta:", "if False:",
        "replay.py::test_another_start"),
     _m("replay", "frames are checked", "runs/replay_log.py", "if chain != expected:", "if False:",
        "replay.py::test_a_damaged_frame"),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from harness import ADAM, Faulty, bits, make, until
 from helpers import Stepper, evaluator, noise_of, pairs, snapshot, stepper_policy
+from torch_es.search.gradient import shaped_weights
 
 from torch_es import OpenAIES
 from torch_es.envs.rules import EpisodeRules
@@ -15,7 +16,6 @@ from torch_es.errors import NonFiniteError
 from torch_es.nn import ObservationNorm
 from torch_es.nn.moments import Moments
 from torch_es.runs import checkpoint
-from torch_es.search.gradient import shaped_weights
 from torch_es.search.shaping import SHAPINGS, centered_ranks
 from torch_es.seeding import derive_seed
 from torch_es.types import Task
@@ -52,7 +52,7 @@ def test_F39_a_pair_with_nan_is_dropped_and_the_rest_renormalised():
     eps = noise_of(strategy)
     strategy.tell(RETURNS)
     expected = ((ranks[:, 0] - ranks[:, 1]) @ eps[[0, 2, 3]]) / (2 * 3 * 0.1)
-    np.testing.assert_allclose(strategy.centre.theta.numpy(), expected, rtol=1e-5)
+    np.testing.assert_allclose(strategy.theta.numpy(), expected, rtol=1e-5)
 
 
 def test_F39_it_is_counted_or_stops_the_run_by_option():
@@ -69,13 +69,13 @@ def test_F39_it_is_counted_or_stops_the_run_by_option():
 @pytest.mark.parametrize("shaping", SHAPINGS)
 def test_F40_huge_returns_leave_finite_parameters(reward, shaping):
     es = make(partial(Rewarding, reward, PAIR_2), shaping=shaping)
-    before = es.strategy.centre.theta.clone()
+    before = es.strategy.theta.clone()
     try:
         es.learn(10**9, callback=until(1))
     except NonFiniteError:  # the plain estimator on 1e300 has no finite step
         assert shaping == "identity"
-        assert torch.equal(es.strategy.centre.theta, before)
-    assert torch.isfinite(es.strategy.centre.theta).all()
+        assert torch.equal(es.strategy.theta, before)
+    assert torch.isfinite(es.strategy.theta).all()
 
 
 def test_F40_a_generation_of_nan_changes_nothing():
@@ -98,11 +98,11 @@ def test_F41_a_nan_observation_leaves_the_statistics_alone_and_is_told_once(capl
 def test_F42_an_absurd_step_is_not_taken(optimizer, tmp_path):
     absurd = partial(optimizer, lr=1e38)
     es = make(optimizer=absurd)
-    before = es.strategy.centre.theta.clone()
+    before = es.strategy.theta.clone()
     weight = es.network[0].weight.detach().clone()
     with pytest.raises(NonFiniteError, match="lower the learning rate"):
         es.learn(10**9, callback=until(3), folder=tmp_path)
-    assert torch.equal(es.strategy.centre.theta, before)
+    assert torch.equal(es.strategy.theta, before)
     assert torch.equal(es.network[0].weight, weight)
     assert checkpoint.newest(tmp_path / "checkpoints") is None
 
@@ -110,7 +110,7 @@ def test_F42_an_absurd_step_is_not_taken(optimizer, tmp_path):
 def test_F42_what_is_not_finite_is_not_saved(tmp_path):
     es = make()
     es.save(tmp_path / "c")
-    es.strategy.centre.theta[3] = np.inf
+    es.strategy.theta[3] = np.inf
     with pytest.raises(NonFiniteError, match="`strategy/theta` holds NaN or infinity and is not saved"):
         es.save(tmp_path / "c")
     assert torch.isfinite(checkpoint.load(tmp_path / "c")["strategy"]["theta"]).all()
@@ -119,9 +119,9 @@ def test_F42_what_is_not_finite_is_not_saved(tmp_path):
 @pytest.mark.parametrize("shaping", [name for name in SHAPINGS if name != "identity"])
 def test_F43_equal_returns_move_nothing(shaping):
     es = make(partial(Rewarding, 1.0), shaping=shaping, optimizer=partial(torch.optim.SGD, lr=1.0))
-    before = es.strategy.centre.theta.clone()
+    before = es.strategy.theta.clone()
     es.learn(10**9, callback=until(2))
-    assert torch.equal(es.strategy.centre.theta, before)
+    assert torch.equal(es.strategy.theta, before)
 
 
 def test_F43_ties_share_their_mean_rank():

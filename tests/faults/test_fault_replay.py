@@ -26,7 +26,7 @@ def test_a_replay_is_the_checkpoint_bit_for_bit(case, tmp_path, tried):
             each.trainer.best = None  # a replay plays no evaluation
         assert bits(other) == bits(loaded)
         tried()
-    assert run.strategy.centre.generation == 5
+    assert run.strategy.generation == 5
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_run_that_lost_a_pair_and_was_resumed_is_replayed_too(tmp_path):
     run = make(factory).learn(10**9, callback=until(4), folder=tmp_path / "r", resume=True)
     other = make(factory)
     other.replay(tmp_path / "r" / "replay.log", 4)
-    assert torch.equal(other.strategy.centre.theta, run.strategy.centre.theta)
+    assert torch.equal(other.strategy.theta, run.strategy.theta)
 
 
 def test_a_log_costs_bytes_an_evaluation_not_parameters(tmp_path):
@@ -100,7 +100,7 @@ def test_a_damaged_frame_is_named_and_those_before_it_are_replayed(folder, tmp_p
     path.write_bytes(content)
     es = make()
     es.replay(path, 3)
-    assert torch.equal(es.strategy.centre.theta, train(num_workers=0, generations=3).strategy.centre.theta)
+    assert torch.equal(es.strategy.theta, train(num_workers=0, generations=3).strategy.theta)
     with pytest.raises(RunFolderError, match=r"is damaged at byte \d+: frame 4 has another digest"):
         make().replay(path, 4)
 
@@ -129,7 +129,7 @@ def test_a_resume_whose_log_is_damaged_keeps_it_aside_and_goes_on(folder, tmp_pa
 
 def test_another_start_and_other_bits_are_told_of(folder, monkeypatch):
     other = make()
-    other.strategy.centre.move(other.strategy.centre.theta + 1)
+    other.strategy.move(other.strategy.theta + 1)
     with pytest.raises(RunFolderError, match="began with other weights"):
         other.replay(folder / "replay.log", 2)
     with pytest.raises(RunFolderError, match="Generation 0 gives theta other bits than the run had: the module, strat"):

@@ -115,7 +115,7 @@ def test_it_learns_and_sb3_evaluates_it():
 def test_the_same_seed_gives_the_same_model_and_touches_no_global_generator():
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - SB3's are the global ones
     one, other = make().learn(300), make().learn(300)
-    assert torch.equal(one.es.strategy.centre.theta, other.es.strategy.centre.theta)
+    assert torch.equal(one.es.strategy.theta, other.es.strategy.theta)
     assert torch.equal(before[0], torch.random.get_rng_state())
     assert (before[1] == np.random.get_state()[1]).all()  # noqa: NPY002
     assert ES("MlpPolicy", "CartPole-v1").seed != ES("MlpPolicy", "CartPole-v1").seed
@@ -124,7 +124,7 @@ def test_the_same_seed_gives_the_same_model_and_touches_no_global_generator():
 def test_callbacks_are_called_once_a_generation_in_sb3s_order():
     counting = Counting()
     model = make().learn(300, counting)
-    generations = model.es.strategy.centre.generation
+    generations = model.es.strategy.generation
     assert "".join(counting.calls) == "start" + "[.]" * generations + "end"
     assert counting.steps == sorted(counting.steps)
     assert counting.steps[-1] == model.num_timesteps
@@ -132,9 +132,9 @@ def test_callbacks_are_called_once_a_generation_in_sb3s_order():
 
 def test_training_stops_where_a_callback_returns_false():
     model = make().learn(10**9, [Counting(last=3), Counting()])
-    assert model.es.strategy.centre.generation == 3
+    assert model.es.strategy.generation == 3
     model.learn(10**9, lambda locals_, globals_: locals_["metrics"]["time/iterations"] < 5)
-    assert model.es.strategy.centre.generation == 5
+    assert model.es.strategy.generation == 5
 
 
 def test_timesteps_count_anew_or_on():
@@ -154,11 +154,11 @@ def test_eval_callback_stops_at_a_threshold_and_keeps_the_best(tmp_path):
     )
     model = ES("MlpPolicy", "CartPole-v1", learning_rate=0.05, **{**SMALL, "num_pairs": 16}).learn(10**6, evaluation)
     assert evaluation.best_mean_reward >= 60
-    assert model.es.strategy.centre.generation == 2 * evaluation.n_calls // 2
+    assert model.es.strategy.generation == 2 * evaluation.n_calls // 2
     with np.load(tmp_path / "evaluations.npz") as written:
         assert written["timesteps"][-1] == model.num_timesteps
     best = ES.load(tmp_path / "best_model", num_workers=0)
-    assert torch.equal(best.es.strategy.centre.theta, model.es.strategy.centre.theta)
+    assert torch.equal(best.es.strategy.theta, model.es.strategy.theta)
 
 
 def test_the_other_callbacks_of_sb3_work(tmp_path):
@@ -186,7 +186,7 @@ def test_checkpoints_go_on_bit_for_bit(tmp_path):
     loaded = ES.load(files[-1], num_workers=0)
     assert loaded.num_timesteps == int(files[-1].name.split("_")[2])
     loaded.learn(10**9, Counting(last=2))
-    assert torch.equal(loaded.es.strategy.centre.theta, straight.es.strategy.centre.theta)
+    assert torch.equal(loaded.es.strategy.theta, straight.es.strategy.theta)
     x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     np.testing.assert_array_equal(loaded.predict(x)[0], straight.predict(x)[0])
 
@@ -261,7 +261,7 @@ def test_policies_for_other_spaces_act_as_sb3_has_them_act(env_id):
 def test_a_policy_of_a2c_and_its_optimiser_are_taken(tmp_path):
     a2c = A2C("MlpPolicy", "Pendulum-v1", seed=0, device="cpu").learn(10)
     model = ES(a2c.policy, "Pendulum-v1", num_workers=0, num_pairs=2, rules=EpisodeRules(max_steps=5))
-    assert isinstance(model.es.strategy.centre.optimizer, torch.optim.RMSprop)
+    assert isinstance(model.es.strategy.optimizer, torch.optim.RMSprop)
     model.learn(20).save(tmp_path / "m")
     x = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     np.testing.assert_array_equal(ES.load(tmp_path / "m").predict(x)[0], a2c.predict(x, deterministic=True)[0])
@@ -350,9 +350,9 @@ def test_every_kind_of_environment_can_be_made_by_workers(made, env_id):
 
 def test_set_env_changes_what_is_played_and_nothing_else():
     model = make().learn(50)
-    theta = model.es.strategy.centre.theta
+    theta = model.es.strategy.theta
     model.set_env(gym.make("CartPole-v1", max_episode_steps=6))
-    assert torch.equal(model.es.strategy.centre.theta, theta)
+    assert torch.equal(model.es.strategy.theta, theta)
     model.learn(20)
     assert max(e.length for e in model.es.trainer.played.episodes) <= 6
     model.set_env(make_vec_env("CartPole-v1", 3))
@@ -366,7 +366,7 @@ def test_parameters_go_from_model_to_model(tmp_path):
     x = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
     other.set_parameters(one.get_parameters())
     np.testing.assert_array_equal(other.predict(x)[0], one.predict(x)[0])
-    assert torch.equal(other.es.strategy.centre.theta, one.es.strategy.centre.theta)
+    assert torch.equal(other.es.strategy.theta, one.es.strategy.theta)
     one.learn(100).save(tmp_path / "one")
     other.set_parameters(tmp_path / "one")
     np.testing.assert_array_equal(other.predict(x)[0], one.predict(x)[0])

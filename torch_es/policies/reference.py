@@ -16,6 +16,7 @@ def reference_batch(env: Env, seed: int) -> Tensor:
     As many as in the re-implementation that published the number (uber-research/deep-neuroevolution).
 
     Example:
+        >>> import gymnasium as gym
         >>> reference_batch(gym.make("CartPole-v1"), seed=0).shape
         torch.Size([128, 4])
     """

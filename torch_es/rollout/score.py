@@ -88,7 +88,7 @@ class Scorer:
 
     Example:
         >>> import gymnasium as gym
-        >>> from torch_es.policies import make_action_noise, make_head
+        >>> from torch_es.heads import make_action_noise, make_head
         >>> space = gym.spaces.Box(-1, 1, (1,))
         >>> noise = make_action_noise(space, make_head(space), "gaussian:0.5")
         >>> scorer = Scorer(nn.Linear(1, 1), Layout(space), noise)

@@ -109,7 +109,7 @@ class CentreSearch:
         """Return the members to evaluate, in mirrored pairs."""
         if self._asked is None:
             perturbation = self._perturb(self.seed, self.generation, self.parameters.dim, self.sigma)
-            self._asked = Population(self.generation, perturbation, self.theta, self.parameters, self.num_pairs)
+            self._asked = Population(self.generation, perturbation, lambda: self.theta, self.parameters, self.num_pairs)
         return self._asked
 
     def plan(self, outcome: Any) -> tuple[Plan, npt.NDArray[np.bool_]]:

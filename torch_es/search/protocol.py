@@ -84,7 +84,7 @@ class Population:
     Args:
         generation: Its number.
         perturbation: Makes the members.
-        theta: The centre, `(dim,)`.
+        centre: Returns the centre as it stands, `(dim,)`.
         parameters: Of the module that is searched.
         num_units: Units to evaluate, unless the trainer's quota asks for more.
         unit_size: Members of a unit. They are played side by side, in the same world: 2 for mirrored pairs.
@@ -94,16 +94,16 @@ class Population:
         self,
         generation: int,
         perturbation: Perturbation,
-        theta: Tensor,
+        centre: Callable[[], Tensor],
         parameters: FlatParameters,
         num_units: int,
         unit_size: int = 2,
     ) -> None:
         self.generation = generation
         self.perturbation = perturbation
-        self.theta = theta
+        self.theta = centre()
         self.num_units, self.unit_size = num_units, unit_size
-        self._parameters = parameters
+        self._parameters, self._centre = parameters, centre
 
     def __len__(self) -> int:
         return self.num_units * self.unit_size
@@ -123,7 +123,7 @@ class Population:
                 yield self._parameters.module
         finally:
             if not sys.is_finalizing():  # Python ends with the traceback that held this: torch would abort it
-                self._parameters.write_module(self.theta)
+                self._parameters.write_module(self._centre())  # which `tell` may have moved meanwhile
 
 
 class Strategy(Protocol):

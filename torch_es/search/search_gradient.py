@@ -100,7 +100,8 @@ class SearchGradient:
         module, dim = self.parameters.module, self.parameters.dim
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         noise = Mirrored(self.seed, self.generation, dim, self.sigma)
-        population = Population(self.generation, noise, self.parameters.read_module(), self.parameters, self.num_pairs)
+        theta = self.parameters.read_module()
+        population = Population(self.generation, noise, lambda: theta, self.parameters, self.num_pairs)
         returns = []
         with torch.no_grad(), closing(iter(population)) as members:
             try:

@@ -106,8 +106,9 @@ class Generation:
 
     def _put(self, name: str, at: tuple[int, int, int], value: Any) -> None:
         array = self._known[name]
-        if at[0] >= len(array):
-            more = np.zeros_like(array) if array.dtype != np.float64 else np.full_like(array, np.nan)
+        if at[0] >= len(array):  # room for all units begun, and as much again, since copying costs
+            nothing = np.nan if array.dtype == np.float64 else 0
+            more = np.full((2 * self._begun - len(array), *array.shape[1:]), nothing, array.dtype)
             array = self._known[name] = np.concatenate((array, more))
         array[at] = value
 

@@ -39,7 +39,7 @@ class Trainer:
         self,
         strategy: Strategy,
         objective: Objective,
-        quota: Quota = Quota(),
+        quota: Quota,
         eval_every: int = 10,
         eval_episodes: int = 4,
     ) -> None:
@@ -155,7 +155,7 @@ class Trainer:
             assert sums is not None
             elements = np.flatnonzero(~np.isfinite(sums[: len(sums) // 2]))
             _log.warning(
-                "Element %s of an observation was NaN or infinite, first in %s; the statistics leave out such episodes.",
+                "Element %s of an observation was NaN or infinite, first in %s; the statistics leave these out.",
                 ", ".join(map(str, elements)), self.objective.task_name(generation.task(bad[0])),
             )  # fmt: skip
         norm.update(seen)
