@@ -46,7 +46,7 @@ def conf_dir() -> Path:
         >>> (conf_dir() / "config.yaml").is_file()
         True
     """
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
 
 
