@@ -156,7 +156,7 @@ def test_the_environment_is_seeded_where_sb3_seeds_it():
     [
         (("MlpPolicy", "Cartpoll-v1"), {}, ValueError, "Did you mean `CartPole-v1`"),
         (("LstmPolicy", "CartPole-v1"), {}, ValueError, "Policy LstmPolicy unknown"),
-        (("MlpPolicy", "CartPole-v1"), {"n_steps": 2048}, ValueError, "`argument of ES with strategy=openai_es`"),
+        (("MlpPolicy", "CartPole-v1"), {"n_steps": 2048}, ValueError, "`n_steps` is an argument of PPO that means"),
         (("MlpPolicy", "CartPole-v1"), {"optimizer": torch.optim.SGD}, ValueError, "`optimizer` is given as in Stable"),
         (("MlpPolicy", "CartPole-v1"), {"device": "meta"}, ValueError, "`device` must be cpu or auto, got meta"),
         ((nn.Linear(4, 2), "CartPole-v1"), {}, TypeError, "must be an ActorCriticPolicy .* got Linear"),

@@ -17,7 +17,7 @@ from stable_baselines3.common.policies import (
     MultiInputActorCriticPolicy,
 )
 from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
-from stable_baselines3.common.utils import check_for_correct_spaces, get_device, get_system_info
+from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
@@ -28,6 +28,7 @@ from torch_es.nn import ObservationNorm
 from torch_es.policies import Policy
 from torch_es.sb3 import archive, statistics
 from torch_es.sb3.actor import actor, check_acts_alike
+from torch_es.sb3.arguments import check_arguments
 from torch_es.sb3.callbacks import expect
 from torch_es.sb3.environments import Nowhere, playable, write_monitors
 from torch_es.seeding import check_seed
@@ -99,7 +100,7 @@ class ES(BaseAlgorithm):
         **options: Any,
     ) -> None:
         given = policy if isinstance(policy, nn.Module) else None
-        _check(given, policy_kwargs, device, options)
+        check_arguments(given, policy_kwargs, device, options)
         drawn = secrets.randbits(31) if seed is None else check_seed(seed)
         source, made = playable(env)
         super().__init__(
@@ -124,6 +125,7 @@ class ES(BaseAlgorithm):
         if normalize_observations is None:
             normalize_observations = vec.norm_obs if vec is not None else given is None
         network = actor(self.policy)
+        self.policy.set_training_mode(False)  # as `predict` has it: statistics of a batch norm are constants
         head: dict[str, Any] = {
             "box_head": "tanh" if self.policy.squash_output else "clip",
             "action_noise": options.get("action_noise"),
@@ -382,19 +384,3 @@ class ES(BaseAlgorithm):
 
 
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
-
-
-def _check(
-    given: nn.Module | None, policy_kwargs: dict[str, Any] | None, device: torch.device | str, options: dict[str, Any]
-) -> None:
-    if given is not None and policy_kwargs:
-        raise ValueError("`policy_kwargs` is for a policy that is made; the one given is taken as it is.")
-    if isinstance(given, ActorCriticPolicy) and given.device.type != "cpu":
-        raise ValueError(f"`policy` must be on the CPU, got {given.device}; load its model with `device='cpu'`.")
-    if str(device) != "auto" and get_device(device).type != "cpu":
-        raise ValueError(f"`device` must be cpu or auto, got {device}: members play on the CPU, in workers.")
-    if "optimizer" in options:
-        raise ValueError(
-            "`optimizer` is given as in Stable-Baselines3: `learning_rate`, and "
-            "`policy_kwargs=dict(optimizer_class=..., optimizer_kwargs=...)`."
-        )
