@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -139,18 +137,3 @@ def wandb_history(path):
     rows = [record.history.item for record in wandb_records(path) if record.HasField("history")]
     whole = [{".".join(i.nested_key) or i.key: json.loads(i.value_json) for i in row} for row in rows]
     return [{key: value for key, value in row.items() if not key.startswith("_")} for row in whole]
-
-
-def torch_es(*arguments, cwd):
-    """Run the command as a user types it."""
-    return subprocess.run(
-        [sys.executable, "-m", "torch_es", *arguments], capture_output=True, text=True, timeout=300, cwd=cwd
-    )
-
-
-SMALL_RUN = ["env=cartpole", "strategy.num_pairs=2", "video=false", "evaluator.num_workers=1", "policy.hidden=[4]"]
-
-
-def logged(folder):
-    """The rows of a run's metrics."""
-    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
