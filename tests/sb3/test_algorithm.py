@@ -10,7 +10,6 @@ from gymnasium.spaces import Box
 from sb3_helpers import SMALL, Own, make, trained_ppo
 from stable_baselines3 import A2C
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
 from torch_es import EpisodeRules
@@ -124,19 +123,6 @@ def test_noise_on_actions_only_where_it_is_not_deterministic():
     assert len(set(model.predict(x)[0].tolist())) == 2
 
 
-class Doubting(ActorCriticPolicy):
-    """Acts by its network, and then otherwise."""
-
-    def _predict(self, observation, deterministic=False):
-        return 1 - super()._predict(observation, deterministic)
-
-
-class Split(ActorCriticPolicy):
-    def _build_mlp_extractor(self):
-        super()._build_mlp_extractor()
-        self.mlp_extractor.__class__ = type("Mine", (type(self.mlp_extractor),), {})
-
-
 def test_actions_have_the_types_and_shapes_that_sb3_gives_them():
     model, a2c = make(), A2C("MlpPolicy", "CartPole-v1", device="cpu")
     for observation in (model.observation_space.sample(), model.get_env().reset()):
@@ -149,32 +135,6 @@ def test_actions_have_the_types_and_shapes_that_sb3_gives_them():
 def test_the_environment_is_seeded_where_sb3_seeds_it():
     ours, a2c = make().get_env(), A2C("MlpPolicy", "CartPole-v1", seed=0, device="cpu").get_env()
     np.testing.assert_array_equal(ours.reset(), a2c.reset())
-
-
-@pytest.mark.parametrize(
-    ("arguments", "options", "error", "message"),
-    [
-        (("MlpPolicy", "Cartpoll-v1"), {}, ValueError, "Did you mean `CartPole-v1`"),
-        (("LstmPolicy", "CartPole-v1"), {}, ValueError, "Policy LstmPolicy unknown"),
-        (("MlpPolicy", "CartPole-v1"), {"n_steps": 2048}, ValueError, "`n_steps` is an argument of PPO that means"),
-        (("MlpPolicy", "CartPole-v1"), {"optimizer": torch.optim.SGD}, ValueError, "`optimizer` is given as in Stable"),
-        (("MlpPolicy", "CartPole-v1"), {"device": "meta"}, ValueError, "`device` must be cpu or auto, got meta"),
-        ((nn.Linear(4, 2), "CartPole-v1"), {}, TypeError, "must be an ActorCriticPolicy .* got Linear"),
-        ((Doubting, "CartPole-v1"), {}, ValueError, r"`policy` \(Doubting\) must act by its features extractor"),
-        ((Split, "CartPole-v1"), {}, TypeError, "with SB3's own MlpExtractor"),
-    ],
-)  # fmt: skip
-def test_bad_arguments_are_refused(arguments, options, error, message):
-    policy, env = arguments
-    with pytest.raises(error, match=message):
-        ES(policy, env() if callable(env) else env, **options)
-
-
-def test_what_contradicts_itself_is_refused():
-    with pytest.raises(ValueError, match="`policy_kwargs` is for a policy that is made"):
-        ES(make().policy, "CartPole-v1", policy_kwargs={"net_arch": [4]})
-    with pytest.raises(ValueError, match=r"`policy` must be on the CPU, got meta; load its model with"):
-        ES(make().policy.to("meta"), "CartPole-v1")
 
 
 def test_the_extra_is_named_where_it_is_missing(monkeypatch):
