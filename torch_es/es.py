@@ -118,28 +118,17 @@ class ES:
         self.seed = self.strategy.seed
         if num_workers is not None:
             check_count("num_workers", num_workers, minimum=0)
-        if num_lanes is not None:
-            check_count("num_lanes", num_lanes)
         quota = Quota(
             check_count("min_episodes", min_episodes, minimum=0), check_count("min_timesteps", min_timesteps, minimum=0)
         )
-        searches_actions = isinstance(self.strategy.ask().perturbation, Unperturbed)
-        if searches_actions:
+        if _searches_actions(self.strategy):
             check_searches_actions(action_noise, any(quota) or rules.per_member > 1)
         acting = {"normalize_observations": normalize_observations, "box_head": box_head, "action_noise": action_noise}
-        self.objective: Objective
-        if fitness_fn is not None:
-            if names := ", ".join(batch_norms(policy)):
-                _log.warning(
-                    "BatchNorm at %s: in eval mode all members share its statistics; see convert_batch_norm.", names
-                )
-            self.objective = FunctionObjective(policy, fitness_fn)
-        elif env is not None:
-            factory = env_factory(env)
-            wrapped = _policy(policy, factory, self.seed, acting)
-            if searches_actions and wrapped.action_noise is not None:
-                Scorer(policy, wrapped.layout, wrapped.action_noise)  # says now what it could not score later
-            self.objective = EnvObjective(wrapped, factory, self.seed, rules, num_lanes, behaviour)
+        self.objective: Objective = (
+            _function(policy, fitness_fn)
+            if fitness_fn is not None
+            else _environment(self.strategy, policy, env_factory(env), acting, rules, num_lanes, behaviour)  # type: ignore[arg-type]  # one of the two is given
+        )
         self.policy: Any = self.objective.module
         self.trainer = Trainer(self.strategy, self.objective, quota, eval_every, eval_episodes)
         self._make_evaluator = evaluator or partial(make_evaluator, num_workers=num_workers, tolerance=tolerance)
@@ -373,11 +362,27 @@ class ES:
         return self._evaluator
 
 
-def _policy(network: nn.Module, factory: EnvFactory, seed: int, options: dict[str, Any]) -> Policy:
-    """Wrap a network for the spaces of an environment."""
+def _searches_actions(strategy: Strategy) -> bool:
+    return isinstance(strategy.ask().perturbation, Unperturbed)
+
+
+def _function(network: nn.Module, fitness_fn: Callable[[Any], float]) -> FunctionObjective:
+    if names := ", ".join(batch_norms(network)):
+        _log.warning("BatchNorm at %s: in eval mode all members share its statistics; see convert_batch_norm.", names)
+    return FunctionObjective(network, fitness_fn)
+
+
+def _environment(
+    strategy: Strategy, network: nn.Module, factory: EnvFactory, acting: dict[str, Any], *options: Any
+) -> EnvObjective:
+    """Wrap the network for the spaces of an environment, to be played there."""
     env = factory()
     try:
-        reference = reference_batch(env, derive_seed("reference", seed)) if virtual_batch_norms(network) else None
-        return Policy(network, env.observation_space, env.action_space, **options, reference=reference)
+        seed = derive_seed("reference", strategy.seed)
+        reference = reference_batch(env, seed) if virtual_batch_norms(network) else None
+        policy = Policy(network, env.observation_space, env.action_space, **acting, reference=reference)
     finally:
         env.close()
+    if _searches_actions(strategy) and policy.action_noise is not None:
+        Scorer(network, policy.layout, policy.action_noise)  # says now what it could not score later
+    return EnvObjective(policy, factory, strategy.seed, *options)

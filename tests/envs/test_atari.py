@@ -16,6 +16,7 @@ from torch_es.envs.rules import EpisodeRules
 from torch_es.errors import MissingExtraError
 from torch_es.evaluators import SerialEvaluator
 from torch_es.policies import Policy, atari_cnn
+from torch_es.rollout import EnvObjective
 
 GAMES = re.findall(r"env\.id=(ALE/\S+)", (config.conf_dir() / "env" / "atari.yaml").read_text())
 

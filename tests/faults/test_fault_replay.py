@@ -11,7 +11,6 @@ from test_fault_resume import CASES, normed
 
 from torch_es.errors import RunFolderError
 from torch_es.runs import checkpoint, replay_log
-from torch_es.types import Task
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -38,11 +37,10 @@ def test_every_member_plays_as_it_did(build, tmp_path, tried):
     record = list(records)[2]
     es = build()
     assert es.replay(tmp_path / "r" / "replay.log", 2).fitness.tolist() == record.fitness.tolist()
-    for pair, row in enumerate(record.fitness):
-        for column, sign in enumerate((1, -1)):
-            played = es.play(Task(2, pair, sign))
-            assert (played.return_, played.length) == (row[column], record.lengths[pair, column])
-            tried()
+    for member, fitness in enumerate(record.fitness.ravel()):
+        played = es.play(member)
+        assert (played.return_, played.length) == (fitness, record.lengths.ravel()[member])
+        tried()
 
 
 def test_a_run_that_lost_a_pair_and_was_resumed_is_replayed_too(tmp_path):
@@ -153,8 +151,8 @@ def test_the_command_rebuilds_plays_and_records(tmp_path):
     assert code == 0, error
     assert f"generation {count}: theta {newest}, as in the run" in out
     assert replay_log.digest(checkpoint.load(tmp_path / "again")["strategy"]["theta"]).hex() == newest
-    member = ["replay", "r", "--generation", "1", "--pair", "2", "--sign", "-", "--record"]
+    member = ["replay", "r", "--generation", "1", "--member", "5", "--record"]
     code, out, error = torch_es(*member, cwd=tmp_path)
     assert code == 0, error
     assert "as in the run, bit for bit" in out
-    assert (tmp_path / "r" / "generation-1-pair-2-.mp4").stat().st_size > 1000
+    assert (tmp_path / "r" / "generation-1-member-5.mp4").stat().st_size > 1000

@@ -85,7 +85,7 @@ class Signalled(Faulty):
 
     def __init__(self, number, generation):
         super().__init__()
-        self.number, self.at_seed = number, EpisodeRules().environment_seed(0, Task(generation, 1, 1))
+        self.number, self.at_seed = number, EpisodeRules().environment_seed(0, Task(generation, 2, world=1))
 
     def step(self, action):
         if self.seed == self.at_seed and self.at == 2 and self.number is not None:

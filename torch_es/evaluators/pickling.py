@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 import cloudpickle
 
-from torch_es.rollout import Player
+from torch_es.rollout import Objective
 
 _DEPTH = 8
 
 
-def dumps(player_factory: Callable[[], Player]) -> bytes:
+def dumps(objective: Objective) -> bytes:
     """Pickle by value what makes a worker's player.
 
     Raises:
@@ -23,12 +23,12 @@ def dumps(player_factory: Callable[[], Player]) -> bytes:
         >>> import threading
         >>> dumps(partial(print, lock=threading.Lock()))
         Traceback (most recent call last):
-        TypeError: A worker cannot be sent `player_factory.lock`, a lock: cannot pickle '_thread.lock' object. ...
+        TypeError: A worker cannot be sent `objective.lock`, a lock: cannot pickle '_thread.lock' object. ...
     """
     try:
-        payload: bytes = cloudpickle.dumps(player_factory)
+        payload: bytes = cloudpickle.dumps(objective)
     except Exception as error:
-        path, culprit = _culprit(player_factory, "player_factory", _DEPTH)
+        path, culprit = _culprit(objective, "objective", _DEPTH)
         raise TypeError(
             f"A worker cannot be sent `{path}`, a {type(culprit).__name__}: {error}. "
             "Make it inside the function that makes the environment, which runs in the worker, or use `num_workers=0`."

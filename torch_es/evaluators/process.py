@@ -56,7 +56,7 @@ class ProcessEvaluator:
         count = default_num_workers() if num_workers is None else check_count("num_workers", num_workers)
         self._tolerance = tolerance
         self._ledger: Ledger[Remote] = Ledger(tolerance, objective.task_name)
-        self._payload = dumps(objective.player)
+        self._payload = dumps(objective)
         self._board = Board(snapshot)
         self._snapshot = snapshot
         self._posted = b""  # the snapshot as workers are sent it

@@ -38,7 +38,7 @@ def main(connection: Connection, stacks: Connection, board: Board, payload: byte
     """
     _settle(stacks, parent)
     try:
-        player: Player = cloudpickle.loads(payload)()
+        player: Player = cloudpickle.loads(payload).player()
         gc.collect()
         gc.freeze()  # what stands now stays: the collector need not walk it again
         connection.send_bytes(LANES.pack(player.num_lanes))

@@ -75,7 +75,7 @@ class Rollout:
 
     def begin(self, snapshot: Snapshot) -> None:
         """Play what follows with this snapshot."""
-        self._snapshot = snapshot
+        self._snapshot = snapshot.own()
         if self._normalizer is not None and snapshot.statistics is not None:
             self._normalizer.begin(snapshot.statistics)
             reference = self._reference(snapshot)

@@ -42,7 +42,7 @@ class FunctionPlayer:
 
     def begin(self, snapshot: Snapshot) -> None:
         """Evaluate what follows with this snapshot."""
-        self._snapshot = snapshot
+        self._snapshot = snapshot.own()
 
     def submit(self, task: Task) -> None:
         """Take a task."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from torch_es.checks import check_count
 from torch_es.envs import EnvFactory, EpisodeRules
 from torch_es.nn import ObservationNorm
 from torch_es.policies import Policy
@@ -76,7 +77,8 @@ class EnvObjective:
         self.statistics = policy.observation_norm
         self.factory = factory
         self.rules = rules
-        self._seed, self._num_lanes, self._behaviour = seed, num_lanes, behaviour
+        self._num_lanes = None if num_lanes is None else check_count("num_lanes", num_lanes)
+        self._seed, self._behaviour = seed, behaviour
 
     def player(self) -> Player:
         """See `Objective.player`."""

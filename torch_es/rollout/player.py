@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -45,6 +46,10 @@ class Snapshot(NamedTuple):
     def searches_actions(self) -> bool:
         """Whether members differ by their actions alone, so that each brings the score of its actions back."""
         return isinstance(self.perturbation, Unperturbed)
+
+    def own(self) -> Snapshot:
+        """Return a copy for one player: a perturbation keeps scratch memory, which threads must not share."""
+        return self._replace(perturbation=copy.copy(self.perturbation))
 
     def weights(self, member: int, out: Tensor) -> Tensor:
         """Return a member's weights `(dim,)`, or the centre's, written to `out` or as they stand."""

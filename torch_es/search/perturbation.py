@@ -36,7 +36,11 @@ class Sums(NamedTuple):
 
 
 class Perturbation(Protocol):
-    """Makes the members of one generation. Picklable; the large tensors in it go through shared memory."""
+    """Makes the members of one generation.
+
+    It is picklable; the large tensors in it go through shared memory. Each player takes a copy (`copy.copy`), so it may
+    keep scratch memory between calls.
+    """
 
     def member(self, theta: Tensor, member: int, out: Tensor) -> Tensor:
         """Return the weights `(dim,)` of a member around the centre `theta`, written to `out` or as they stand."""
