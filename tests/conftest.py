@@ -10,6 +10,7 @@ from torch_es.evaluators import SerialEvaluator
 from torch_es.evaluators.pickling import dumps
 
 sys.path.insert(0, str(Path(__file__).parent))
+collect_ignore = ["helpers.py", "scipy_free.py"]  # the doctest collector would import them a second time
 torch.set_num_threads(1)  # as in a worker; small tensors are slower with more
 
 

@@ -202,7 +202,7 @@ def test_each_lane_measures_the_reference_under_its_own_weights(kind):
     for x in (randn(3, 3, seed=7), 100 * randn(3, 3, seed=8)):
         answers = lanes.forward(x.numpy(), range(3))
         for lane, theta in enumerate((thetas[0], thetas[3], thetas[2])):
-            FlatParameters(member).write(theta)
+            FlatParameters(member).write_module(theta)
             np.testing.assert_allclose(answers[lane], hand(member, reference, x[lane]), rtol=1e-4, atol=1e-5)
 
 

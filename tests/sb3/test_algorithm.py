@@ -24,7 +24,7 @@ def test_it_learns_and_sb3_evaluates_it():
     mean, _ = evaluate_policy(model, model.get_env(), n_eval_episodes=5)
     assert mean > 300
     assert model.num_timesteps == model.es.trainer.total_timesteps >= 60_000
-    assert model.ep_info_buffer[-1]["l"] == model.es.trainer.played.episodes[-1].length
+    assert model.ep_info_buffer[-1]["l"] == model.es.trainer.played.lengths[-1, -1]
 
 
 def test_the_same_seed_gives_the_same_model_and_touches_no_global_generator():
