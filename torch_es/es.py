@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from torch_es.checks import check_count, check_positive, differences
-from torch_es.envs import Env, EnvFactory, env_factory
+from torch_es.envs import Env, EnvFactory, env_factory, probed
 from torch_es.envs.rules import EpisodeRules
 from torch_es.evaluators import TOLERANCE, Evaluator, FaultTolerance, make_evaluator
 from torch_es.loggers import Guarded, Logger
@@ -144,7 +144,7 @@ class ES:
 
     def _wrap(self, network: nn.Module, options: dict[str, Any]) -> Policy:
         self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
-        env = self._factory()
+        env = probed(self._factory)
         self._spaces = _spaces(env)
         try:
             seed = derive_seed("reference", self.seed)
@@ -347,7 +347,7 @@ class ES:
         factory = env_factory(env)
         if self.policy is None:
             raise ValueError("`set_env` needs a trainer that was made with an environment, not with `fitness_fn`.")
-        made = factory()
+        made = probed(factory)
         made.close()
         if found := differences(self._spaces, _spaces(made)):
             raise ValueError(f"`env` must have the spaces that the policy was made for: {found}.")

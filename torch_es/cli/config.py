@@ -46,7 +46,7 @@ def conf_dir() -> Path:
         >>> (conf_dir() / "config.yaml").is_file()
         True
     """
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
 
 
@@ -206,6 +206,7 @@ def build(config: Config, factory: EnvFactory | None = None) -> ES:
     factory = repeated(factory or env_factory(env["id"], **env["kwargs"]), env["action_repeat"])
     acting = {name: policy.pop(name) for name in ("normalize_observations", "box_head", "action_noise")}
     probe = factory()
+    probe.close()  # only its spaces and wrappers are looked at
     es = ES(
         _network(policy, probe, acting["box_head"], config["seed"]),
         factory,
