@@ -3,7 +3,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow faults faults-mutations check format bench docs clean
+.PHONY: help train test test-slow faults faults-mutations check format bench gif docs clean
 
 help: ## Show what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ bench: $(READY) ## Measure throughput beside bare physics and peers, written to 
 	$(BIN)/python -m pip install --quiet -r requirements-bench.lock
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
 	$(BIN)/python benchmarks/tables.py
+
+gif: $(READY) ## Cut README's moving picture out of the newest run of make train, or of ARGS=RUN
+	$(BIN)/python benchmarks/gif.py $(ARGS)
 
 docs: $(READY) ## Build the documentation into site/, with no warning
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet

@@ -14,13 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from torch_es.runs import checkpoint
-from torch_es.runs.checkpoint import Tree
 from torch_es.checks import check_choice, check_count
 from torch_es.errors import RunFolderError
 from torch_es.loggers import JsonlLogger
-from torch_es.runs.replay_log import Record, ReplayLog
+from torch_es.runs import checkpoint
+from torch_es.runs.checkpoint import Tree
 from torch_es.runs.disk import check_folder
+from torch_es.runs.replay_log import Record, ReplayLog
 from torch_es.types import Metrics
 
 _log = logging.getLogger(__name__)

@@ -10,10 +10,10 @@ from torch import nn
 
 from torch_es.checks import differences
 from torch_es.errors import RunFolderError, WorkerError
+from torch_es.runs.folder import RunFolder
 from torch_es.runs.machine import describe
 from torch_es.runs.options import is_function
 from torch_es.runs.replay_log import Record, digest, fingerprint
-from torch_es.runs.folder import RunFolder
 from torch_es.training.signals import Stopped
 from torch_es.training.trainer import Trainer
 
