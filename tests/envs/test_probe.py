@@ -1,4 +1,4 @@
-"""What environments and factories get wrong is said at the start, with the environment, what came and what was expected."""
+"""What environments and factories get wrong is said at the start: who, what came, what was expected."""
 
 import gymnasium as gym
 import numpy as np
@@ -42,22 +42,34 @@ TWO = gym.spaces.Tuple([BOX, gym.spaces.MultiBinary(2)])
 @pytest.mark.parametrize(
     ("odd", "message"),
     [
-        ({"first": 0.7}, r"Odd.reset must return an observation of Box\(-1.0, 1.0, \(3,\), float32\), got 0.7 of type f"),
+        (
+            {"first": 0.7},
+            r"Odd.reset must return an observation of Box\(-1.0, 1.0, \(3,\), float32\), got 0.7 of type f",
+        ),
         ({"first": np.array([0.7])}, r"Odd.reset .* \(3,\), float32\), got \[0.7\] of shape \(1,\), float64"),
         ({"first": np.zeros(5)}, r"Odd.reset .*got an array of shape \(5,\), float64"),
         ({"first": [0.1, [0.2], 0.3]}, r"Odd.reset .*got a list of 3 \(float, list, float\)"),
         ({"first": np.array([0.1, None, 0.2], object)}, r"got \[0.1, None, 0.2\] of shape \(3,\), object"),
         ({"next": np.zeros((1, 3))}, r"Odd.step must return an observation of .*got .*shape \(1, 3\)"),
         ({"reset": np.zeros(3)}, r"Odd.reset must return \(observation, info\), got \[0.0, 0.0, 0.0\] of shape \(3,\)"),
-        ({"step": (BOX.sample(), 1.0, True, {})}, r"Odd.step must return .*got a tuple of 4 \(ndarray, float, bool, dict"),
+        (
+            {"step": (BOX.sample(), 1.0, True, {})},
+            r"Odd.step must return .*got a tuple of 4 \(ndarray, float, bool, dict",
+        ),
         ({"reward": None}, "Odd.step must return a number as reward, got None"),
         ({"reward": np.array([1.0])}, r"Odd.step must return a number as reward, got \[1.0\] of shape \(1,\)"),
         ({"terminated": None}, "Odd.step must return a bool as terminated, got None"),
         ({"space": DICT, "first": {"arm": BOX.sample()}}, r"Odd.reset .*of Dict\(.*got a dict with the keys arm"),
         ({"space": DICT, "first": {"arm": 0.5, "gear": 1}}, r"observation\['arm'\] of Box.*got 0.5 of type float"),
-        ({"space": DICT, "first": {"arm": BOX.sample(), "gear": 3}}, r"observation\['gear'\] of Discrete\(3\), got 3 of"),
+        (
+            {"space": DICT, "first": {"arm": BOX.sample(), "gear": 3}},
+            r"observation\['gear'\] of Discrete\(3\), got 3 of",
+        ),
         ({"space": TWO, "first": (BOX.sample(),)}, r"of Tuple\(.*got a tuple of 1 \(ndarray\)"),
-        ({"space": TWO, "first": (BOX.sample(), np.array([0, 2]))}, r"observation\[1\] of MultiBinary\(2\), got \[0, 2\]"),
+        (
+            {"space": TWO, "first": (BOX.sample(), np.array([0, 2]))},
+            r"observation\[1\] of MultiBinary\(2\), got \[0, 2\]",
+        ),
         ({"space": gym.spaces.Discrete(3), "first": 1.0}, r"observation of Discrete\(3\), got 1.0 of type float"),
     ],
 )
@@ -86,7 +98,10 @@ def test_an_observation_outside_its_space_is_told(caplog):
     ("factory", "message"),
     [
         (lambda: None, "`env` must make a gymnasium.Env, got None: does the function return what it makes"),
-        (lambda: gym.make_vec("CartPole-v1", num_envs=2), "got .*CartPoleVectorEnv; which is many: give a function that"),
+        (
+            lambda: gym.make_vec("CartPole-v1", num_envs=2),
+            "got .*CartPoleVectorEnv; which is many: give a function that",
+        ),
         (lambda: torch.nn.Linear(4, 2), r"got torch.nn.modules.linear.Linear; wrap it in one"),
     ],
 )
@@ -156,7 +171,9 @@ class Constant(Reused):
 
 
 def normalised():
-    return convert_batch_norm(torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1)))
+    return convert_batch_norm(
+        torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1))
+    )
 
 
 def test_a_reused_array_gives_the_reference_of_a_copied_one():

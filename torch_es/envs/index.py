@@ -18,7 +18,7 @@ def env_index() -> int:
     trainer makes number 0 in its own process, to see the spaces, and closes it. The worlds do not depend on the number.
 
     Example:
-        >>> class Simulator(gym.Env):
+        >>> class Simulator:
         ...     def __init__(self):
         ...         self.port = 5000 + env_index()
         >>> [env.port for env in environments(Simulator, 3)]

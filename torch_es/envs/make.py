@@ -64,7 +64,7 @@ def env_factory(env: str | EnvSpec | EnvFactory, **kwargs: Any) -> EnvFactory:
     if not isinstance(env, type) and hasattr(env, "reset") and hasattr(env, "step"):
         raise TypeError(
             f"`env` must be an id or a function that makes a new environment at each call, got an environment, "
-            f"{type(env).__name__}: there are several side by side. Give its id, its class, or `lambda: gym.make(...)`."
+            f"{type(env).__name__}, but each worker needs its own: give its id, its class, or `lambda: gym.make(...)`."
         )
     if not callable(env):
         raise TypeError(f"`env` must be an environment id or a function that makes one, got {type(env).__name__}.")

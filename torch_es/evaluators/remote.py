@@ -18,6 +18,7 @@ from typing import Any
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from torch_es.evaluators.resources import libc
 from torch_es.evaluators.wire import Board
 from torch_es.evaluators.worker import PARENTS_SIGNALS, SAY_WHERE, main
 from torch_es.types import Task
@@ -65,7 +66,7 @@ class Remote:
         self.process = context.Process(
             target=main, args=(theirs, their_stacks, board, steps, payload, number), name=f"torch-es-worker-{number}"
         )
-        if sys.platform == "linux":
+        if libc("prctl"):
             self.process._config["dies"] = _WithParent()  # type: ignore[attr-defined]  # unpickled before our modules
         with _starting, _single_thread_libraries(), _without_main(), _known_start_method(), _signals_blocked():
             self.process.start()

@@ -25,14 +25,10 @@ _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
     (lambda: torch.backends.mkldnn.enabled, lambda on: setattr(torch.backends.mkldnn, "enabled", on)),
     (lambda: torch.backends.quantized.engine, lambda name: setattr(torch.backends.quantized, "engine", name)),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
-    (
-        lambda: torch.utils.deterministic.fill_uninitialized_memory,
-        lambda on: setattr(torch.utils.deterministic, "fill_uninitialized_memory", on),
-    ),
     (lambda: sys.float_info.min / 2 == 0.0, torch.set_flush_denormal),  # torch has no question for it
     (lambda: (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")), _set_autocast),
     (np.geterr, lambda how: np.seterr(**how)),
-    (lambda: gym.logger.min_level, gym.logger.set_level),
+    (lambda: gym.logger.min_level, lambda level: setattr(gym.logger, "min_level", level)),
     (sys.getrecursionlimit, sys.setrecursionlimit),
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import faulthandler
 import gc
 import multiprocessing
@@ -11,7 +10,6 @@ import os
 import pickle
 import select
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -25,8 +23,8 @@ import torch
 from torch import Tensor
 
 from torch_es.envs.index import set_worker
-from torch_es.envs.index import set_worker
 from torch_es.evaluators import pickling
+from torch_es.evaluators.resources import libc
 from torch_es.evaluators.wire import FAILED, SUMMED, Board, pack_results
 from torch_es.rollout import Player
 from torch_es.search.gradient import noise_sum_block
@@ -75,8 +73,8 @@ def _settle(stacks: Connection) -> None:
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # what an environment starts can be ended together with the worker
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, 0)  # see `remote._WithParent`: not with the thread that started us
+    if prctl := libc("prctl"):
+        prctl(1, 0)  # see `remote._WithParent`: not with the thread that started us
     own = os.getpid()
 
     def leave_to_parent(number: int, _: FrameType | None) -> None:

@@ -71,6 +71,11 @@ class Rollout:
         self._begun = False
 
     @property
+    def steps(self) -> int:
+        """See `Player.steps`."""
+        return self._clock
+
+    @property
     def outstanding(self) -> int:
         """How many submitted tasks have no result yet."""
         return len(self._active) + len(self._waiting)
