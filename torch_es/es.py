@@ -19,6 +19,7 @@ from torch_es.checks import check_count, check_positive, differences
 from torch_es.envs import Env, EnvFactory, env_factory, probed
 from torch_es.envs.rules import EpisodeRules
 from torch_es.evaluators import TOLERANCE, Evaluator, FaultTolerance, make_evaluator
+from torch_es.heads import BoxHead, GivenNoise
 from torch_es.loggers import Guarded, Logger
 from torch_es.loggers.progress import ProgressLogger
 from torch_es.nn import batch_norms, virtual_batch_norms
@@ -54,10 +55,10 @@ class ES:
         fitness_fn: `fitness_fn(module) -> float`, higher is better.
         strategy: One of openai_es, pgpe, snes, ars.
         normalize_observations: Whether the policy normalises by running statistics.
-        box_head: How outputs become actions of a Box: clip, tanh, gaussian, uniform:N or custom:V1,V2,...; see
-            `torch_es.policies.make_head`.
-        action_noise: Noise on the actions of training: gaussian:STD, epsilon:P or sample; see
-            `torch_es.policies.make_action_noise`.
+        box_head: How outputs become actions of a Box: clip, tanh, gaussian, uniform:N, custom:V1,V2,..., or a head of
+            your own; see `torch_es.heads.make_head`.
+        action_noise: Noise on the actions of training: gaussian:STD, epsilon:P, sample, or one of your own; see
+            `torch_es.heads.make_action_noise`.
         num_workers: Processes; one for each core by default; 0 plays everything in this process.
         num_lanes: Perturbed policies side by side in a worker; as many as stay in cache by default.
         rules: How long episodes may be, in which world they are played, what they are worth; see `EpisodeRules`.
@@ -89,8 +90,8 @@ class ES:
         fitness_fn: Callable[[Any], float] | None = None,
         strategy: str = "openai_es",
         normalize_observations: bool = True,
-        box_head: str = "clip",
-        action_noise: str | None = None,
+        box_head: BoxHead = "clip",
+        action_noise: GivenNoise | None = None,
         num_workers: int | None = None,
         num_lanes: int | None = None,
         rules: EpisodeRules = EpisodeRules(),
@@ -135,7 +136,7 @@ class ES:
         norm = self.policy.observation_norm if self.policy else None
         self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes, rules)
         self.described = {
-            "env": env if isinstance(env, str) else None, "strategy": strategy, **acting,
+            "env": env if isinstance(env, str) else None, "strategy": strategy, **describe_options(acting),
             "num_lanes": num_lanes, "rules": dataclasses.asdict(rules),
             "min_episodes": min_episodes, "min_timesteps": min_timesteps,
             "eval_every": eval_every, "eval_episodes": eval_episodes, "seed": seed,
