@@ -8,6 +8,7 @@ import signal
 from functools import partial
 from pathlib import Path
 
+import cloudpickle
 import gymnasium as gym
 import numpy as np
 import torch
@@ -71,7 +72,8 @@ def env_policy(env_id, hidden=(8,)):
 
 def snapshot(policy, sigma=0.1):
     size = policy.layout.size
-    return Snapshot(FlatParameters(policy.network).gather(), sigma, np.full(size, 0.1), np.full(size, 2.0))
+    scale = (None, None) if policy.observation_norm is None else (np.full(size, 0.1), np.full(size, 2.0))
+    return Snapshot(FlatParameters(policy.network).gather(), sigma, *scale)
 
 
 def noise_of(strategy, generation=0):
@@ -106,6 +108,19 @@ def by_task(results):
     return {
         r.task: (r.return_, r.length, r.truncated, None if r.moments is None else r.moments.tobytes()) for r in results
     }
+
+
+def played_alike(policy, factory, number=4, num_workers=1):
+    """Results by task, which are the same in four lanes, in one, and in workers; with 0 of these, from what is sent."""
+    results = []
+    for count, lanes in ((0, 4), (0, 1), (num_workers, 2)):
+        if len(results) == 2 and num_workers == 0:
+            policy, factory = cloudpickle.loads(cloudpickle.dumps((policy, factory)))
+        running = evaluator(policy, factory, count, lanes)
+        results.append(by_task(running.evaluate(snapshot(policy), pairs(number))))
+        running.close()
+    assert results[0] == results[1] == results[2]
+    return results[0]
 
 
 def env(env_id):
