@@ -2,3 +2,5 @@
 
 from torch_es.adapters.cleanrl import from_cleanrl as from_cleanrl
 from torch_es.adapters.torchrl import from_tensordict as from_tensordict
+
+__all__ = ["from_cleanrl", "from_tensordict"]
