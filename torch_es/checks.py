@@ -30,7 +30,7 @@ def check_positive(name: str, value: object) -> float:
 
 
 def check_count(name: str, value: object, minimum: int = 1) -> int:
-    """Return `value` as an int if it is a whole number of at least `minimum`.
+    """Return `value` as an int if it is a whole number of at least `minimum`; 1e6 is one too.
 
     Raises:
         TypeError: If it is no whole number.
@@ -40,11 +40,12 @@ def check_count(name: str, value: object, minimum: int = 1) -> int:
         >>> check_count("num_pairs", 32)
         32
     """
-    if isinstance(value, bool) or not isinstance(value, Integral):
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(number, bool) or not isinstance(number, Integral):
         raise TypeError(f"`{name}` must be a whole number, got {value!r} of type {type(value).__name__}.")
-    if int(value) < minimum:
+    if int(number) < minimum:
         raise ValueError(f"`{name}` must be at least {minimum}, got {value}.")
-    return int(value)
+    return int(number)
 
 
 def check_flag(name: str, value: object) -> bool:

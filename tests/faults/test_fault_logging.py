@@ -14,7 +14,7 @@ from helpers import wandb_history, wandb_records
 from test_fault_resources import NAMESPACES
 
 from torch_es.errors import MissingExtraError
-from torch_es.loggers import Guarded, WandbLogger
+from torch_es.loggers import WandbLogger, opened
 
 WANDB = ["logger=wandb", "logger.mode=offline"]
 
@@ -43,9 +43,6 @@ def test_F51_a_logger_that_fails_is_told_of_once_and_changes_nothing(tmp_path, c
     assert broken.calls == 1
     (record,) = caplog.records
     assert "Broken failed in log() and is not used any more; training goes on" in record.message
-    guarded = Guarded(Broken())
-    guarded.start({}, tmp_path)
-    guarded.close()
 
 
 def test_F51_but_a_missing_package_is_an_error_at_the_start(monkeypatch):
@@ -137,7 +134,7 @@ def test_F53_a_job_of_a_multirun_that_fails_ends_no_other(tmp_path):
     assert not (tmp_path / "job0" / "run.log").exists()
     log = (tmp_path / "job1" / "run.log").read_text()
     assert "OwnError: the joint broke" in log
-    assert 'torch_es/cli/train.py", line' in log
+    assert 'torch_es/cli/run.py", line' in log
     runs = {p.parent.name.rsplit("-", 1)[1] for p in tmp_path.glob("job*/wandb/offline-run-*/*.wandb")}
     assert runs == {(tmp_path / f"job{n}" / ".wandb-id").read_text() for n in range(3)}
     assert len(runs) == 3

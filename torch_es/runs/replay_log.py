@@ -22,9 +22,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from torch_es.errors import RunFolderError
 from torch_es.loggers.appending import AppendFile
 from torch_es.runs.checkpoint import Tree, pack, unpack
-from torch_es.errors import RunFolderError
 from torch_es.types import Float64Array
 
 _MAGIC = b"torch_es replay log 1\n"

@@ -36,6 +36,7 @@ class Trainer:
         eval_every: Evaluate the centre every so many generations, in the pool of the next one; 0 is never.
         eval_episodes: Episodes of such an evaluation.
         rules: Of the episodes.
+        frames_per_step: Steps of the simulator that an action holds for; above 1, `time/total_frames` is reported too.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Trainer:
         eval_every: int = 10,
         eval_episodes: int = 4,
         rules: EpisodeRules = EpisodeRules(),
+        frames_per_step: int = 1,
     ) -> None:
         self.strategy = strategy
         self.rules = rules
@@ -57,7 +59,7 @@ class Trainer:
         self.total_timesteps = 0
         self.total_episodes = 0
         self.seconds = 0.0
-        self.frames_per_step = 1  # where an action holds for longer, `time/total_frames` is reported too
+        self.frames_per_step = frames_per_step
         self.played: Generation | None = None  # the last one
         self._warned = False  # of a NaN observation
         self.best: dict[str, Any] | None = None  # the centre that was best when evaluated
