@@ -11,10 +11,8 @@ from functools import partial
 from pathlib import Path
 
 import gymnasium as gym
-import networkx as nx
 import numpy as np
 import torch
-from torch import nn
 
 from torch_es.envs import env_factory
 from torch_es.evaluators import Board, ProcessEvaluator, SerialEvaluator
@@ -78,6 +76,14 @@ def snapshot(policy, sigma=0.1):
     return Snapshot(FlatParameters(policy.network).gather(), sigma, np.full(size, 0.1), np.full(size, 2.0))
 
 
+def noise_of(strategy, generation=0):
+    """All pairs' noise in a generation."""
+    eps = np.empty((strategy.centre.num_pairs, strategy.centre.noise.dim), np.float32)
+    for pair, row in enumerate(eps):
+        strategy.centre.noise.fill(row, generation, pair)
+    return eps.astype(np.float64)
+
+
 def boxed(*shape):
     """The layout of observations of a shape."""
     return Layout(gym.spaces.Box(-np.inf, np.inf, shape))
@@ -106,42 +112,6 @@ def by_task(results):
 
 def env(env_id):
     return env_factory(env_id)
-
-
-class Branching(nn.Module):
-    """Control flow that depends on data."""
-
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = nn.Linear(4, 2), nn.Linear(4, 2)
-
-    def forward(self, x):
-        return self.a(x) if x.sum() > 0 else self.b(x)
-
-
-class UsesNumpy(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(4, 2)
-
-    def forward(self, x):
-        return torch.from_numpy(np.sort(self.linear(x).detach().numpy(), axis=1))
-
-
-class SearchesPath(nn.Module):
-    """The cheapest way across a 3x3 grid whose costs the network gives; answers whether two of the cells are on it."""
-
-    def __init__(self):
-        super().__init__()
-        self.costs = nn.Linear(4, 9)
-
-    def forward(self, x):
-        grid = nx.grid_2d_graph(3, 3)
-        rows = []
-        for costs in self.costs(x).exp().reshape(-1, 3, 3).tolist():
-            way = nx.shortest_path(grid, (0, 0), (2, 2), weight=lambda _, cell, __, c=costs: c[cell[0]][cell[1]])
-            rows.append([float((0, 1) in way), float((1, 1) in way)])
-        return torch.tensor(rows)
 
 
 def wandb_records(path):
@@ -176,3 +146,11 @@ def torch_es(*arguments, cwd):
     return subprocess.run(
         [sys.executable, "-m", "torch_es", *arguments], capture_output=True, text=True, timeout=300, cwd=cwd
     )
+
+
+SMALL_RUN = ["env=cartpole", "strategy.num_pairs=2", "video=false", "evaluator.num_workers=1", "policy.hidden=[4]"]
+
+
+def logged(folder):
+    """The rows of a run's metrics."""
+    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]

@@ -10,7 +10,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from helpers import Branching, Stepper
+from helpers import Stepper
+from modules import Branching
 from torch import nn
 
 from torch_es import ES, mlp

@@ -147,7 +147,7 @@ class ES:
         self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
         env = self._factory()
         self._spaces, self._frames = _spaces(env), frames_per_step(env)
-        self._env_name = env.spec and env.spec.id
+        self._env_name = env.spec.id if env.spec else None
         try:
             seed = derive_seed("reference", self.seed)
             reference = reference_batch(env, seed) if virtual_batch_norms(network) else None

@@ -15,7 +15,6 @@ from torch_es.envs.atari import Atari
 from torch_es.envs.rules import EpisodeRules
 from torch_es.errors import MissingExtraError
 from torch_es.evaluators import SerialEvaluator
-from torch_es.nn import collect_statistics, virtual_batch_norms
 from torch_es.policies import Policy, atari_cnn
 from torch_es.rollout import Rollout
 
@@ -213,39 +212,6 @@ def test_a_missing_package_is_named_with_its_extra(module, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(MissingExtraError, match=r"torch-evolution\[atari\]"):
         env_factory("ALE/Pong-v5")()
-
-
-def test_the_network_is_that_of_the_paper():
-    network = atari_cnn((4, 84, 84), 6, output_scale=1.0, seed=3)
-    pictures = torch.randint(0, 256, (5, 4, 84, 84), generator=torch.Generator().manual_seed(0)).float()
-    weights = dict(network.named_parameters())
-    assert [tuple(p.shape) for n, p in weights.items() if p.dim() > 1] == [
-        (16, 4, 8, 8),
-        (32, 16, 4, 4),
-        (256, 32 * 9 * 9),
-        (6, 256),
-    ]
-    collect_statistics(network, pictures)
-    convolved, dense = torch.nn.functional.conv2d, torch.nn.functional.linear
-
-    def normalised(x, dims):  # over the reference batch, which is this batch
-        return torch.relu((x - x.mean(dims, keepdim=True)) / (x.var(dims, correction=0, keepdim=True) + 1e-3).sqrt())
-
-    x = normalised(convolved(pictures / 255, weights["1.weight"], stride=4), (0, 2, 3))
-    x = normalised(convolved(x, weights["4.weight"], stride=2), (0, 2, 3))
-    x = normalised(dense(x.flatten(1), weights["8.weight"]), 0)
-    torch.testing.assert_close(network(pictures), dense(x, weights["11.weight"]), rtol=1e-4, atol=1e-4)
-
-
-def test_the_network_follows_its_arguments():
-    first, second = atari_cnn((4, 84, 84), 6), atari_cnn((4, 84, 84), 6, batch_norm=False)
-    assert len(virtual_batch_norms(first)) == 3
-    assert not virtual_batch_norms(second)
-    assert torch.equal(first[1].weight, second[1].weight)
-    assert not torch.equal(first[1].weight, atari_cnn((4, 84, 84), 6, seed=1)[1].weight)
-    assert atari_cnn((2, 42, 60), 6, batch_norm=False)(torch.zeros(3, 2, 42, 60)).shape == (3, 6)
-    with pytest.raises(ValueError, match=r"`observation_shape` must be \(frames, size, size\).* got \(17,\)"):
-        atari_cnn((17,), 6)
 
 
 def test_the_papers_network_is_trained_on_a_game():

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from harness import ADAM, Faulty, bits, make, until
-from helpers import Stepper, evaluator, pairs, snapshot, stepper_policy
+from helpers import Stepper, evaluator, noise_of, pairs, snapshot, stepper_policy
 
 from torch_es import OpenAIES
 from torch_es.envs.rules import EpisodeRules
@@ -49,9 +49,7 @@ def test_F39_a_pair_with_nan_is_dropped_and_the_rest_renormalised():
     np.testing.assert_allclose(weights[kept], ranks)
     assert (weights[1] == 0).all()
     strategy = OpenAIES(torch.zeros(3), partial(torch.optim.SGD, lr=1.0), sigma=0.1, num_pairs=4)
-    eps = np.stack([np.empty(3, np.float32)] * 4)
-    for pair in range(4):
-        strategy.centre.noise.fill(eps[pair], 0, pair)
+    eps = noise_of(strategy)
     strategy.tell(RETURNS)
     expected = ((ranks[:, 0] - ranks[:, 1]) @ eps[[0, 2, 3]]) / (2 * 3 * 0.1)
     np.testing.assert_allclose(strategy.centre.theta.numpy(), expected, rtol=1e-5)

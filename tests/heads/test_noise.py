@@ -3,14 +3,8 @@
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
-from helpers import Stepper, by_task, evaluator, pairs, snapshot, stepper_policy
-from torch import nn
 
-from torch_es import ES
 from torch_es.heads import make_action_noise, make_head
-from torch_es.rollout.action_draws import Draws
-from torch_es.types import Task
 
 BOX = gym.spaces.Box(-10, 10, (2,))
 NUMBER = 20_000
@@ -64,32 +58,6 @@ def test_sampling_binaries_is_bernoulli_of_the_sigmoid():
     close_to(chosen.mean(0), [0.5, 1 / (1 + np.exp(-2))], 0.5)
 
 
-@pytest.mark.parametrize(
-    ("seed", "task"),
-    [
-        (1, Task(3, 2, 1, 1)),
-        (0, Task(4, 2, 1, 1)),
-        (0, Task(3, 3, 1, 1)),
-        (0, Task(3, 2, -1, 1)),
-        (0, Task(3, 2, 1, 2)),
-    ],
-    ids=["seed", "generation", "pair", "sign", "episode"],
-)
-def test_every_episode_has_draws_of_its_own(seed, task):
-    space = gym.spaces.Box(-1, 1, (200,))
-    noise = make_action_noise(space, make_head(space), "gaussian:1")
-
-    def draws(seed, task):
-        own = Draws(noise, 1, seed)
-        own.start(0, task)
-        own.act(np.zeros((1, 200), np.float32), [0])
-        return own.rows[0].copy()
-
-    ours, other = draws(0, Task(3, 2, 1, 1)), draws(seed, task)
-    np.testing.assert_array_equal(ours, draws(0, Task(3, 2, 1, 1)))
-    assert abs(np.corrcoef(ours, other)[0, 1]) < 0.35  # five deviations
-
-
 def test_epsilon_is_for_bits_and_bins_too():
     """All of an action's components at once, uniformly."""
     space = gym.spaces.MultiBinary(2)
@@ -133,52 +101,3 @@ def test_wrong_noise_is_refused(given):
 def test_noise_that_does_not_apply_is_refused(space, given):
     with pytest.raises(ValueError, match="does not apply"):
         make_action_noise(space, make_head(space), given)
-
-
-def noisy(given="gaussian:0.3"):
-    return stepper_policy(action_noise=given)
-
-
-@pytest.mark.parametrize("num_workers", [1, 2])
-def test_noise_has_the_same_bits_in_processes_and_with_other_lanes(num_workers):
-    policy = noisy()
-    results = []
-    for workers, lanes in ((0, 4), (0, 1), (num_workers, 3)):
-        running = evaluator(policy, Stepper, workers, lanes)
-        results.append(by_task(running.evaluate(snapshot(policy), pairs(6))))
-        running.close()
-    assert results[0] == results[1] == results[2]
-
-
-@pytest.mark.parametrize("num_lanes", [1, 4])
-def test_noise_acts_on_members_and_not_on_the_centre(num_lanes):
-    """Also where the centre plays in a lane that a member left."""
-    returns = {}
-    for given in (None, "gaussian:0.3"):
-        policy = noisy(given)
-        running = evaluator(policy, Stepper, 0, num_lanes)
-        tasks = iter([(Task(0, 0, 1), Task(0, 0, -1)), (Task(0, -1, 0, 0),)])
-        returns[given] = {r.task: r.return_ for r in running.evaluate(snapshot(policy), lambda t=tasks: next(t, None))}
-        running.close()
-    centre = Task(0, -1, 0, 0)
-    assert returns[None].pop(centre) == returns["gaussian:0.3"].pop(centre)
-    assert all(returns[None][task] != value for task, value in returns["gaussian:0.3"].items())
-
-
-def test_members_of_a_pair_have_draws_of_their_own():
-    policy = noisy()
-    with torch.no_grad():
-        for p in policy.network.parameters():
-            p.zero_()  # both members then differ by their noise alone
-    running = evaluator(policy, Stepper, 0)
-    plus, minus = running.evaluate(snapshot(policy, sigma=1e-30), pairs(1))
-    assert plus.return_ != minus.return_
-    running.close()
-
-
-def test_predict_samples_only_when_asked():
-    with ES(nn.Linear(3, 1), Stepper, action_noise="gaussian:0.1", num_pairs=2, num_workers=0) as es:
-        x = np.zeros(3)
-        assert np.array_equal(es.predict(x)[0], es.predict(x)[0])
-        assert not np.array_equal(es.predict(x, deterministic=False)[0], es.predict(x, deterministic=False)[0])
-        assert es.predict(np.zeros((5, 3)), deterministic=False)[0].shape == (5, 1)

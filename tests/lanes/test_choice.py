@@ -5,11 +5,12 @@ import copy
 import numpy as np
 import pytest
 import torch
-from helpers import Branching, SearchesPath, UsesNumpy, boxed
+from helpers import boxed
+from modules import Branching, Counting, SearchesPath, UsesNumpy
+from sample_spaces import OBSERVATIONS, Leafwise
 from torch import nn
 
 from torch_es.lanes import default_num_lanes, make_lanes
-from torch_es.lanes.folded import FoldedLanes
 from torch_es.lanes.matmul import MatmulLanes
 from torch_es.lanes.modules import CopiedLanes, TracedLanes
 from torch_es.nn import (
@@ -18,13 +19,10 @@ from torch_es.nn import (
     Sign,
     Step,
     binarize,
-    collect_statistics,
-    convert_batch_norm,
     ternarize,
 )
-from torch_es.policies import atari_cnn
-from torch_es.policies.networks import Scale
 from torch_es.search.parameters import FlatParameters
+from torch_es.spaces import Layout
 
 
 class Residual(nn.Module):
@@ -53,19 +51,6 @@ class Shared(nn.Module):
 
     def forward(self, x):
         return self.block(torch.tanh(self.block(x)))
-
-
-class Counting(nn.Module):
-    """A buffer that changes in place with every call."""
-
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(4, 2)
-        self.register_buffer("calls", torch.zeros(1))
-
-    def forward(self, x):
-        self.calls.add_(1)
-        return self.linear(x) * self.calls
 
 
 class Reassigning(Counting):
@@ -199,96 +184,13 @@ def test_a_lane_has_the_same_bits_whatever_stands_in_the_others(name):
     assert len(set(answers)) == 1
 
 
-def test_writing_a_lane_resets_its_buffers_and_no_others():
-    lanes = make_lanes(Counting(), 2, boxed(4))
-    theta = torch.cat([p.detach().reshape(-1) for p in Counting().parameters()])
-    x = np.ones((2, 4), np.float32)
-    for lane in (0, 1):
-        lanes.write(lane, theta)
-    first = lanes.forward(x, [0, 1]).copy()
-    lanes.write(0, theta)
-    second = lanes.forward(x, [0, 1])
-    np.testing.assert_array_equal(second[0], first[0])
-    np.testing.assert_allclose(second[1], 2 * first[1], rtol=1e-6)
-
-
-def test_the_given_module_is_not_touched():
-    module = Counting()
-    module.train()
-    make_lanes(module, 2, boxed(4))
-    assert module.training
-    assert module.calls.item() == 0
-
-
 def test_a_network_too_large_to_be_batched_runs_as_it_is_with_any_number_of_lanes():
     large = nn.Sequential(nn.Linear(4, 200_000), nn.LayerNorm(200_000), nn.Linear(200_000, 1))
     assert default_num_lanes(FlatParameters(large).dim) == 1
     assert all(isinstance(make_lanes(large, number, boxed(4)), CopiedLanes) for number in (1, 2))
 
 
-def pictures_to(size, *layers, form="2017"):
-    """A network too large to be batched, with virtual batch norm."""
-    last = nn.Sequential(nn.Flatten(), nn.Linear(size, 4000, bias=False), nn.BatchNorm1d(4000), nn.Tanh())
-    return convert_batch_norm(nn.Sequential(*layers, last, nn.Linear(4000, 3)), form)
-
-
-FOLDED = {
-    "atari": (lambda: atari_cnn((4, 84, 84), 6), (4, 84, 84)),
-    "three": (
-        lambda: pictures_to(
-            7 * 5 * 9,
-            *(nn.Conv2d(2, 5, (3, 5), padding=1), nn.BatchNorm2d(5), nn.Tanh()),
-            *(Scale(0.5), nn.Conv2d(5, 6, (4, 3), (2, 1), bias=False), nn.BatchNorm2d(6, affine=False)),
-            *(nn.ReLU(), nn.Conv2d(6, 7, 2)),
-        ),
-        (2, 14, 14),
-    ),
-    "none": (lambda: pictures_to(800), (2, 20, 20)),
-    "no_norm": (lambda: atari_cnn((4, 84, 84), 6, batch_norm=False), (4, 84, 84)),
-}
-AS_THEY_ARE = {
-    "2016": (lambda: pictures_to(800, form="2016"), CopiedLanes),
-    "padded": (lambda: pictures_to(2 * 22 * 22, nn.Conv2d(2, 2, 1), nn.Conv2d(2, 2, 1, padding=1)), CopiedLanes),
-    "norm_first": (lambda: pictures_to(800, nn.BatchNorm2d(2)), CopiedLanes),
-    "last_scaled": (lambda: nn.Sequential(pictures_to(800), Scale(2.0)), CopiedLanes),
-    "over_width": (lambda: pictures_to(800, nn.Linear(20, 20)), CopiedLanes),
-}
-
-
-@pytest.mark.parametrize("name", FOLDED)
-@torch.no_grad()
-def test_folded_lanes_answer_as_the_plain_module(name):
-    make, shape = FOLDED[name]
-    torch.manual_seed(1)
-    module = make()
-    rng = np.random.default_rng(2)
-    reference = rng.standard_normal((9, *shape), dtype=np.float32)
-    lanes = make_lanes(module, 2, boxed(*shape), reference.reshape(9, -1))
-    assert type(lanes) is FoldedLanes
-    parameters = FlatParameters(module.eval())
-    thetas = [parameters.gather() + 0.1 * torch.randn(parameters.dim) for _ in range(3)]
-    for lane, theta in ((0, thetas[0]), (1, thetas[1]), (0, thetas[2])):  # the first one's statistics are gone
-        lanes.write(lane, theta)
-    x = rng.standard_normal((2, *shape), dtype=np.float32)
-    answers = lanes.forward(x.reshape(2, -1), [0, 1])
-    for lane, theta in ((0, thetas[2]), (1, thetas[1])):
-        parameters.write(theta)
-        collect_statistics(module, torch.from_numpy(reference))
-        expected = module(torch.from_numpy(x[lane : lane + 1]))[0]
-        np.testing.assert_allclose(answers[lane], expected, rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", AS_THEY_ARE)
-def test_what_cannot_be_folded_runs_as_it_is(name):
-    make, kind = AS_THEY_ARE[name]
-    reference = np.random.default_rng(0).standard_normal((9, 800), dtype=np.float32)
-    assert type(make_lanes(make(), 1, boxed(2, 20, 20), reference)) is kind
-
-
-@pytest.mark.parametrize("unit", [Step, Sign])
-def test_stacked_units_have_the_modules_value_at_zero(unit):
-    module = nn.Sequential(nn.Linear(4, 2), unit())
-    lanes = make_lanes(module, 1, boxed(4))
-    assert isinstance(lanes, MatmulLanes)
-    lanes.write(0, torch.zeros(10))
-    np.testing.assert_array_equal(lanes.forward(np.ones((1, 4), np.float32), [0]), [[1, 1]])
+def test_lanes_for_rows_and_for_trees():
+    assert isinstance(make_lanes(nn.Linear(3, 2), 2, boxed(3)), MatmulLanes)
+    space = OBSERVATIONS["dict"]
+    assert isinstance(make_lanes(Leafwise(space, 2), 2, Layout(space)), TracedLanes)

@@ -1,8 +1,9 @@
 import csv
+import json
 
 import pytest
 
-from torch_es.loggers import CsvLogger
+from torch_es.loggers import CsvLogger, JsonlLogger
 
 
 def rows(folder):
@@ -42,3 +43,24 @@ def test_a_resumed_run_writes_no_row_twice_and_drops_what_a_kill_left(left, tmp_
 def test_a_run_without_rows_leaves_no_file(tmp_path):
     log(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+ROW = {
+    "global_step": 50.0,
+    "time/iterations": 1.0,
+    "time/fps": 10.0,
+    "rollout/ep_rew_mean": 1.5,
+    "time/time_elapsed": 1.0,
+}
+
+
+def test_rows_are_written_as_they_come_and_stay_valid_json(tmp_path):
+    for value in (1.0, float("nan")):
+        logger = JsonlLogger()
+        logger.start({}, tmp_path)
+        logger.log({**ROW, "x": value})
+        assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == (1 if value == 1.0 else 2)
+        logger.close()
+    first, second = (json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert first["x"] == 1.0
+    assert "x" not in second

@@ -5,9 +5,10 @@ from functools import partial
 
 import pytest
 import torch
-from helpers import SearchesPath, Stepper, UsesNumpy, by_task, evaluator, pairs, snapshot
+from helpers import Stepper, by_task, evaluator, pairs, snapshot
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from modules import SearchesPath, UsesNumpy
 from torch import nn
 
 from torch_es import OpenAIES, Policy

@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, Tuple
-from helpers import Branching, SearchesPath, UsesNumpy
+from modules import Branching, SearchesPath, UsesNumpy
 from test_spaces import ACTIONS, BOX3, OBSERVATIONS, Leafwise
 from torch import nn
 from torch.utils._pytree import tree_leaves

@@ -2,10 +2,11 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.image import imread
 from omegaconf import OmegaConf
 
 from torch_es.cli.plot import by_settings
-from torch_es.report.plotting import AXES, band, curves
+from torch_es.report.plotting import AXES, band, curves, plot_runs
 
 
 def write_run(folder, scale, every=1, steps=100):
@@ -83,3 +84,32 @@ def test_other_names_of_folders_keep_two_runs_apart(tmp_path):
     one, other = (write_run(tmp_path / name / "run", 1) for name in "ab")
     assert by_settings([one, other]) == {"a/run": [one], "b/run": [other]}
     assert np.ptp([len(panel.lines) for panel in curves(by_settings([one, other])).axes]) == 0
+
+
+ROW = {
+    "global_step": 50.0,
+    "time/iterations": 1.0,
+    "time/fps": 10.0,
+    "rollout/ep_rew_mean": 1.5,
+    "time/time_elapsed": 1.0,
+}
+
+
+def test_the_curve_is_a_picture_of_all_runs(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        lines = [
+            json.dumps({**ROW, "global_step": i, "rollout/ep_rew_std": 1.0, "eval/mean_reward": i}) for i in range(5)
+        ]
+        (tmp_path / name / "metrics.jsonl").write_text("\n".join(lines))
+    assert imread(plot_runs([tmp_path / "a", tmp_path / "b"], tmp_path / "c.png")).std() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "it has no metrics.jsonl"), ("", "has not finished a generation")]
+)
+def test_a_folder_without_metrics_is_refused(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "metrics.jsonl").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        plot_runs([tmp_path], tmp_path / "c.png")

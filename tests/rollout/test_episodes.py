@@ -7,9 +7,9 @@ from helpers import Stepper, by_task, env, env_policy, evaluator, pairs, snapsho
 from torch_es.envs.rules import EpisodeRules
 from torch_es.nn import normalize
 from torch_es.policies import Policy
-from torch_es.rollout import FunctionPlayer, Rollout
+from torch_es.rollout import Rollout
 from torch_es.search.noise import Noise
-from torch_es.types import Snapshot, Task
+from torch_es.types import Task
 
 
 def plain_episode(policy, env_id, shot, task):
@@ -123,21 +123,3 @@ def test_the_order_of_members_changes_nothing(branching):
         played.append(by_task(running.evaluate(snapshot(policy), lambda w=waiting: next(w, None))))
     assert played[0] == played[1] == played[2]
     assert len({result[0] for result in played[0].values()}) > 4
-
-
-def test_buffers_are_fresh_for_each_member_of_a_function():
-    class Counting(torch.nn.Linear):
-        def __init__(self):
-            super().__init__(1, 1)
-            self.register_buffer("calls", torch.zeros(()))
-
-    def fitness(module):
-        assert not module.training
-        module.calls += 1
-        return float(module.calls)
-
-    player = FunctionPlayer(Counting(), fitness, 0)
-    player.begin(Snapshot(torch.zeros(2), 0.1))
-    for sign in (1, -1):
-        player.submit(Task(0, 0, sign))
-        assert player.advance()[0].return_ == 1.0

@@ -5,9 +5,7 @@ from helpers import Stepper
 
 from torch_es import ES, mlp
 from torch_es.errors import RunFolderError
-from torch_es.loggers.appending import AppendFile
 from torch_es.runs.folder import RunFolder, cut_metrics
-from torch_es.runs.machine import arithmetic, describe
 
 
 def test_a_folder_in_use_is_refused_and_free_again(tmp_path):
@@ -30,25 +28,6 @@ def test_rows_that_come_again_and_torn_ones_are_cut(tail, kept, tmp_path):
     assert len(whole.splitlines()) == kept
 
 
-def test_a_piece_that_did_not_fit_is_written_with_the_next(tmp_path, monkeypatch):
-    file = AppendFile(tmp_path / "log")
-    file.append(b"one")
-    write = os.write
-
-    def full(handle, content):
-        write(handle, content[:1])
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "write", full)
-    with pytest.raises(OSError, match="No space left"):
-        file.append(b"two")
-    assert (tmp_path / "log").read_bytes() == b"one"
-    monkeypatch.undo()
-    file.append(b"three")
-    file.close()
-    assert (tmp_path / "log").read_bytes() == b"onetwothree"
-
-
 def test_a_second_run_is_not_mixed_into_the_first(tmp_path):
     def trainer():
         return ES(mlp(3, 1, (4,), seed=0), Stepper, num_pairs=2, num_workers=0)
@@ -56,10 +35,3 @@ def test_a_second_run_is_not_mixed_into_the_first(tmp_path):
     trainer().learn(20, folder=tmp_path / "r")
     with pytest.raises(RunFolderError, match="holds a run; name another folder, or set `resume=True`"):
         trainer().learn(20, folder=tmp_path / "r")
-
-
-def test_the_machine_is_described_the_same_each_time():
-    assert describe() == describe()
-    first = arithmetic()
-    arithmetic.cache_clear()
-    assert arithmetic() == first

@@ -161,7 +161,9 @@ class RunFolder:
             self._metrics.log(metrics)
 
     def save(self, state: Callable[[], Tree], last: bool = False) -> None:
-        """Write a checkpoint of the generation to be played next; the logs reach the disk before it, so that it never knows more than they do.
+        """Write a checkpoint at the generation to be played next.
+
+        The logs reach the disk before it, so that it never holds more generations than they do.
 
         Raises:
             OSError: If there is no room, and it is the last one, or `on_save_error` is "raise".

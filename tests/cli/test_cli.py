@@ -6,63 +6,27 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import torch_es
+from helpers import SMALL_RUN, logged, torch_es
 
-from torch_es.cli import config, playing
-
-SMALL = ["env=cartpole", "strategy.num_pairs=2", "video=false", "evaluator.num_workers=1", "policy.hidden=[4]"]
-
-
-def rows(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    cwd = tmp_path_factory.mktemp("cli")
-    done = torch_es(*SMALL, "total_timesteps=300", "run_dir=r", cwd=cwd)
-    assert done.returncode == 0, done.stderr
-    return cwd / "r", done
+from torch_es.cli import config
 
 
 def test_a_run_leaves_its_folder_and_says_what_next(run):
     folder, done = run
     files = {"config.yaml", "metrics.jsonl", "replay.log", "curve.png", "summary.json", "checkpoints", ".lock"}
     assert {p.name for p in folder.iterdir()} == files
-    assert rows(folder)[-1]["global_step"] >= 300
+    assert logged(folder)[-1]["global_step"] >= 300
     ended = json.loads((folder / "summary.json").read_text())
     assert f"centre return {ended['eval/mean_reward']:,.1f} ± {ended['eval/std_reward']:,.1f} over" in done.stdout
-    assert ended["generation"] == rows(folder)[-1]["time/iterations"]
+    assert ended["generation"] == logged(folder)[-1]["time/iterations"]
     for word in ("generation 1 |", "centre return", "evaluate", "plot", "record", "torch-es train resume=r"):
         assert word in done.stdout
     assert {p.name for p in folder.parent.iterdir()} == {"r"}
 
 
-def test_evaluate_and_plot_work_on_a_run(run):
-    folder, _ = run
-    done = torch_es("evaluate", "r", "--episodes", "3", cwd=folder.parent)
-    assert "over 3 episodes" in done.stdout, done.stderr
-    done = torch_es("plot", "r", "r", "--out", "both.png", cwd=folder.parent)
-    assert done.returncode == 0, done.stderr
-    (folder.parent / "both.png").unlink()
-
-
-def test_records_a_run(run, tmp_path):
-    folder, _ = run
-    done = torch_es("record", "r", "--out", str(tmp_path / "v.mp4"), cwd=folder.parent)
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "v.mp4").stat().st_size > 1000
-
-
-@pytest.mark.parametrize(("env", "tracked"), [("HalfCheetah-v5", True), ("InvertedPendulum-v5", False)])
-def test_the_camera_goes_with_an_animal_that_runs(env, tracked):
-    options, _ = playing._rendering(env, {})
-    assert (playing._recorded(env, options, []).unwrapped.mujoco_renderer.camera_id >= 0) is tracked
-
-
 def test_resumed_is_straight(run, tmp_path):
     folder, _ = run
-    straight = torch_es(*SMALL, "total_timesteps=600", "run_dir=s", cwd=tmp_path)
+    straight = torch_es(*SMALL_RUN, "total_timesteps=600", "run_dir=s", cwd=tmp_path)
     assert straight.returncode == 0, straight.stderr
     subprocess.run(["cp", "-r", folder, tmp_path / "r"], check=True)
     done = torch_es("train", "resume=r", "total_timesteps=600", cwd=tmp_path)
@@ -70,7 +34,7 @@ def test_resumed_is_straight(run, tmp_path):
     timing = ("time/fps", "time/time_elapsed")
 
     def compared(name):
-        return [{k: v for k, v in row.items() if k not in timing} for row in rows(tmp_path / name)]
+        return [{k: v for k, v in row.items() if k not in timing} for row in logged(tmp_path / name)]
 
     assert compared("r") == compared("s")
 
@@ -78,7 +42,7 @@ def test_resumed_is_straight(run, tmp_path):
 def test_an_existing_folder_is_left_alone(run):
     folder, _ = run
     before = (folder / "metrics.jsonl").read_text()
-    done = torch_es(*SMALL, "run_dir=r", cwd=folder.parent)
+    done = torch_es(*SMALL_RUN, "run_dir=r", cwd=folder.parent)
     assert done.returncode == 2
     assert "exists; name another" in done.stderr
     assert (folder / "metrics.jsonl").read_text() == before
@@ -113,7 +77,7 @@ def test_help_lists_groups_and_commands(tmp_path):
 
 def test_multirun_makes_a_run_for_each_job(tmp_path):
     """Also for two that differ in something that the folder's name does not tell."""
-    done = torch_es("--multirun", *SMALL, "total_timesteps=50", "seed=1", "strategy.sigma=0.1,0.2", cwd=tmp_path)
+    done = torch_es("--multirun", *SMALL_RUN, "total_timesteps=50", "seed=1", "strategy.sigma=0.1,0.2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     folders = sorted((tmp_path / "runs" / "CartPole-v1").iterdir())
     assert [f.name.rsplit("-", 1)[1] for f in folders] == ["0", "1"]

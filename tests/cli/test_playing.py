@@ -1,0 +1,28 @@
+"""A run's newest policy, played again by `evaluate` and `record`."""
+
+import pytest
+from helpers import torch_es
+
+from torch_es.cli import playing
+
+
+def test_evaluate_and_plot_work_on_a_run(run):
+    folder, _ = run
+    done = torch_es("evaluate", "r", "--episodes", "3", cwd=folder.parent)
+    assert "over 3 episodes" in done.stdout, done.stderr
+    done = torch_es("plot", "r", "r", "--out", "both.png", cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    (folder.parent / "both.png").unlink()
+
+
+def test_records_a_run(run, tmp_path):
+    folder, _ = run
+    done = torch_es("record", "r", "--out", str(tmp_path / "v.mp4"), cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "v.mp4").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(("env", "tracked"), [("HalfCheetah-v5", True), ("InvertedPendulum-v5", False)])
+def test_the_camera_goes_with_an_animal_that_runs(env, tracked):
+    options, _ = playing._rendering(env, {})
+    assert (playing._recorded(env, options, []).unwrapped.mujoco_renderer.camera_id >= 0) is tracked

@@ -1,0 +1,34 @@
+import pytest
+
+from torch_es.cli import config
+from torch_es.cli.search_space import distributions, split
+
+TASKS = sorted(file.stem for file in (config.conf_dir() / "env").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_a_space_whose_ends_are_values_of_the_config(task):
+    composed = config.compose_config([f"env={task}"], "sweep")
+    space = composed["sweep"]["space"]
+    assert {"strategy.sigma", "strategy.num_pairs", "optimizer.lr"} <= space.keys()
+    found = distributions(space)
+    ends = [f"{key}={d.choices[-1] if hasattr(d, 'choices') else d.high}" for key, d in found.items()]
+    again = config.compose_config([f"env={task}", *ends], "sweep")
+    assert again["strategy"]["sigma"] == found["strategy.sigma"].high
+    assert composed["total_timesteps"] < config.compose_config()["total_timesteps"]
+
+
+def test_hydras_words_become_optunas_distributions():
+    fixed, space = split([
+        "env=hopper", "a=interval(0,1)", "b=int(interval(1,5))", "c=tag(log,interval(0.01,1))",
+        "d=tag(log,int(interval(2,64)))", "e=range(8,33,8)", "f=range(0.5,2,0.5)", "g=[64,64],[8]", "+h=null,'mean:2'",
+    ])  # fmt: skip
+    assert fixed == ["env=hopper"]
+    found = distributions(space)
+    numbers = {key: (type(d).__name__[:-12], d.low, d.high, d.log) for key, d in found.items() if hasattr(d, "low")}
+    assert numbers == {
+        "a": ("Float", 0, 1, False), "b": ("Int", 1, 5, False), "c": ("Float", 0.01, 1, True),
+        "d": ("Int", 2, 64, True), "e": ("Int", 8, 32, False), "f": ("Float", 0.5, 1.5, False),
+    }  # fmt: skip
+    assert found["g"].choices == ("[64,64]", "[8]")
+    assert found["+h"].choices == ("null", "'mean:2'")

@@ -1,0 +1,108 @@
+"""What every strategy stands on: theta, the module, the optimiser and its scheduler."""
+
+import copy
+import subprocess
+import sys
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from torch_es.errors import NonFiniteError
+from torch_es.search import OpenAIES
+
+
+@pytest.mark.parametrize("saved_with", [True, False])
+def test_a_scheduler_on_one_side_alone_is_named(saved_with):
+    scheduler = {"scheduler": partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.9)}
+    saved, own = (scheduler, {}) if saved_with else ({}, scheduler)
+    rule, had = ("given", "one") if saved_with else ("left out", "none")
+    with pytest.raises(ValueError, match=f"`scheduler` must be {rule}: the state was saved with {had}"):
+        OpenAIES(torch.zeros(3), **own).load_state_dict(OpenAIES(torch.zeros(3), **saved).state_dict())
+
+
+def test_the_scheduler_steps_once_a_generation():
+    halve = partial(torch.optim.lr_scheduler.ExponentialLR, gamma=0.5)
+    strategy = OpenAIES(torch.zeros(3), num_pairs=16, optimizer=partial(torch.optim.SGD, lr=0.8), scheduler=halve)
+    returns = np.random.default_rng(0).normal(size=(16, 2))
+    assert [strategy.tell(returns)["train/learning_rate"] for _ in range(2)] == [0.8, 0.4]
+    assert strategy.centre.optimizer.param_groups[0]["lr"] == 0.2
+
+
+def test_param_groups_have_their_own_sigma_and_learning_rate():
+    module = nn.Sequential(nn.Linear(2, 50, bias=False), nn.Linear(50, 2, bias=False))
+
+    def optimizer(_):
+        return torch.optim.SGD(
+            [{"params": [module[0].weight], "sigma": 0.5}, {"params": [module[1].weight], "lr": 0.0}], 1
+        )
+
+    strategy = OpenAIES(module, optimizer, sigma=0.01, num_pairs=50)
+    theta = strategy.centre.theta.clone()
+    moved = torch.stack([strategy.ask().theta(t) - theta for t in strategy.ask().tasks()])
+    assert moved[:, :100].std().item() == pytest.approx(0.5, rel=0.05)
+    assert moved[:, 100:].std().item() == pytest.approx(0.01, rel=0.05)
+    strategy.tell(np.random.default_rng(0).normal(size=(50, 2)))
+    assert not torch.equal(strategy.centre.theta[:100], theta[:100])
+    assert torch.equal(strategy.centre.theta[100:], theta[100:])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_exception_among_the_members_leaves_the_centre_where_it_was(dtype):
+    module = nn.Linear(3, 1, dtype=dtype)
+    before = [p.clone() for p in module.parameters()]
+    returns = np.random.default_rng(0).normal(size=(32, 2))
+    undisturbed = OpenAIES(copy.deepcopy(module), sigma=0.5)
+    undisturbed.tell(returns)
+
+    def bad(member):
+        raise RuntimeError("broken fitness")
+
+    strategy = OpenAIES(module, sigma=0.5)
+    with pytest.raises(RuntimeError, match="broken fitness"):
+        strategy.tell([bad(m) for m in strategy.ask()])
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+    with pytest.raises(RuntimeError, match="broken fitness") as held:  # and its traceback, which holds the iterator
+        strategy.tell([bad(m) for m in strategy.ask()])
+    unfinished = iter(strategy.ask())
+    next(unfinished)
+    strategy.tell(returns)
+    assert torch.equal(strategy.centre.theta, undisturbed.centre.theta)
+    del held
+    unfinished.close()
+    for now, then in zip(module.parameters(), undisturbed.centre.parameters.module.parameters(), strict=True):
+        assert torch.equal(now, then)
+
+
+def test_a_script_whose_fitness_raises_ends_with_its_traceback_alone():
+    script = "import torch, torch_es; es = torch_es.OpenAIES(torch.nn.Linear(3, 1)); [1 / 0 for member in es.ask()]"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "ZeroDivisionError: division by zero")
+
+
+def test_weights_do_not_drift_over_many_evaluations():
+    module = nn.Linear(3, 1)
+    before = [p.clone() for p in module.parameters()]
+    strategy = OpenAIES(module, num_pairs=500)
+    for _ in strategy.ask():
+        pass
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+def test_an_absurd_learning_rate_is_refused_before_it_is_kept():
+    strategy = OpenAIES(torch.ones(3), partial(torch.optim.SGD, lr=3e38))
+    with pytest.raises(NonFiniteError, match="lower the learning rate"):
+        strategy.tell(np.random.default_rng(0).normal(size=(32, 2)))
+    assert torch.equal(strategy.centre.theta, torch.ones(3))
+
+
+def test_bfloat16_modules_learn_through_a_float32_master():
+    module = nn.Linear(3, 1).to(torch.bfloat16)
+    strategy = OpenAIES(module, partial(torch.optim.SGD, lr=1e-4))
+    start = strategy.centre.theta.clone()
+    strategy.tell(np.random.default_rng(0).normal(size=(32, 2)))
+    assert strategy.centre.theta.dtype == torch.float32
+    assert not torch.equal(strategy.centre.theta, start)
+    assert module.weight.dtype == torch.bfloat16
