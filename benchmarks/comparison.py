@@ -48,7 +48,7 @@ def table(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table, a line for each task and arm."""
     seeds = sorted({row["seed"] for row in rows})
     lines = [
-        f"| Centre's return | {' | '.join(f'seed {s}' for s in seeds)} | mean |",
+        f"| Return | {' | '.join(f'seed {s}' for s in seeds)} | mean |",
         "|---" * (len(seeds) + 2) + "|",
     ]
     for task, arm in dict.fromkeys((row["task"], row["arm"]) for row in rows):

@@ -1,8 +1,8 @@
-"""The measured tables of README.md and docs/, written from benchmarks/results so that none goes stale.
+"""Write the tables of README.md and docs/ from benchmarks/results, so that none goes stale.
 
     .venv/bin/python benchmarks/tables.py
 
-A test holds that what stands there is what this writes.
+A test checks that the pages hold what this writes.
 """
 
 from __future__ import annotations
@@ -14,21 +14,48 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+import yaml
 from comparison import table
 from machine import RESULTS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ("benchmarks", "networks", "action-noise", "atari", "logging")
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in DOCS)]
-HEADINGS = {
-    "physics": "Steps a second in training, over replaying the same actions with `env.step` alone",
-    "steps": "Steps a second of the environment alone, one process, beside gymnasium's own",
-    "peers": "Steps a second beside other libraries: same environment, network, population and cores",
-    "scaling": "Two workers over one",
-    "update": "The update: noise, gradient, optimiser step",
-    "atari": "Pong with the paper's network and virtual batch norm",
-    "dashboards": "Logging everything to W&B offline, TensorBoard and CSV over the run; the run with over without",
-    "bytes per evaluation": "Bytes from worker to parent",
+NAMED = ("torch", "gymnasium", "mujoco", "evotorch", "sb3-contrib")  # versions; the rest is in benchmarks/results
+SPEED = "Environment steps a second on 2 cores"
+PARTS = {  # a table's title, and what its two columns of numbers are
+    "physics": ("Environment steps a second, 2 workers", "training", "`env.step` alone"),
+    "steps": ("Environment steps a second, one process, no policy", "torch_es's class", "gymnasium's class"),
+    "scaling": ("Environment steps a second in training", "2 workers", "1 worker"),
+    "peers": ("Environment steps a second, the same network, population and cores", "torch_es", "the other library"),
+    "update": ("The update: noise, gradient and optimiser step", "the update", "compared with"),
+    "atari": ("Pong with the paper's network and virtual batch norm", "torch_es", "compared with"),
+    "dashboards": ("HalfCheetah-v5, logging to W&B offline, TensorBoard and CSV at once", "logging", "compared with"),
+    "bytes per evaluation": ("Bytes a worker sends for each episode", "in all", "observation sums"),
+}
+WORDS = {  # of rows whose name alone does not say what is compared
+    "evotorch GymNE/HalfCheetah-v5/2 workers": "evotorch's GymNE, HalfCheetah-v5",
+    "evotorch GymNE/Hopper-v5/2 workers": "evotorch's GymNE, Hopper-v5",
+    "sb3-contrib ARS AsyncEval/HalfCheetah-v5/2 workers": "ARS of sb3-contrib with AsyncEval, HalfCheetah-v5",
+    "HalfCheetah-v5/2 workers over 1": "HalfCheetah-v5",
+    "share of a HalfCheetah-v5 generation": "time in a HalfCheetah-v5 generation, and the whole generation",
+    "1.74M parameters x 500 pairs": "time for 1.74M parameters and 500 pairs, and making the noise alone",
+    "1.74M parameters x 500 pairs/peak over standing memory": "its peak of memory, and the parameters themselves",
+    "ALE/Pong-v5/2 workers": "training, and stepping the game alone",
+    "stepping": "time of a step spent in the game, of the whole",
+    "network": "spent in the network",
+    "a member's weights and statistics": "spent in making members' weights and statistics",
+    "everything else": "spent in everything else",
+    "network/one lane at a time": "the network, and the module itself",
+    "network/channels_last": "the same, and the module in `channels_last`",
+    "network/torch.compile": "the same, and `torch.compile`",
+    "network/vmap of 1 lanes": "the same, and `vmap` over 1 lane",
+    "network/vmap of 4 lanes": "the same, and `vmap` over 4 lanes",
+    "network/vmap of 8 lanes": "the same, and `vmap` over 8 lanes",
+    "evotorch GymNE, gymnasium's wrappers": "training, and evotorch's GymNE with gymnasium's wrappers",
+    "evotorch GymNE, our environment": "training, and evotorch's GymNE with our environment",
+    "share of HalfCheetah-v5": "time spent in logging, and the whole run",
+    "HalfCheetah-v5 with over without": "the run with logging, and without",
 }
 
 
@@ -36,16 +63,43 @@ def throughput(parts: list[str]) -> str:
     recorded = _load("throughput.json")
     lines = []
     for part in parts:
-        lines += [f"| {HEADINGS[part]} | torch_es | other | ratio | target | pairs |", "|---|---|---|---|---|---|"]
+        lines += ["| " + " | ".join((*PARTS[part], "ratio")) + " |", "|---|---|---|---|"]
         for row in recorded["rows"]:
             kind, _, name = row["name"].partition("/")
             if kind == part:
-                values = [f"{row[key]:,.4g}" if row[key] < 1000 else f"{row[key]:,.0f}" for key in ("ours", "other")]
-                name = f"{name.replace('/', ', ')} ({row['unit']})"
-                cells = [name, *values, f"**{row['ratio']:.3g}**", row["target"], str(row["pairs"])]
-                lines.append(f"| {' | '.join(cells)} |")
+                unit = "" if PARTS[part][0].startswith(("Environment", "Bytes")) else f" ({row['unit']})"
+                name = WORDS.get(name, name.replace("/2 workers", "").replace("/", ", "))
+                lines.append(_cells(f"{name}{unit}", row["ours"], row["other"], f"**{row['ratio']:.3g}**"))
         lines.append("")
-    return "\n".join([*lines, f"Medians of alternating pairs, {_machine(recorded)}; `make bench`."])
+    return "\n".join([*lines, _medians(recorded, "make bench")])
+
+
+def speed() -> str:
+    """The rows of README: training beside the physics alone, and beside other libraries."""
+    recorded = _load("throughput.json")
+    lines = [f"| {SPEED} | torch_es | compared with | ratio |", "|---|---|---|---|"]
+    for row in recorded["rows"]:
+        kind, _, name = row["name"].partition("/")
+        first, _, rest = name.removesuffix("/2 workers").partition("/")
+        if kind == "physics":
+            lines.append(_cells(f"{first}, {rest} network", row["ours"], f"{_number(row['other'])}, `env.step` alone",
+                                f"**{row['ratio']:.2f}**"))  # fmt: skip
+        elif kind == "peers":
+            lines.append(_cells(rest, row["ours"], f"{_number(row['other'])}, {first}", f"**{row['ratio']:.1f}**"))
+    return "\n".join([*lines, "", _medians(recorded, "make bench")])
+
+
+def _cells(*cells: object) -> str:
+    return "| " + " | ".join(cell if isinstance(cell, str) else _number(cell) for cell in cells) + " |"
+
+
+def _number(value: Any) -> str:
+    return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
+
+
+def _medians(recorded: dict[str, Any], command: str) -> str:
+    pairs = recorded["rows"][0]["pairs"]
+    return f"Medians of {pairs} measurements of each side in turn; {_machine(recorded)}; `{command}`."
 
 
 def learning() -> str:
@@ -53,23 +107,34 @@ def learning() -> str:
     rows = recorded["rows"]
     seeds = sorted({row["seed"] for row in rows})
     titles = " | ".join(f"seed {seed}" for seed in seeds)
-    lines = [f"| Centre's return after `make train`'s budget | {titles} |", "|---|" + "---|" * len(seeds)]
+    steps = min(row["timesteps"] for row in rows) // 1_000_000
+    lines = [f"| Return after {steps} million steps | {titles} | mean | time |", "|---" * (len(seeds) + 3) + "|"]
     for env in dict.fromkeys(row["env"] for row in rows):
-        returns = {row["seed"]: row["centre_return"] for row in rows if row["env"] == env}
-        lines.append(f"| {env} | " + " | ".join(f"{returns[seed]:,.0f}" for seed in seeds) + " |")
-    return "\n".join([*lines, "", f"Mean of 10 noise-free episodes, {_machine(recorded)}; `{recorded['command']}`."])
+        own = {row["seed"]: row for row in rows if row["env"] == env}
+        name = yaml.safe_load((ROOT / "conf" / "env" / f"{env}.yaml").read_text())["id"]
+        returns = [own[seed]["centre_return"] for seed in seeds]
+        seconds = f"{median(row['seconds'] for row in own.values()):.0f} s"
+        lines.append(_cells(name, *(f"{r:,.0f}" for r in returns), f"**{mean(returns):,.0f}**", seconds))
+    played = "Mean of 10 episodes of the trained policy without noise"
+    return "\n".join([*lines, "", f"{played}; {_machine(recorded)}; `{recorded['command']}`."])
 
 
 def binary() -> str:
     recorded = _load("binary.json")
-    lines = ["| Mean return (lowest seed) | steps | float | binary | ratio | target | seeds |", "|" + "---|" * 7]
+    lines = ["| Mean return (lowest seed) | steps | float | binary | ratio | seeds |", "|" + "---|" * 6]
     for env in dict.fromkeys(row["env"] for row in recorded["rows"]):
         rows = [row for row in recorded["rows"] if row["env"] == env]
         returns = {name: [row[name] for row in rows] for name in ("float", "binary")}
         cells = [env, f"{rows[0]['timesteps']:,}", *(f"{mean(r):,.0f} ({min(r):,.0f})" for r in returns.values())]
         ratio = mean(returns["binary"]) / mean(returns["float"])
-        lines.append(f"| {' | '.join(cells)} | **{ratio:.2f}** | >= 0.9 | {len(rows)} |")
-    return "\n".join([*lines, "", f"20 noise-free episodes each, {_machine(recorded)}; `{recorded['command']}`."])
+        lines.append(f"| {' | '.join(cells)} | **{ratio:.2f}** | {len(rows)} |")
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"20 episodes of each trained policy without noise, {_machine(recorded)}; `{recorded['command']}`.",
+        ]
+    )
 
 
 def supervised() -> str:
@@ -96,15 +161,17 @@ def import_time() -> str:
     recorded = _load("import_time.json")
     (row,) = recorded["rows"]
     more = f"**{row['ours'] - row['other']:+.2f}**"
-    cells = [f"{row['ours']:.2f}", f"{row['other']:.2f}", more, row["target"], str(row["pairs"])]
-    table = ["| `import torch_es` (s) | `import torch` (s) | more | target | pairs |", "|" + "---|" * 5]
-    where = f"Medians of alternating pairs, {_machine(recorded)}; `{recorded['command']}`."
+    cells = [f"{row['ours']:.2f}", f"{row['other']:.2f}", more]
+    table = ["| `import torch_es` (s) | `import torch` (s) | difference |", "|" + "---|" * 3]
+    where = (
+        f"Medians of {row['pairs']} measurements of each side in turn; {_machine(recorded)}; `{recorded['command']}`."
+    )
     return "\n".join([*table, f"| {' | '.join(cells)} |", "", where])
 
 
 def frame_skip() -> str:
-    """A line a run: each return is the mean of the last three evaluations, which a single one would leave to luck."""
-    lines = ["| Sweep | frame skip | seed | weight updates | centre's return at first | at the end |", "|" + "---|" * 6]
+    """One line for each run; the last three evaluations are averaged, since a single one is noisy."""
+    lines = ["| Sweep | frame skip | seed | updates | return at the start | at the end |", "|" + "---|" * 6]
     sweeps: dict[str, Any] = _load("frame_skip.json")
     for name, sweep in sweeps.items():
         for run in sweep["rows"]:
@@ -128,11 +195,12 @@ def _load(name: str) -> dict[str, Any]:
 
 def _machine(recorded: dict[str, Any]) -> str:
     machine = recorded["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if name in NAMED)
     return f"{machine['cores']} cores of {machine['processor']}, Python {machine['python']}, {versions}"
 
 
 WHOLE = {
+    "speed": speed,
     "learning": learning,
     "binary": binary,
     "supervised": supervised,

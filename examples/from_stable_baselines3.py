@@ -1,4 +1,4 @@
-"""A policy that Stable-Baselines3's PPO trained a little, evolved further, with SB3's own callbacks and evaluation."""
+"""Evolve a policy that Stable-Baselines3's PPO trained, with SB3's own callbacks and evaluation."""
 
 import gymnasium as gym
 from stable_baselines3 import PPO

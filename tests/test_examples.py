@@ -27,7 +27,7 @@ def test_every_example_is_run_here():
 
 
 def test_quadratic_reaches_its_solution(run):
-    """Within 0.02, as the post's own code gets (it prints reward -0.000009 at iteration 280, |w - solution| 0.003)."""
+    """Within 0.02, as the original code gets (it prints reward -0.000009 at iteration 280, |w - solution| 0.003)."""
     left = run("quadratic")
     assert (left["es"].centre.theta - left["solution"]).abs().max() < 0.02
     assert left["es"].centre.generation == 300

@@ -1,18 +1,38 @@
 """torch_es: evolution strategies for any `torch.nn.Module`.
 
-`ES` trains a policy; `OpenAIES`, `PGPE`, `SNES` and `ARS` optimise any function of a module or a vector;
-`SearchGradient` writes into `.grad` where `loss.backward()` cannot.
+`ES` trains a policy in an environment, or any module on a function. `OpenAIES`, `PGPE`, `SNES` and `ARS` are the
+algorithms by themselves, for any function of a module or a vector. `SearchGradient` adds an estimate to `.grad` where
+`loss.backward()` cannot.
 """
 
-from torch_es.envs.rules import EpisodeRules as EpisodeRules
-from torch_es.es import ES as ES
-from torch_es.policies import Policy as Policy
-from torch_es.policies import atari_cnn as atari_cnn
-from torch_es.policies import mlp as mlp
-from torch_es.search import ARS as ARS
-from torch_es.search import PGPE as PGPE
-from torch_es.search import SNES as SNES
-from torch_es.search import OpenAIES as OpenAIES
-from torch_es.search import SearchGradient as SearchGradient
+from torch_es.envs import EpisodeRules
+from torch_es.errors import MissingExtraError, NonFiniteError, ResourceError, RunFolderError, WorkerError
+from torch_es.es import ES
+from torch_es.evaluators import FaultTolerance
+from torch_es.policies import Policy, RecurrentNetwork, atari_cnn, mlp
+from torch_es.search import ARS, PGPE, SNES, OpenAIES, SearchGradient
+from torch_es.types import EpisodeResult, Task
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ARS",
+    "ES",
+    "PGPE",
+    "SNES",
+    "EpisodeResult",
+    "EpisodeRules",
+    "FaultTolerance",
+    "MissingExtraError",
+    "NonFiniteError",
+    "OpenAIES",
+    "Policy",
+    "RecurrentNetwork",
+    "ResourceError",
+    "RunFolderError",
+    "SearchGradient",
+    "Task",
+    "WorkerError",
+    "atari_cnn",
+    "mlp",
+]

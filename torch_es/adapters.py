@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from torch_es.errors import MissingExtraError
 
+__all__ = ["from_cleanrl", "from_tensordict"]
+
 _HINT = "give `ES` the module that answers observations with means or logits."
 
 

@@ -19,8 +19,10 @@ from torch_es.checks import check_count, check_positive, differences
 from torch_es.envs import Env, EnvFactory, env_factory, frames_per_step
 from torch_es.envs.rules import EpisodeRules
 from torch_es.evaluators import TOLERANCE, Evaluator, FaultTolerance, make_evaluator
-from torch_es.loggers import Logger, opened
+from torch_es.heads import BoxHead, GivenNoise
+from torch_es.loggers import Logger
 from torch_es.loggers.progress import ProgressLogger
+from torch_es.loggers.protocol import opened
 from torch_es.nn import batch_norms, virtual_batch_norms
 from torch_es.policies import Policy, reference_batch
 from torch_es.rollout import FunctionPlayer, Rollout
@@ -53,10 +55,10 @@ class ES:
         fitness_fn: `fitness_fn(module) -> float`, higher is better.
         strategy: One of openai_es, pgpe, snes, ars.
         normalize_observations: Whether the policy normalises by running statistics.
-        box_head: How outputs become actions of a Box: clip, tanh, gaussian, uniform:N or custom:V1,V2,...; see
-            `torch_es.policies.make_head`.
-        action_noise: Noise on the actions of training: gaussian:STD, epsilon:P or sample; see
-            `torch_es.policies.make_action_noise`.
+        box_head: How outputs become actions of a Box: clip, tanh, gaussian, uniform:N, custom:V1,V2,..., or a head of
+            your own; see `torch_es.heads.make_head`.
+        action_noise: Noise on the actions of training: gaussian:STD, epsilon:P, sample, or one of your own; see
+            `torch_es.heads.make_action_noise`.
         num_workers: Processes; one for each core by default; 0 plays everything in this process.
         num_lanes: Perturbed policies side by side in a worker; as many as stay in cache by default.
         rules: How long episodes may be, in which world they are played, what they are worth; see `EpisodeRules`.
@@ -88,8 +90,8 @@ class ES:
         fitness_fn: Callable[[Any], float] | None = None,
         strategy: str = "openai_es",
         normalize_observations: bool = True,
-        box_head: str = "clip",
-        action_noise: str | None = None,
+        box_head: BoxHead = "clip",
+        action_noise: GivenNoise | None = None,
         num_workers: int | None = None,
         num_lanes: int | None = None,
         rules: EpisodeRules = EpisodeRules(),
@@ -111,14 +113,12 @@ class ES:
         self.num_workers = num_workers if num_workers is None else check_count("num_workers", num_workers, minimum=0)
         acting = {"normalize_observations": normalize_observations, "box_head": box_head, "action_noise": action_noise}
         self.policy: Policy | None = None
-        self.fitness_fn = fitness_fn
+        self.fitness_fn, self._env_name, self._frames = fitness_fn, "", 1
         self._tolerance = tolerance
         if num_lanes is not None:
             check_count("num_lanes", num_lanes)
         if unperturbed(self.strategy.sigma):
             check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
-        self._env_name: str | None = None
-        self._frames = 1
         if env is not None:
             self._factory = env_factory(env)
             self.policy = self._wrap(policy, acting)
@@ -136,7 +136,7 @@ class ES:
         norm = self.policy.observation_norm if self.policy else None
         self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes, rules, self._frames)
         self.described = {
-            "env": env if isinstance(env, str) else None, "strategy": strategy, **acting,
+            "env": env if isinstance(env, str) else None, "strategy": strategy, **describe_options(acting),
             "num_lanes": num_lanes, "rules": dataclasses.asdict(rules),
             "min_episodes": min_episodes, "min_timesteps": min_timesteps,
             "eval_every": eval_every, "eval_episodes": eval_episodes, "seed": seed,
@@ -147,7 +147,7 @@ class ES:
         self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
         env = self._factory()
         self._spaces, self._frames = _spaces(env), frames_per_step(env)
-        self._env_name = env.spec.id if env.spec else None
+        self._env_name = env.spec.id if env.spec else ""
         try:
             seed = derive_seed("reference", self.seed)
             reference = reference_batch(env, seed) if virtual_batch_norms(network) else None
@@ -324,10 +324,9 @@ class ES:
             ValueError: If it belongs to another module; every differing name is listed with both shapes.
         """
         buffers = self._buffers()
-        then = {n: list(b.shape) for n, b in state["buffers"].items()} | state.get("shapes", {})
-        now = {n: list(b.shape) for n, b in buffers.items()}
-        if "shapes" in state:  # not in checkpoints of schema 1
-            now |= {n: list(p.shape) for n, p in self.strategy.centre.parameters.named.items()}
+        then = {n: list(b.shape) for n, b in state["buffers"].items()} | state["shapes"]
+        named = {**buffers, **self.strategy.centre.parameters.named}
+        now = {n: list(tensor.shape) for n, tensor in named.items()}
         if found := differences(then, now):
             raise ValueError(f"The checkpoint is of another module: {found}.")
         self.close()  # workers hold a copy of the buffers
@@ -336,8 +335,7 @@ class ES:
         self.trainer.load_state_dict(state)
         if self.policy is not None:
             self.policy.measure()
-        other = difference(state["machine"]) if "machine" in state else ""
-        if other:
+        if other := difference(state["machine"]):
             _log.warning("From here on the bits may differ from those of a run that stayed where it was: %s.", other)
 
     def set_env(self, env: str | EnvFactory) -> None:

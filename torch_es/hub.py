@@ -29,6 +29,8 @@ try:
 except ImportError as missing:
     raise MissingExtraError("huggingface_hub", "hub") from missing
 
+__all__ = ["HubPolicy"]
+
 _WEIGHTS = "model.safetensors"
 
 

@@ -82,7 +82,7 @@ def test_pictures_and_rewards_are_those_of_ale_pys_vector_environment():
     assert max(rewards) > 1  # else clipping would not show
 
 
-def test_fitness_is_the_sum_of_the_unclipped_rewards_of_the_plain_path():
+def test_F47_fitness_is_the_sum_of_the_unclipped_rewards_of_the_plain_path():
     played = []
 
     class Recorded(gym.Wrapper):

@@ -101,7 +101,7 @@ MUTATIONS = [
        "replay.py::test_a_resume_forgets_the_frames_that_come_again"),
     _m("F29", "the scheduler's state", "search/centre.py", 'self.scheduler.load_state_dict(state["scheduler"])', "pass",
        "resume.py::test_F29_resumed_is_straight"),
-    _m("F29", "the optimiser's state", "search/centre.py", "self.optimizer.load_state_dict(optimizer)", "pass",
+    _m("F29", "the optimiser's state", "search/centre.py", 'self.optimizer.load_state_dict(state["optimizer"])', "pass",
        "resume.py::test_F29_resumed_is_straight"),
     _m("F29", "the statistics", "training/trainer.py", 'self.observation_norm.load_state_dict(progress["observation_norm"])',
        "pass", "resume.py::test_F29_resumed_is_straight"),

@@ -1,14 +1,31 @@
-"""One contract over every head, noise and action space."""
+"""One contract over every head, noise and action space; heads and noises that are objects of the user's own."""
 
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict, Tuple
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
+from helpers import Stepper
 from sample_spaces import ACTIONS, BOX3, Random
 from torch import nn
 
 from torch_es import ES
 from torch_es.heads import make_action_noise, make_head, unbatched
+from torch_es.heads.boxes import ClipHead, TanhHead
+from torch_es.heads.noise import GaussianNoise
+from torch_es.policies import Policy
+
+BOX = Box(np.array([-0.4, 0.1]), np.array([0.4, 0.7]), dtype=np.float64)
+HEADS = {
+    **{name: (BOX, name) for name in ("clip", "tanh", "gaussian", "uniform:3", "custom:-1,0.3")},
+    "composite": (Dict({"a.b": BOX, "c": Tuple([MultiDiscrete([2, 3], start=[5, 7]), Discrete(2)])}), "tanh"),
+}
+TYPED = {
+    **{f"discrete {kind}": Discrete(4, start=1, dtype=kind) for kind in ("int8", "int32", "int64", "uint16")},
+    **{f"multidiscrete {kind}": MultiDiscrete([2, 3], dtype=kind) for kind in ("int8", "int32", "uint8", "uint64")},
+    "multibinary": MultiBinary((2, 2)),
+    **{f"box {kind}": Box(0, 1, (2,), kind) for kind in ("bool", "uint8", "int16", "uint16", "uint64", "float16")},
+    "scalar": Box(-1, 1, ()),
+}
 
 
 @pytest.mark.parametrize("kind", ACTIONS)
@@ -33,3 +50,92 @@ def test_every_action_space_gets_actions_of_its_own(kind):
     with ES(nn.Linear(3, size), lambda: Random(BOX3, space), box_head=box_head, num_pairs=3, num_workers=0) as es:
         es.learn(200)
         assert space.contains(es.predict(np.zeros(3, np.float32))[0])
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_head_follows_the_policy_to_another_device_and_keeps_its_digits(name):
+    space, box_head = HEADS[name]
+    head = make_head(space, box_head)
+    outputs = torch.randn(5, head.size, generator=torch.Generator().manual_seed(0)) * 3
+    before = str(head(outputs))
+    policy = nn.ModuleDict({"head": head}).half()
+    assert str(head(outputs)) == before
+    policy.to("meta")
+    assert {b.device.type for b in head.buffers()} <= {"meta"}
+    actions = head(outputs.to("meta"))
+    while isinstance(actions, (dict, tuple)):
+        actions = next(iter(actions.values() if isinstance(actions, dict) else actions))
+    assert actions.device.type == "meta"
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_actions_lie_in_their_space_whatever_its_dtype(name):
+    space = TYPED[name]
+    head = make_head(space)
+    outputs = np.random.default_rng(0).normal(scale=2, size=(40, head.size)).astype(np.float32)
+    actions = unbatched(head(outputs), 40)
+    for action in actions:
+        assert space.contains(action), repr(action)
+    assert str(head(torch.from_numpy(outputs)).numpy()) == str(np.asarray(actions))
+    assert head(torch.from_numpy(outputs)).numpy().dtype == space.dtype
+    action, _ = Policy(nn.Linear(3, head.size), Box(-1, 1, (3,)), space).act(np.ones(3))
+    assert space.contains(action), repr(action)
+
+
+class Halved:
+    """A head that is no module."""
+
+    size = 1
+
+    def __call__(self, output):
+        return output / 2
+
+
+@pytest.mark.parametrize("given", [Halved(), lambda space: Halved(), TanhHead, ClipHead(Stepper.action_space)])
+def test_a_head_may_be_an_object_or_what_makes_one(given):
+    with ES(nn.Linear(3, 1), Stepper, box_head=given, normalize_observations=False, num_pairs=2, num_workers=0) as es:
+        action, _ = es.learn(20).predict(np.ones(3))
+    output = es.network(torch.ones(1, 3)).detach().numpy()[0]
+    expected = output / 2 if isinstance(es.policy.head, Halved) else es.policy.head(output)
+    np.testing.assert_allclose(action, expected, rtol=1e-6)
+
+
+def test_heads_of_ones_own_stand_in_a_dict_too():
+    space = Dict(a=Stepper.action_space, b=Discrete(2))
+    head = make_head(space, lambda part: Halved())
+    assert head.size == 3
+    assert head(np.array([1.0, 0.0, 5.0]))["a"] == 0.5
+
+
+def test_action_noise_may_be_an_object_or_what_makes_one():
+    space = Stepper.action_space
+    head = make_head(space)
+    noise = GaussianNoise(space, head, 0.3)
+    assert make_action_noise(space, head, noise) is noise
+    runs = []
+    for given in (noise, "gaussian:0.3", lambda space, head: GaussianNoise(space, head, 0.3)):
+        with ES(Linear(), Stepper, action_noise=given, num_pairs=2, num_workers=0) as es:
+            runs.append(es.learn(20).strategy.centre.theta.tolist())
+    assert runs[0] == runs[1] == runs[2]
+
+
+class Linear(nn.Linear):
+    def __init__(self):
+        super().__init__(3, 1)
+        with torch.no_grad():
+            self.weight.fill_(0.1)
+            self.bias.zero_()
+
+
+def test_what_an_object_was_must_be_given_again(tmp_path):
+    with ES(nn.Linear(3, 1), Stepper, box_head=TanhHead, num_pairs=2, num_workers=0) as es:
+        es.save(tmp_path / "saved")
+    with pytest.raises(ValueError, match=r"`box_head` \(it was `TanhHead`\) must be given again"):
+        ES.load(tmp_path / "saved", nn.Linear(3, 1), Stepper)
+    ES.load(tmp_path / "saved", nn.Linear(3, 1), Stepper, box_head=TanhHead).close()
+
+
+@pytest.mark.parametrize("space", [Box(0, 1, (0,)), Dict(), Tuple([])])
+def test_an_action_space_of_nothing_is_refused(space):
+    with pytest.raises(ValueError, match="`action_space` must have at least one element"):
+        make_head(space)

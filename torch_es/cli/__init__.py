@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from torch_es import __version__
+import torch_es
 from torch_es.checks import suggestion
 from torch_es.errors import JobError, MissingExtraError, NonFiniteError, ResourceError, WorkerError
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.path.insert(0, os.getcwd())  # as `python` does: a user's own modules most often lie here
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given[:1] == ["--version"]:
-        print(f"torch-es {__version__}")
+        print(f"torch-es {torch_es.__version__}")
         return 0
     try:
         name = given.pop(0) if given and _is_command(given[0]) else "train"

@@ -18,8 +18,8 @@ from torch_es.cli import INTERRUPTED, config
 from torch_es.cli.run_log import run_log
 from torch_es.cli.video import record_apart
 from torch_es.errors import WorkerError
-from torch_es.loggers import opened
 from torch_es.loggers.progress import Terminal
+from torch_es.loggers.protocol import opened
 from torch_es.report.plotting import plot_runs
 from torch_es.runs import commands
 from torch_es.runs.folder import RunFolder

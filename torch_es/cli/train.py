@@ -30,7 +30,7 @@ def train(arguments: list[str]) -> None:
     flags, overrides = config.split_flags(arguments)
     config.check_overrides(overrides)
     sys.argv = ["torch-es", *flags, *overrides]
-    OmegaConf.register_new_resolver("torch_es.commands", commands_help, replace=True)
+    OmegaConf.register_new_resolver("commands", commands_help, replace=True)
     failures: list[Exception] = []
 
     def job(composed: DictConfig) -> float:

@@ -1,12 +1,19 @@
-"""Environments: made by id with clear errors, Atari and MuJoCo among them, and the rules of their episodes."""
+"""Environments, made from an id with clear errors, and the rules of their episodes."""
 
-from torch_es.envs.make import ActionRepeat as ActionRepeat
+from torch_es.envs.atari import Atari
+from torch_es.envs.make import ActionRepeat, env_factory
 from torch_es.envs.make import BareEnv as BareEnv
 from torch_es.envs.make import Env as Env
 from torch_es.envs.make import EnvFactory as EnvFactory
 from torch_es.envs.make import bare as bare
-from torch_es.envs.make import env_factory as env_factory
 from torch_es.envs.make import frames_per_step as frames_per_step
 from torch_es.envs.make import random_observations as random_observations
 from torch_es.envs.make import repeated as repeated
-from torch_es.envs.rules import EpisodeRules as EpisodeRules
+from torch_es.envs.rules import EpisodeRules
+
+__all__ = [
+    "ActionRepeat",
+    "Atari",
+    "EpisodeRules",
+    "env_factory",
+]

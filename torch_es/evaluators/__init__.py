@@ -9,3 +9,5 @@ from torch_es.evaluators.serial import SerialEvaluator as SerialEvaluator
 from torch_es.evaluators.tolerance import TOLERANCE as TOLERANCE
 from torch_es.evaluators.tolerance import FaultTolerance as FaultTolerance
 from torch_es.evaluators.wire import Board as Board
+
+__all__ = ["Evaluator", "FaultTolerance", "ProcessEvaluator", "SerialEvaluator"]

@@ -2,53 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from torch_es.heads.protocol import Head, Output
+from torch_es.heads.protocol import Head, Output, typed
+from torch_es.nn.constants import Constants
 from torch_es.types import Float32Array
 
+BoxHead = str | Head | Callable[[gym.spaces.Box], Head]  # by its short name, itself, or what makes one for a Box
 
-class Cut:
-    """Cuts arrays of a Box's shape to its bounds, and gives them its type; whole numbers are rounded to.
 
-    Float32 has fewer numbers than float64: bounds are rounded inwards, so that what is cut lies in the space.
+class Cut(Constants):
+    """Cuts actions of a Box's shape to its bounds and gives them its dtype; whole numbers are rounded.
+
+    Float32 has fewer numbers than float64. Bounds are rounded inwards, so that a cut action lies in the space.
 
     Example:
         >>> Cut(gym.spaces.Box(0, 9, (2,), np.uint8))(np.array([-3.0, 4.6], np.float32))
         array([0, 5], dtype=uint8)
     """
 
-    def __init__(self, space: gym.spaces.Box) -> None:
-        self.low, self.high = _inwards(space.low, np.inf), _inwards(space.high, -np.inf)
-        self._bounds = torch.from_numpy(self.low), torch.from_numpy(self.high)
-        self._dtype = np.dtype(space.dtype)
-        self._whole = np.issubdtype(self._dtype, np.integer)
+    low: Tensor
+    high: Tensor
 
-    def __call__(self, action: Output) -> Output:
+    def __init__(self, space: gym.spaces.Box) -> None:
+        super().__init__()
+        self._low, self._high = _inwards(space.low, np.inf), _inwards(space.high, -np.inf)
+        self.register_buffer("low", torch.from_numpy(self._low), persistent=False)
+        self.register_buffer("high", torch.from_numpy(self._high), persistent=False)
+        self._dtype = np.dtype(space.dtype)
+        self._whole = not np.issubdtype(self._dtype, np.floating)
+
+    def forward(self, action: Output) -> Output:
         """Return the actions cut."""
-        if isinstance(action, torch.Tensor):
-            cut = action.clip(*self._bounds)
-            return (cut.round() if self._whole else cut).to(getattr(torch, self._dtype.name))
-        array = np.minimum(np.maximum(action, self.low), self.high)  # half the cost of np.clip
-        return (np.rint(array) if self._whole else array).astype(self._dtype, copy=False)
+        if isinstance(action, Tensor):
+            action = action.clip(self.low, self.high)
+            return typed(action.round() if self._whole else action, self._dtype)
+        action = np.minimum(np.maximum(action, self._low), self._high)  # half the cost of np.clip
+        return typed(np.rint(action) if self._whole else action, self._dtype)
 
 
 def _inwards(bound: npt.NDArray[Any], inside: float) -> Float32Array:
-    """Return the float32 that is nearest to the bound, and not beyond it."""
+    """Return the float32 that is nearest to the bound and not beyond it."""
     near = bound.astype(np.float32)
     beyond = near < bound if inside > 0 else near > bound
     nearest: Float32Array = np.where(beyond, np.nextafter(near, np.float32(inside)), near)
     return nearest
 
 
-class ClipHead:
+class ClipHead(Constants):
     """The output cut to the bounds of a Box.
 
     Example:
@@ -57,16 +67,16 @@ class ClipHead:
     """
 
     def __init__(self, space: gym.spaces.Box) -> None:
-        self.size = int(np.prod(space.shape))
-        self.shape = space.shape
-        self._cut = Cut(space)
+        super().__init__()
+        self.size, self.shape = int(np.prod(space.shape)), space.shape
+        self.cut = Cut(space)
 
-    def __call__(self, output: Output) -> Output:
+    def forward(self, output: Output) -> Output:
         """Return actions of the space's shape."""
-        return self._cut(output.reshape(*output.shape[:-1], *self.shape))
+        return self.cut.forward(output.reshape(*output.shape[:-1], *self.shape))
 
 
-class TanhHead:
+class TanhHead(Constants):
     """The output squashed by tanh onto the bounds of a Box.
 
     Example:
@@ -74,26 +84,32 @@ class TanhHead:
         array([1., 2.], dtype=float32)
     """
 
+    centre: Tensor
+    reach: Tensor
+
     def __init__(self, space: gym.spaces.Box) -> None:
+        super().__init__()
         low, high = _finite_bounds(space)
         self.size, self.shape = int(np.prod(space.shape)), space.shape
-        self.centre, self.reach = (low + high) / 2, (high - low) / 2
-        self._cut = Cut(space)  # the last digit of what is reached may lie beyond the bound
+        self._centre, self._reach = np.asarray((low + high) / 2), np.asarray((high - low) / 2)
+        self.register_buffer("centre", torch.from_numpy(self._centre), persistent=False)
+        self.register_buffer("reach", torch.from_numpy(self._reach), persistent=False)
+        self.cut = Cut(space)  # rounding may carry the last digit beyond the bound
 
-    def __call__(self, output: Output) -> Output:
+    def forward(self, output: Output) -> Output:
         """Return actions of the space's shape."""
         output = output.reshape(*output.shape[:-1], *self.shape)
-        if isinstance(output, torch.Tensor):
-            return self._cut(torch.from_numpy(self.centre) + torch.from_numpy(self.reach) * torch.tanh(output))
-        return self._cut(self.centre + self.reach * np.tanh(output))
+        if isinstance(output, Tensor):
+            return self.cut.forward(self.centre + self.reach * torch.tanh(output))
+        return self.cut.forward(self._centre + self._reach * np.tanh(output))
 
 
-class BinnedHead:
+class BinnedHead(Constants):
     """A choice among a few values for each component of a Box, as in Salimans et al. 2017 for Hopper and Swimmer.
 
     Args:
         space: With finite bounds.
-        places: Where the values lie between the bounds, each from -1 (the lower) to 1 (the upper).
+        places: Where the values lie between the bounds: -1 is the lower bound, 1 the upper.
 
     Example:
         >>> head = BinnedHead(gym.spaces.Box(0, 4, (2,)), [-1.0, 0.0, 1.0])
@@ -101,27 +117,33 @@ class BinnedHead:
         array([0., 4.], dtype=float32)
     """
 
+    values: Tensor
+
     def __init__(self, space: gym.spaces.Box, places: Sequence[float]) -> None:
+        super().__init__()
         low, high = _finite_bounds(space)
         self.shape, self.count = space.shape, len(places)
         self.size = int(np.prod(space.shape)) * self.count
         between = (np.asarray(places, np.float32) + 1) / 2
         values = low[..., None] + between * (high - low)[..., None]
         cut = Cut(space)
-        self.values = np.stack([cut(values[..., i]).ravel() for i in range(self.count)], -1)  # (components, count)
+        self._values = np.stack([cut(values[..., i]).ravel() for i in range(self.count)], -1)  # (components, count)
+        self.register_buffer("values", torch.from_numpy(self._values), persistent=False)
 
-    def __call__(self, output: Output) -> Output:
+    def forward(self, output: Output) -> Output:
         """Return actions of the space's shape."""
         chosen = output.reshape(*output.shape[:-1], -1, self.count).argmax(-1)
-        components = np.arange(len(self.values))
-        values = torch.from_numpy(self.values) if isinstance(output, torch.Tensor) else self.values
-        return values[components, chosen].reshape(*chosen.shape[:-1], *self.shape)
+        if isinstance(output, Tensor):
+            values: Output = self.values[torch.arange(len(self.values), device=output.device), chosen]
+        else:
+            values = self._values[np.arange(len(self._values)), chosen]
+        return values.reshape(*chosen.shape[:-1], *self.shape)
 
 
-class GaussianHead:
-    """A diagonal Gaussian: means, then logarithms of standard deviations; its action is the mean, cut to the bounds.
+class GaussianHead(Constants):
+    """A diagonal Gaussian. The output is its means, then the logarithms of its standard deviations.
 
-    The deviations matter where actions are sampled (`action_noise="sample"`); see `torch_es.heads.noise`.
+    The action is the mean, cut to the bounds. `action_noise="sample"` samples with the deviations.
 
     Example:
         >>> GaussianHead(gym.spaces.Box(-1, 1, (2,)))(np.array([0.5, 3.0, 0.0, 0.0], np.float32))
@@ -129,31 +151,29 @@ class GaussianHead:
     """
 
     def __init__(self, space: gym.spaces.Box) -> None:
+        super().__init__()
         self.mean = ClipHead(space)
         self.size = 2 * self.mean.size
 
-    def __call__(self, output: Output) -> Output:
+    def forward(self, output: Output) -> Output:
         """Return actions of the space's shape."""
-        return self.mean(output[..., : self.mean.size])
+        return self.mean.forward(output[..., : self.mean.size])
 
 
-def make_box_head(space: gym.spaces.Box, given: str) -> Head:
-    """Return the head that `given` names; see `torch_es.heads.choices.make_head`.
+def box_heads(given: BoxHead) -> Callable[[gym.spaces.Box], Head]:
+    """Return what makes the head that `given` names or is; see `torch_es.heads.choices.make_head`.
 
     Raises:
-        ValueError: If it names none, or the space has no bounds where they are needed.
+        ValueError: If it names none.
 
     Example:
-        >>> make_box_head(gym.spaces.Box(-1, 1, (3,)), "uniform:10").size
+        >>> box_heads("uniform:10")(gym.spaces.Box(-1, 1, (3,))).size
         30
     """
-    if given == "clip":
-        return ClipHead(space)
-    if given == "tanh":
-        return TanhHead(space)
-    if given == "gaussian":
-        return GaussianHead(space)
-    return BinnedHead(space, _places(given))
+    if not isinstance(given, str):
+        return (lambda _: given) if hasattr(given, "size") and not isinstance(given, type) else given  # type: ignore[return-value]
+    named: dict[str, Callable[[gym.spaces.Box], Head]] = {"clip": ClipHead, "tanh": TanhHead, "gaussian": GaussianHead}
+    return named[given] if given in named else partial(BinnedHead, places=_places(given))
 
 
 def _places(given: str) -> list[float]:

@@ -1,4 +1,4 @@
-"""From a network's output to an action of the space; the same code for arrays and tensors."""
+"""From a network's output to an action of the space, by the same code for arrays and tensors."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from torch_es.heads.boxes import make_box_head
-from torch_es.heads.protocol import Head, Output
+from torch_es.heads.boxes import BoxHead, box_heads
+from torch_es.heads.protocol import Head, Output, typed
+from torch_es.nn.constants import Constants
 from torch_es.spaces.layout import leaves
 
 
-class DiscreteHead:
+class DiscreteHead(Constants):
     """The choice with the highest score.
 
     Example:
@@ -24,15 +26,16 @@ class DiscreteHead:
     """
 
     def __init__(self, space: gym.spaces.Discrete) -> None:
-        self.size = int(space.n)
-        self.start = int(space.start)
+        super().__init__()
+        self.size, self.start = int(space.n), int(space.start)
+        self._dtype = space.dtype
 
-    def __call__(self, output: Output) -> Output:
+    def forward(self, output: Output) -> Output:
         """Return whole numbers."""
-        return output.argmax(-1) + self.start
+        return typed(output.argmax(-1) + self.start, self._dtype)
 
 
-class MultiDiscreteHead:
+class MultiDiscreteHead(Constants):
     """The choice with the highest score, for each component.
 
     Example:
@@ -40,21 +43,24 @@ class MultiDiscreteHead:
         array([1, 2])
     """
 
+    start: Tensor
+
     def __init__(self, space: gym.spaces.MultiDiscrete) -> None:
-        self.shape, self.start = space.shape, space.start
+        super().__init__()
+        self.shape, self._dtype = space.shape, space.dtype
+        self._start = space.start.astype(np.int64)
+        self.register_buffer("start", torch.from_numpy(self._start), persistent=False)
         self.parts = slices(space.nvec.ravel().tolist())
         self.size = int(space.nvec.sum())
 
-    def __call__(self, output: Output) -> Output:
+    def forward(self, output: Output) -> Output:
         """Return whole numbers of the space's shape."""
         chosen = [output[..., part].argmax(-1) for part in self.parts]
-        tensors = isinstance(output, torch.Tensor)
-        together = torch.stack(chosen, -1) if tensors else np.stack(chosen, -1)
-        together = together.reshape(*output.shape[:-1], *self.shape)
-        return together + (torch.from_numpy(self.start) if tensors else self.start)
+        stack, start = (torch.stack, self.start) if isinstance(output, Tensor) else (np.stack, self._start)
+        return typed(stack(chosen, -1).reshape(*output.shape[:-1], *self.shape) + start, self._dtype)
 
 
-class MultiBinaryHead:
+class MultiBinaryHead(Constants):
     """One where the output is positive.
 
     Example:
@@ -63,15 +69,15 @@ class MultiBinaryHead:
     """
 
     def __init__(self, space: gym.spaces.MultiBinary) -> None:
-        self.size, self.shape = int(np.prod(space.shape)), space.shape
+        super().__init__()
+        self.size, self.shape, self._dtype = int(np.prod(space.shape)), space.shape, space.dtype
 
-    def __call__(self, output: Output) -> Output:
+    def forward(self, output: Output) -> Output:
         """Return zeros and ones of the space's shape."""
-        on = output.reshape(*output.shape[:-1], *self.shape) > 0
-        return on.to(torch.int8) if isinstance(on, torch.Tensor) else on.astype(np.int8)
+        return typed(output.reshape(*output.shape[:-1], *self.shape) > 0, self._dtype)
 
 
-class CompositeHead:
+class CompositeHead(Constants):
     """The parts of a Dict or a Tuple, each by its own head, from consecutive stretches of the output.
 
     Example:
@@ -81,16 +87,20 @@ class CompositeHead:
     """
 
     def __init__(self, heads: Mapping[str, Head] | tuple[Head, ...]) -> None:
-        self.heads = heads
+        super().__init__()
+        self.names = list(heads) if isinstance(heads, Mapping) else None
         self.each = list(heads.values()) if isinstance(heads, Mapping) else list(heads)
+        for i, head in enumerate(self.each):
+            if isinstance(head, nn.Module):
+                self.add_module(str(i), head)
         self.parts = slices([head.size for head in self.each])
         self.size = sum(head.size for head in self.each)
 
     def together(self, actions: list[Any]) -> Any:
         """Return the actions of the parts in the space's form."""
-        return dict(zip(self.heads, actions, strict=True)) if isinstance(self.heads, Mapping) else tuple(actions)
+        return tuple(actions) if self.names is None else dict(zip(self.names, actions, strict=True))
 
-    def __call__(self, output: Output) -> Any:
+    def forward(self, output: Output) -> Any:
         """Return a dict or a tuple of actions."""
         return self.together([head(output[..., part]) for head, part in zip(self.each, self.parts, strict=True)])
 
@@ -102,17 +112,18 @@ _HEADS: dict[type, Callable[[Any], Head]] = {
 }
 
 
-def make_head(space: gym.Space[Any], box_head: str = "clip") -> Head:
+def make_head(space: gym.Space[Any], box_head: BoxHead = "clip") -> Head:
     """Return the head that fits `space`.
 
     Args:
         space: Box, Discrete, MultiDiscrete or MultiBinary, or a Dict or Tuple of these.
-        box_head: What a Box gets. "clip": the output cut to the bounds; "tanh": squashed onto them; "gaussian": mean
-            and deviation; "uniform:10": for each component a choice of 10 evenly spaced values; "custom:-1,0,0.5": of
-            these, from -1, the lower bound, to 1, the upper.
+        box_head: How outputs become actions of a Box. "clip" cuts them to the bounds. "tanh" squashes them onto the
+            bounds. "gaussian" reads a mean and a deviation. "uniform:10" chooses among 10 evenly spaced values for each
+            component. "custom:-1,0,0.5" chooses among these values, where -1 is the lower bound and 1 the upper. Or a
+            `Head` of your own, or a function of the Box that makes one.
 
     Raises:
-        ValueError: If there is none, or `box_head` is none of these or does not apply.
+        ValueError: If no head fits, or `box_head` is none of these or does not apply.
 
     Example:
         >>> make_head(gym.spaces.Discrete(4)).size, make_head(gym.spaces.Box(-1, 1, (3,)), "uniform:10").size
@@ -120,12 +131,15 @@ def make_head(space: gym.Space[Any], box_head: str = "clip") -> Head:
     """
     if box_head != "clip" and not any(isinstance(leaf, gym.spaces.Box) for leaf in leaves(space)):
         raise ValueError(f"`box_head` is for a Box action space, got {box_head!r} for {space}.")
-    return _make(space, box_head)
+    head = _make(space, box_heads(box_head))
+    if not head.size:
+        raise ValueError(f"`action_space` must have at least one element, got {space}.")
+    return head
 
 
-def _make(space: gym.Space[Any], box_head: str) -> Head:
+def _make(space: gym.Space[Any], box_head: Callable[[gym.spaces.Box], Head]) -> Head:
     if isinstance(space, gym.spaces.Box):
-        return make_box_head(space, box_head)
+        return box_head(space)
     if isinstance(space, gym.spaces.Dict):
         return CompositeHead({name: _make(part, box_head) for name, part in space.spaces.items()})
     if isinstance(space, gym.spaces.Tuple):
@@ -150,7 +164,7 @@ def slices(sizes: list[int]) -> list[slice]:
 
 
 def unbatched(actions: Any, count: int) -> Any:
-    """Return batched actions as a sequence of `count` single ones; arrays are that already.
+    """Return batched actions as a sequence of `count` single ones, which an array of them already is.
 
     Example:
         >>> unbatched({"gear": np.array([1, 0])}, 2)[1]
@@ -161,4 +175,6 @@ def unbatched(actions: Any, count: int) -> Any:
         return [{name: part[i] for name, part in parts.items()} for i in range(count)]
     if isinstance(actions, tuple):
         return list(zip(*(unbatched(part, count) for part in actions), strict=True))
+    if actions.ndim == 1 and np.issubdtype(actions.dtype, np.floating):  # of a Box of shape (), which wants arrays
+        return [np.asarray(action) for action in actions]
     return actions

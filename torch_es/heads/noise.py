@@ -1,7 +1,7 @@
-"""Noise on actions, alone or with that on parameters: Gaussian, epsilon-random choices, or sampling what a head means.
+"""Noise on actions: Gaussian, epsilon-random choices, or samples of the distribution that a head describes.
 
-A member's draws come from a stream of its episode's own, so they are the same wherever it is played. A draw of zeros is
-no noise: what evaluates the centre, beside noisy members in the same batch, gets zeros.
+Each episode of a member has a random stream of its own, so its draws are the same wherever it is played. A draw of
+zeros is no noise. The centre's episodes, played beside noisy members in the same batch, get zeros.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch_es.types import Float32Array
 
 
 class ActionNoise(Protocol):
-    """A head that takes random numbers besides the output."""
+    """What turns outputs and random numbers into actions."""
 
     size: int
 
@@ -47,7 +47,7 @@ class GaussianNoise:
     """
 
     def __init__(self, space: gym.spaces.Box, head: Head, std: float) -> None:
-        self.head, self.std, self._cut = head, std, Cut(space)
+        self.head, self.std, self._cut = head, std, Cut(space).forward
         self.size = int(np.prod(space.shape))
 
     def draw(self, generator: np.random.Generator) -> Float32Array:
@@ -61,7 +61,7 @@ class GaussianNoise:
 
 
 class EpsilonNoise:
-    """With probability `epsilon`, uniformly random choices in place of the best: all of an action's at once."""
+    """With probability `epsilon`, every choice of an action is random instead of the best one."""
 
     def __init__(self, head: Head, epsilon: float) -> None:
         self.head, self.epsilon = head, epsilon
@@ -133,15 +133,19 @@ class CompositeNoise:
         )
 
 
-def make_action_noise(space: gym.Space[Any], head: Head, given: str) -> ActionNoise:
-    """Return the noise that `given` names, for the parts of the space that can take it.
+GivenNoise = str | ActionNoise | Callable[[gym.Space[Any], Head], ActionNoise]
+
+
+def make_action_noise(space: gym.Space[Any], head: Head, given: GivenNoise) -> ActionNoise:
+    """Return the noise that `given` names or is, for the parts of the space that can take it.
 
     Args:
         space: Of the actions.
         head: Of the space.
         given: "gaussian:STD": on each component of a Box, in units of the action; "epsilon:P": for choices (Discrete,
             MultiDiscrete, MultiBinary, a Box with values to choose from), a random one with probability P; "sample":
-            choices by their scores, a Box with `box_head="gaussian"` by its mean and deviation.
+            choices by their scores, a Box with `box_head="gaussian"` by its mean and deviation. Or an `ActionNoise` of
+            your own, or a function of space and head that makes one.
 
     Raises:
         ValueError: If `given` is none of these, or no part of the space can take it.
@@ -152,6 +156,8 @@ def make_action_noise(space: gym.Space[Any], head: Head, given: str) -> ActionNo
         >>> make_action_noise(space, make_head(space), "epsilon:0.1").epsilon
         0.1
     """
+    if not isinstance(given, str):
+        return given if hasattr(given, "draw") else given(space, head)  # type: ignore[return-value]
     noise = _make(space, head, _parse(given))
     if noise is None:
         raise ValueError(
@@ -177,7 +183,7 @@ def _parse(given: str) -> _Kind:
             return lambda space, head: EpsilonNoise(head, float(number)) if _chooses(space, head) else None
     raise ValueError(
         "`action_noise` must be gaussian:STD with STD above 0, epsilon:P with P in (0, 1], or sample, "
-        f"got {given!r}; leave it out (null) for none."
+        f"got {given!r}; leave it out for none."
     )
 
 

@@ -1,9 +1,15 @@
-"""Where metrics go: each logger takes the same rows, and lives in the parent process only."""
+"""Where metrics go: each logger gets the same rows, in the training process only."""
 
-from torch_es.loggers.files import CsvLogger as CsvLogger
-from torch_es.loggers.files import JsonlLogger as JsonlLogger
+from torch_es.loggers.files import CsvLogger, JsonlLogger
 from torch_es.loggers.names import named as named
-from torch_es.loggers.protocol import Logger as Logger
-from torch_es.loggers.protocol import opened as opened
-from torch_es.loggers.tensorboard import TensorBoardLogger as TensorBoardLogger
-from torch_es.loggers.wandb import WandbLogger as WandbLogger
+from torch_es.loggers.protocol import Logger
+from torch_es.loggers.tensorboard import TensorBoardLogger
+from torch_es.loggers.wandb import WandbLogger
+
+__all__ = [
+    "CsvLogger",
+    "JsonlLogger",
+    "Logger",
+    "TensorBoardLogger",
+    "WandbLogger",
+]

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from torch_es.heads.choices import make_head, unbatched
-from torch_es.heads.noise import make_action_noise
+from torch_es.heads import BoxHead, GivenNoise, make_action_noise, make_head, unbatched
 from torch_es.nn import ObservationNorm, batch_norms, collect_statistics, virtual_batch_norms
 from torch_es.policies.export import export
 from torch_es.policies.recurrent import State, initial_state, is_recurrent, respond, restarted
@@ -54,8 +53,8 @@ class Policy(nn.Module):
         observation_space: gym.Space[Any],
         action_space: gym.Space[Any],
         normalize_observations: bool = True,
-        box_head: str = "clip",
-        action_noise: str | None = None,
+        box_head: BoxHead = "clip",
+        action_noise: GivenNoise | None = None,
         reference: Tensor | None = None,
     ) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ class Evidence(NamedTuple):
 
     Attributes:
         folder: Of the run.
-        env: The id of its environment, if it has one.
+        env: The id of its environment; empty if it has none.
         rows: Its metrics, one row for each generation.
         header: Of its replay log: seed, options, machine.
         records: Its replay log's generations.
@@ -30,7 +30,7 @@ class Evidence(NamedTuple):
     """
 
     folder: Path
-    env: str | None
+    env: str
     rows: Rows
     header: dict[str, Any]
     records: list[Record]

@@ -7,5 +7,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("stable-baselines3", "sb3") from error
 
-from torch_es.sb3.actor import actor as actor
-from torch_es.sb3.algorithm import ES as ES
+from torch_es.sb3.actor import actor
+from torch_es.sb3.algorithm import ES
+
+__all__ = ["ES", "actor"]

@@ -29,6 +29,8 @@ from torch_es.search.protocol import Strategy as Strategy
 from torch_es.search.search_gradient import SearchGradient as SearchGradient
 from torch_es.search.snes import SNES as SNES
 
+__all__ = ["ARS", "PGPE", "SNES", "OpenAIES", "Population", "SearchGradient", "Strategy"]
+
 STRATEGIES: dict[str, type] = {"openai_es": OpenAIES, "pgpe": PGPE, "snes": SNES, "ars": ARS}
 
 

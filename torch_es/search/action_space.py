@@ -87,7 +87,7 @@ class ActionSpaceES:
         self.centre.load_state_dict(state)
 
 
-def check_searches_actions(action_noise: str | None, uneven: bool | int) -> None:
+def check_searches_actions(action_noise: object, uneven: bool | int) -> None:
     """Say what `sigma` 0 means, or refuse it where nothing is left to search by.
 
     Raises:

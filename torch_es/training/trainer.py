@@ -229,7 +229,7 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self.strategy.load_state_dict(state["strategy"])
-        self.best = state.get("best")
+        self.best = state["best"]
         self.load_progress_dict(state)
 
     def progress_dict(self) -> dict[str, Any]:
@@ -249,7 +249,7 @@ class Trainer:
             self.observation_norm.load_state_dict(progress["observation_norm"])
         self.total_timesteps = progress["total_timesteps"]
         self.total_episodes = progress["total_episodes"]
-        self.max_steps = progress.get("max_steps", self.max_steps)  # schema 1 had no such rule
+        self.max_steps = progress["max_steps"]
         self.seconds = progress["seconds"]
 
 
