@@ -116,7 +116,7 @@ class RunFolder:
         saved = {name: v for name, v in state["options"].items() if name in own or is_function(v)}
         if found := differences(saved, {name: own[name] for name in saved if name in own}):
             raise ValueError(f"The run in `{self.path}` is another one: {found}.")
-        self.saved = state["strategy"]["generation"]
+        self.saved = state["generation"]
         return state
 
     def open(self, header: Mapping[str, Any], generation: int, theta_bytes: int) -> None:

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from types import TracebackType
 
-from torch_es.errors import Stopped
+from torch_es.errors import NonFiniteError, Stopped
 from torch_es.runs.checkpoint import Tree
 from torch_es.runs.folder import RunFolder
 from torch_es.runs.replay_log import Record
@@ -47,9 +47,11 @@ class Recording:
         if error is None or isinstance(error, Stopped):
             self._folder.save(self._state, last=True)
             return
+        if isinstance(error, NonFiniteError):  # the optimiser's state may be half way through a step
+            return
         try:
             state = self._state()
-            if state["strategy"]["generation"] == self._folder.generation:
+            if state["generation"] == self._folder.generation:
                 self._folder.save(lambda: state, last=True)
         except Exception as failure:  # noqa: BLE001 - the error that ended the run is the one to be raised
             _log.warning("Generation %d could not be saved: %s", self._folder.generation, failure)

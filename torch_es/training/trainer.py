@@ -224,7 +224,13 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next generation depends on, the counters, and the best centre."""
-        return {"strategy": self.strategy.state_dict(), "best": self.best, **self.progress_dict()}
+        generation = self.strategy.centre.generation
+        return {
+            "generation": generation,
+            "strategy": self.strategy.state_dict(),
+            "best": self.best,
+            **self.progress_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
