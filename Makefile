@@ -19,7 +19,7 @@ train: $(READY) ## Train a policy on HalfCheetah, about two minutes; ARGS="env=h
 	$(BIN)/torch-es train $(ARGS)
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=25
 
 test-slow: $(READY) ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -10,10 +10,12 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def run(tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
 
     def go(name):
+        if name != "cartpole":  # which has its workers
+            request.getfixturevalue("no_workers")
         torch.manual_seed(0)
         return runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
 

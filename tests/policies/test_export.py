@@ -8,7 +8,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, Tuple
 from modules import Branching, SearchesPath, UsesNumpy
-from test_spaces import ACTIONS, BOX3, OBSERVATIONS, Leafwise
+from sample_spaces import ACTIONS, BOX3, OBSERVATIONS, Leafwise
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
@@ -152,7 +152,7 @@ REFUSED = {
     "numpy": (UsesNumpy, BOX4, "torch.export says: "),
     "networkx": (SearchesPath, BOX4, "torch.export says: "),
     "batch": (FixesTheBatch, BOX4, "its forward fixes the size of the batch"),
-    "a state of its own": (Drifting, BOX3, "acts otherwise than the policy, by up to "),
+    "a state of its own": (Drifting, BOX3, "actions differ from the policy's by up to "),
 }
 
 

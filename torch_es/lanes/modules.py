@@ -1,4 +1,4 @@
-"""Lanes for any module: traced and batched, or one copy each. Both start a member in the same way."""
+"""Lanes for any module: traced and batched, or one copy for each lane."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Member:
 
 
 class TracedLanes:
-    """Any module that can be traced: once for one lane into plain operations, then those batched by `vmap`."""
+    """Any module that can be traced: one lane is traced into plain operations, and `vmap` batches these."""
 
     def __init__(
         self, network: nn.Module, num_lanes: int, layout: Layout, reference: Float32Array | None = None
@@ -73,7 +73,7 @@ class TracedLanes:
         member = self._member = Member(network, layout)
         if reference is not None:
             member.refer(reference)
-        state = tree_map(torch.clone, member.start(member.parameters.gather()))  # apart, should two share memory
+        state = tree_map(torch.clone, member.start(member.parameters.gather()))  # two parts may share memory
         frozen = {n: p.detach() for n, p in member.network.named_parameters() if not p.requires_grad}
 
         def stacked(tensor: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ class TracedLanes:
 
 
 class CopiedLanes:
-    """One copy of the module for each lane: slow, and right for every module."""
+    """One copy of the module for each lane: slow, but correct for every module."""
 
     def __init__(
         self, network: nn.Module, num_lanes: int, layout: Layout, reference: Float32Array | None = None
@@ -150,7 +150,7 @@ class CopiedLanes:
 
 @contextlib.contextmanager
 def _plain_kernels() -> Iterator[None]:
-    """Keep oneDNN's fused RNN kernels out of a trace: `vmap` knows the operations that they are made of."""
+    """Keep oneDNN's fused RNN kernels out of a trace: `vmap` does not know them, only the operations in them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with torch.backends.mkldnn.flags(enabled=False):

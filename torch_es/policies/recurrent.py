@@ -65,7 +65,7 @@ def restarted(state: State, initial: State, starts: Tensor) -> State:
 
 
 class RecurrentNetwork(nn.Module):
-    """One recurrent layer and a linear one.
+    """A recurrent layer followed by a linear layer.
 
     Args:
         inputs: Elements of an observation, whatever its form.
@@ -73,7 +73,7 @@ class RecurrentNetwork(nn.Module):
         kind: One of rnn, gru, lstm.
         hidden: Units of the recurrent layer.
         output_scale: Length of the last layer's incoming vectors.
-        seed: Of the weights; torch's global state is not touched.
+        seed: The weights follow from it; torch's global generator is neither read nor seeded.
 
     Example:
         >>> network = RecurrentNetwork(3, 2, "gru", hidden=8)
