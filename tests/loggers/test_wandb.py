@@ -156,5 +156,5 @@ def test_replay_builds_one_run_of_its_own(tmp_path, monkeypatch, capsys):
 
 def test_replay_of_no_run_is_refused(tmp_path, capsys):
     assert main(["wandb-replay", str(tmp_path)]) == 2
-    assert "is no run folder" in capsys.readouterr().err
+    assert "is not a run folder" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
