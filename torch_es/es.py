@@ -16,34 +16,34 @@ import torch
 from torch import nn
 
 from torch_es.checks import check_count, check_positive, differences
-from torch_es.envs import Env, EnvFactory, env_factory, probed
+from torch_es.envs import Env, EnvFactory, env_factory, frames_per_step, probed
 from torch_es.envs.rules import EpisodeRules
 from torch_es.evaluators import TOLERANCE, Evaluator, FaultTolerance, make_evaluator
 from torch_es.heads import BoxHead, GivenNoise
-from torch_es.loggers import Guarded, Logger
+from torch_es.loggers import Logger
 from torch_es.loggers.progress import ProgressLogger
+from torch_es.loggers.protocol import opened
 from torch_es.nn import batch_norms, virtual_batch_norms
 from torch_es.policies import Policy, reference_batch
 from torch_es.rollout import FunctionPlayer, Rollout
 from torch_es.rollout.score import Scorer
 from torch_es.runs import checkpoint
-from torch_es.runs.folder import RunFolder
+from torch_es.runs.folder import RunFolder, entered
 from torch_es.runs.machine import describe, difference
 from torch_es.runs.options import describe as describe_options
 from torch_es.runs.options import saved_options
 from torch_es.runs.recording import Recording
-from torch_es.runs.replay_log import Record
+from torch_es.runs.replay_log import Record, fingerprint
 from torch_es.search import Strategy, check_searches_actions, make_strategy, unperturbed
 from torch_es.seeding import derive, derive_seed
 from torch_es.training.generation import Quota
+from torch_es.training.loop import Budget, Callback, loop
 from torch_es.training.replay import rebuild
 from torch_es.training.signals import StopSignals
 from torch_es.training.trainer import Trainer
 from torch_es.types import EpisodeResult, Task
 
 _log = logging.getLogger(__name__)
-
-Callback = Callable[[dict[str, float]], bool | None]
 
 
 class ES:
@@ -113,7 +113,7 @@ class ES:
         self.num_workers = num_workers if num_workers is None else check_count("num_workers", num_workers, minimum=0)
         acting = {"normalize_observations": normalize_observations, "box_head": box_head, "action_noise": action_noise}
         self.policy: Policy | None = None
-        self.fitness_fn = fitness_fn
+        self.fitness_fn, self._env_name, self._frames = fitness_fn, "", 1
         self._tolerance = tolerance
         if num_lanes is not None:
             check_count("num_lanes", num_lanes)
@@ -134,7 +134,7 @@ class ES:
         )
         self._evaluator: Evaluator | None = None
         norm = self.policy.observation_norm if self.policy else None
-        self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes, rules)
+        self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes, rules, self._frames)
         self.described = {
             "env": env if isinstance(env, str) else None, "strategy": strategy, **describe_options(acting),
             "num_lanes": num_lanes, "rules": dataclasses.asdict(rules),
@@ -146,7 +146,8 @@ class ES:
     def _wrap(self, network: nn.Module, options: dict[str, Any]) -> Policy:
         self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
         env = probed(self._factory)
-        self._spaces = _spaces(env)
+        self._spaces, self._frames = _spaces(env), frames_per_step(env)
+        self._env_name = env.spec.id if env.spec else ""
         try:
             seed = derive_seed("reference", self.seed)
             reference = reference_batch(env, seed) if virtual_batch_norms(network) else None
@@ -159,7 +160,7 @@ class ES:
 
     def learn(
         self,
-        total_timesteps: int,
+        total_timesteps: float,
         callback: Callback | None = None,
         *,
         progress_bar: bool = False,
@@ -172,46 +173,46 @@ class ES:
     ) -> ES:
         """Train until at least `total_timesteps` environment steps are played; the last generation is finished.
 
-        With a `folder`, nothing is lost however training ends: Ctrl-C, SIGTERM and a worker that cannot be replaced
-        save the last whole generation, and after anything else `resume=True` goes on from the newest checkpoint, with
-        the bits of a run that was never stopped.
+        With a `folder`, nothing is lost however training ends. Ctrl-C, SIGTERM and any exception save the last whole
+        generation. If the process is killed, `resume=True` continues from the newest checkpoint, with the same bits as
+        a run that was never stopped.
 
         Args:
-            total_timesteps: Counted anew; with `reset_num_timesteps=False`, or resumed, from the very start.
+            total_timesteps: Environment steps from now on; with `reset_num_timesteps=False`, or when a run is resumed,
+                from the start of the run.
             callback: Called with each generation's metrics; training stops when it returns False.
-            progress_bar: Show progress: a bar on a terminal, else a line a generation.
-            loggers: Get each generation's metrics; one that fails is told of and left out.
+            progress_bar: Show progress: a bar on a terminal, otherwise a line for each generation.
+            loggers: Started, given each generation's metrics, and closed; they write into `folder`, or into the current
+                folder without one. One that fails is named in a warning and left out.
             folder: Where `metrics.jsonl`, `replay.log` and `checkpoints/` are written.
-            resume: Go on with the run in `folder`, if there is one; this trainer must be made as that one was.
-            checkpoint_every: Seconds between two checkpoints, besides the last.
-            max_seconds: Stop after so much wall-clock time, whatever the steps.
+            resume: Continue the run in `folder`, if there is one; this trainer must be made as that one was.
+            checkpoint_every: Seconds between two checkpoints; the last generation is always saved.
+            max_seconds: Stop after this much wall-clock time.
             reset_num_timesteps: See `total_timesteps`.
 
         Raises:
             RunFolderError: If `folder` holds a run and `resume` is not set, or another process is writing it.
             ValueError: If the run in `folder` differs from this one; every difference is named.
         """
-        check_count("total_timesteps", total_timesteps)
+        total_timesteps = check_count("total_timesteps", total_timesteps)
         seconds = float("inf") if max_seconds is None else check_positive("max_seconds", max_seconds)
-        with StopSignals() as signals, contextlib.ExitStack() as stack:
-            run = stack.enter_context(Recording(self, folder)) if folder is not None else None
-            resumed = run is not None and run.begin(resume)
-            goal = total_timesteps + (self.trainer.total_timesteps if reset_num_timesteps and not resumed else 0)
-            progress = [ProgressLogger(goal)] if progress_bar else []
-            sinks = [Guarded(sink) for sink in (*loggers, *progress)]
-            for sink in sinks[len(loggers) :]:
-                stack.callback(sink.close)
+        trainer, recording = self.trainer, None
+        with contextlib.ExitStack() as stack:
+            if folder is not None:
+                run = stack.enter_context(entered(folder))
+                if (state := run.continued(resume, self.described)) is not None:
+                    self.restore(state)
+                names = {"seed": self.seed, "env": self._env_name, "initial": fingerprint(self.network)}
+                centre = self.strategy.centre
+                run.open({**names, "options": self.described}, centre.generation, centre.theta.nbytes)
+                recording = Recording(run, self.state_dict, checkpoint_every, trainer.seconds)
+                reset_num_timesteps = reset_num_timesteps and state is None
+            goal = total_timesteps + (trainer.total_timesteps if reset_num_timesteps else 0)
+            shown = [*loggers, *([ProgressLogger(goal)] if progress_bar else [])]
+            log = stack.enter_context(opened(shown, self.described, recording.path if recording else Path()))
             if self.policy is not None:
                 stack.callback(self.policy.measure)
-            limit = self.trainer.seconds + seconds
-            while self.trainer.total_timesteps < goal and self.trainer.seconds < limit:
-                metrics = self._generation(signals)
-                if run is not None:
-                    run.record(metrics, checkpoint_every)
-                for sink in sinks:
-                    sink.log(metrics)
-                if callback is not None and callback(metrics) is False:
-                    break
+            loop(trainer, self._generation, Budget(goal, seconds), recording, log, callback)
         return self
 
     def _generation(self, signals: StopSignals) -> dict[str, float]:
@@ -323,10 +324,9 @@ class ES:
             ValueError: If it belongs to another module; every differing name is listed with both shapes.
         """
         buffers = self._buffers()
-        then = {n: list(b.shape) for n, b in state["buffers"].items()} | state.get("shapes", {})
-        now = {n: list(b.shape) for n, b in buffers.items()}
-        if "shapes" in state:  # not in checkpoints of schema 1
-            now |= {n: list(p.shape) for n, p in self.strategy.centre.parameters.named.items()}
+        then = {n: list(b.shape) for n, b in state["buffers"].items()} | state["shapes"]
+        named = {**buffers, **self.strategy.centre.parameters.named}
+        now = {n: list(tensor.shape) for n, tensor in named.items()}
         if found := differences(then, now):
             raise ValueError(f"The checkpoint is of another module: {found}.")
         self.close()  # workers hold a copy of the buffers
@@ -335,8 +335,7 @@ class ES:
         self.trainer.load_state_dict(state)
         if self.policy is not None:
             self.policy.measure()
-        other = difference(state["machine"]) if "machine" in state else ""
-        if other:
+        if other := difference(state["machine"]):
             _log.warning("From here on the bits may differ from those of a run that stayed where it was: %s.", other)
 
     def set_env(self, env: str | EnvFactory) -> None:
