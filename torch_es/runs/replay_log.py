@@ -166,7 +166,7 @@ def _digest(content: bytes) -> bytes:
 
 
 def _frames(content: bytes, path: Path, strict: bool = False) -> Iterator[_Frame]:
-    """Yield whole frames. End at the first damaged one; with `strict`, raise an error unless it is an unfinished tail."""
+    """Yield whole frames. End at the first damaged one; with `strict`, raise unless it is an unfinished tail."""
     if not content.startswith(_MAGIC):
         if _MAGIC.startswith(content):
             return
