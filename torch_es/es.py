@@ -16,33 +16,33 @@ import torch
 from torch import nn
 
 from torch_es.checks import check_count, check_positive, differences
-from torch_es.envs import EnvFactory, EpisodeRules, env_factory
+from torch_es.envs import EnvFactory, EpisodeRules, env_factory, frames_per_step, probed
 from torch_es.evaluators import TOLERANCE, Evaluator, EvaluatorFactory, FaultTolerance, make_evaluator
 from torch_es.heads import BoxHead, GivenNoise
-from torch_es.loggers import Guarded, Logger
+from torch_es.loggers import Logger
 from torch_es.loggers.progress import ProgressLogger
+from torch_es.loggers.protocol import opened
 from torch_es.nn import batch_norms, virtual_batch_norms
 from torch_es.policies import Policy, reference_batch
 from torch_es.rollout import Behaviour, EnvObjective, FunctionObjective, Objective
 from torch_es.rollout.score import Scorer
 from torch_es.runs import checkpoint
-from torch_es.runs.folder import RunFolder
+from torch_es.runs.folder import RunFolder, entered
 from torch_es.runs.machine import describe, difference
 from torch_es.runs.options import describe as describe_options
 from torch_es.runs.options import saved_options
 from torch_es.runs.recording import Recording
-from torch_es.runs.replay_log import Record
+from torch_es.runs.replay_log import Record, fingerprint
 from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_strategy
 from torch_es.seeding import derive, derive_seed
 from torch_es.training.generation import Quota
+from torch_es.training.loop import Budget, Callback, loop
 from torch_es.training.replay import rebuild
 from torch_es.training.signals import StopSignals
 from torch_es.training.trainer import Trainer
 from torch_es.types import CENTRE, EpisodeResult
 
 _log = logging.getLogger(__name__)
-
-Callback = Callable[[dict[str, float]], bool | None]
 
 
 class ES:
@@ -144,7 +144,7 @@ class ES:
 
     def learn(
         self,
-        total_timesteps: int,
+        total_timesteps: float,
         callback: Callback | None = None,
         *,
         progress_bar: bool = False,
@@ -157,45 +157,44 @@ class ES:
     ) -> ES:
         """Train until at least `total_timesteps` environment steps are played; the last generation is finished.
 
-        With a `folder`, nothing is lost however training ends: Ctrl-C, SIGTERM and a worker that cannot be replaced
-        save the last whole generation, and after anything else `resume=True` goes on from the newest checkpoint, with
-        the bits of a run that was never stopped.
+        With a `folder`, nothing is lost however training ends. Ctrl-C, SIGTERM and any exception save the last whole
+        generation. If the process is killed, `resume=True` continues from the newest checkpoint, with the same bits as
+        a run that was never stopped.
 
         Args:
-            total_timesteps: Counted anew; with `reset_num_timesteps=False`, or resumed, from the very start.
+            total_timesteps: Environment steps from now on; with `reset_num_timesteps=False`, or when a run is resumed,
+                from the start of the run.
             callback: Called with each generation's metrics; training stops when it returns False.
-            progress_bar: Show progress: a bar on a terminal, else a line a generation.
-            loggers: Get each generation's metrics; one that fails is told of and left out.
+            progress_bar: Show progress: a bar on a terminal, otherwise a line for each generation.
+            loggers: Started, given each generation's metrics, and closed; they write into `folder`, or into the current
+                folder without one. One that fails is named in a warning and left out.
             folder: Where `metrics.jsonl`, `replay.log` and `checkpoints/` are written.
-            resume: Go on with the run in `folder`, if there is one; this trainer must be made as that one was.
-            checkpoint_every: Seconds between two checkpoints, besides the last.
-            max_seconds: Stop after so much wall-clock time, whatever the steps.
+            resume: Continue the run in `folder`, if there is one; this trainer must be made as that one was.
+            checkpoint_every: Seconds between two checkpoints; the last generation is always saved.
+            max_seconds: Stop after this much wall-clock time.
             reset_num_timesteps: See `total_timesteps`.
 
         Raises:
             RunFolderError: If `folder` holds a run and `resume` is not set, or another process is writing it.
             ValueError: If the run in `folder` differs from this one; every difference is named.
         """
-        check_count("total_timesteps", total_timesteps)
+        total_timesteps = check_count("total_timesteps", total_timesteps)
         seconds = float("inf") if max_seconds is None else check_positive("max_seconds", max_seconds)
-        with StopSignals() as signals, contextlib.ExitStack() as stack:
-            run = stack.enter_context(Recording(self, folder)) if folder is not None else None
-            resumed = run is not None and run.begin(resume)
-            goal = total_timesteps + (self.trainer.total_timesteps if reset_num_timesteps and not resumed else 0)
-            progress = [ProgressLogger(goal)] if progress_bar else []
-            sinks = [Guarded(sink) for sink in (*loggers, *progress)]
-            for sink in sinks[len(loggers) :]:
-                stack.callback(sink.close)
+        trainer, strategy, recording = self.trainer, self.strategy, None
+        with contextlib.ExitStack() as stack:
+            if folder is not None:
+                run = stack.enter_context(entered(folder))
+                if (state := run.continued(resume, self.described)) is not None:
+                    self.restore(state)
+                names = {"seed": self.seed, "env": self.objective.env_id, "initial": fingerprint(self.network)}
+                run.open({**names, "options": self.described}, strategy.generation, strategy.theta.nbytes)
+                recording = Recording(run, self.state_dict, checkpoint_every, trainer.seconds)
+                reset_num_timesteps = reset_num_timesteps and state is None
+            goal = total_timesteps + (trainer.total_timesteps if reset_num_timesteps else 0)
+            shown = [*loggers, *([ProgressLogger(goal)] if progress_bar else [])]
+            log = stack.enter_context(opened(shown, self.described, recording.path if recording else Path()))
             stack.callback(self.objective.refresh)
-            limit = self.trainer.seconds + seconds
-            while self.trainer.total_timesteps < goal and self.trainer.seconds < limit:
-                metrics = self._generation(signals)
-                if run is not None:
-                    run.record(metrics, checkpoint_every)
-                for sink in sinks:
-                    sink.log(metrics)
-                if callback is not None and callback(metrics) is False:
-                    break
+            loop(trainer, self._generation, Budget(goal, seconds), recording, log, callback)
         return self
 
     def _generation(self, signals: StopSignals) -> dict[str, float]:
@@ -326,7 +325,7 @@ class ES:
         factory = env_factory(env)
         if not isinstance(self.objective, EnvObjective):
             raise ValueError("`set_env` needs a trainer that was made with an environment, not with `fitness_fn`.")
-        made = factory()
+        made = probed(factory)
         made.close()
         own = {"observation_space": self.policy.layout.space, "action_space": self.policy.action_space}
         if found := differences(own, {name: getattr(made, name) for name in own}):
@@ -376,13 +375,15 @@ def _environment(
     strategy: Strategy, network: nn.Module, factory: EnvFactory, acting: dict[str, Any], *options: Any
 ) -> EnvObjective:
     """Wrap the network for the spaces of an environment, to be played there."""
-    env = factory()
+    env = probed(factory)
     try:
         seed = derive_seed("reference", strategy.seed)
         reference = reference_batch(env, seed) if virtual_batch_norms(network) else None
         policy = Policy(network, env.observation_space, env.action_space, **acting, reference=reference)
+        objective = EnvObjective(policy, factory, strategy.seed, *options)
+        objective.env_id, objective.frames_per_step = env.spec.id if env.spec else "", frames_per_step(env)
     finally:
         env.close()
     if _searches_actions(strategy) and policy.action_noise is not None:
         Scorer(network, policy.layout, policy.action_noise)  # says now what it could not score later
-    return EnvObjective(policy, factory, strategy.seed, *options)
+    return objective

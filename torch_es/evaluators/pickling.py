@@ -8,13 +8,14 @@ from typing import Any
 
 import cloudpickle
 
-from torch_es.rollout import Objective
+from torch_es.evaluators.settings import adopt, settings
+from torch_es.rollout import Objective, Player
 
 _DEPTH = 8
 
 
 def dumps(objective: Objective) -> bytes:
-    """Pickle by value what makes a worker's player.
+    """Pickle by value what is evaluated, and what is set in this process.
 
     Raises:
         TypeError: Naming the path of what cannot be pickled.
@@ -26,7 +27,7 @@ def dumps(objective: Objective) -> bytes:
         TypeError: A worker cannot be sent `objective.lock`, a lock: cannot pickle '_thread.lock' object. ...
     """
     try:
-        payload: bytes = cloudpickle.dumps(objective)
+        payload: bytes = cloudpickle.dumps((objective, settings()))
     except Exception as error:
         path, culprit = _culprit(objective, "objective", _DEPTH)
         raise TypeError(
@@ -34,6 +35,14 @@ def dumps(objective: Objective) -> bytes:
             "Make it inside the function that makes the environment, which runs in the worker, or use `num_workers=0`."
         ) from error
     return payload
+
+
+def player(payload: bytes) -> Player:
+    """Make the player, with the settings of the process that pickled it."""
+    objective, given = cloudpickle.loads(payload)  # modules are imported before, as they were in the parent
+    adopt(given)
+    made: Player = objective.player()
+    return made
 
 
 def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any]:

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from torch_es.envs import BareEnv, EnvFactory, bare
+from torch_es.envs import BareEnv, EnvFactory, bare, check_observation, environments
 from torch_es.envs.rules import EpisodeRules
 from torch_es.heads import unbatched
 from torch_es.lanes import default_num_lanes, make_lanes
@@ -52,7 +52,7 @@ class Rollout:
         self._lanes = make_lanes(policy.network, self.num_lanes, policy.layout, self._reference())
         self._draws = Draws(policy.action_noise, self.num_lanes, seed) if policy.action_noise else None
         self._trail: Trail | None = None
-        self._envs: list[BareEnv] = [bare(factory()) for _ in range(self.num_lanes)]
+        self._envs: list[BareEnv] = [bare(env) for env in environments(factory, self.num_lanes)]
         self._rules, self._behaviour = rules, behaviour
         shape, norm = (self.num_lanes, policy.layout.size), policy.observation_norm
         self._normalizer = None if norm is None else Normalizer(*shape, norm.limit)
@@ -67,6 +67,11 @@ class Rollout:
         self._waiting: deque[Task] = deque()
         self._active: list[int] = []
         self._snapshot: Snapshot | None = None
+
+    @property
+    def steps(self) -> int:
+        """See `Player.steps`."""
+        return self._clock
 
     @property
     def outstanding(self) -> int:
@@ -112,6 +117,7 @@ class Rollout:
             raise RuntimeError("begin() must be called before submit().")
         self._lanes.write(lane, self._snapshot.weights(task.member, self._weights))
         observation, _ = self._envs[lane].env.reset(seed=self._rules.environment_seed(self.seed, task))
+        check_observation(self._envs[lane].env, self._policy.layout.space, observation)
         self._observations[lane] = self._row(observation)
         if self._normalizer is not None:
             self._normalizer.sums[lane] = 0.0

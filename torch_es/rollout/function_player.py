@@ -25,6 +25,7 @@ class FunctionPlayer:
     """
 
     num_lanes = 1
+    steps = 0  # members evaluated
 
     def __init__(self, module: nn.Module, fitness_fn: Callable[[Any], float]) -> None:
         self._module = copy.deepcopy(module).eval()
@@ -53,6 +54,7 @@ class FunctionPlayer:
         if self._snapshot is None:
             raise RuntimeError("begin() must be called before advance().")
         task = self._waiting.popleft()
+        self.steps += 1
         self._parameters.write_module(self._snapshot.weights(task.member, self._weights))
         for name, buffer in self._module.named_buffers():
             buffer.copy_(self._buffers[name])

@@ -35,6 +35,16 @@ class Objective(Protocol):
         """Of the episodes."""
         ...
 
+    @property
+    def env_id(self) -> str:
+        """Id of the environment, or "" where there is none."""
+        ...
+
+    @property
+    def frames_per_step(self) -> int:
+        """Steps of the simulator that an action holds for."""
+        ...
+
     def player(self) -> Player:
         """Return a new player of this objective's tasks."""
         ...
@@ -79,6 +89,7 @@ class EnvObjective:
         self.rules = rules
         self._num_lanes = None if num_lanes is None else check_count("num_lanes", num_lanes)
         self._seed, self._behaviour = seed, behaviour
+        self.env_id, self.frames_per_step = "", 1
 
     def player(self) -> Player:
         """See `Objective.player`."""
@@ -107,6 +118,7 @@ class FunctionObjective:
 
     statistics = None
     rules = EpisodeRules()
+    env_id, frames_per_step = "", 1
 
     def __init__(self, network: nn.Module, fitness_fn: Callable[[Any], float]) -> None:
         self.module = network

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
+from torch_es.errors import Stopped
 from torch_es.evaluators import Evaluator
 from torch_es.evaluators.protocol import NextTasks
 from torch_es.rollout import Snapshot
@@ -20,10 +21,6 @@ from torch_es.search.perturbation import Noisy, Sums
 from torch_es.types import EpisodeResult, Float64Array
 
 _log = logging.getLogger(__name__)
-
-
-class Stopped(BaseException):
-    """A signal asked to stop while a generation was being played; theta is that of the last whole one."""
 
 
 class StopSignals:

@@ -53,7 +53,6 @@ class Trainer:
         self.total_timesteps = 0
         self.total_episodes = 0
         self.seconds = 0.0
-        self.frames_per_step = 1  # where an action holds for longer, `time/total_frames` is reported too
         self.played: Generation | None = None  # the last one
         self._warned = False  # of a NaN observation
         self.best: dict[str, Any] | None = None  # the centre that was best when evaluated
@@ -166,7 +165,7 @@ class Trainer:
         played = generation.steps + again + sum(result.length for result in generation.centre)
         with np.errstate(over="ignore"):  # of returns near the largest number there is
             spread = float(finite.std())
-        truncated, frames = float(generation.truncated.sum()), self.frames_per_step * self.total_timesteps
+        truncated, frames = float(generation.truncated.sum()), self.objective.frames_per_step * self.total_timesteps
         metrics = {
             "global_step": float(self.total_timesteps),
             "time/iterations": float(generation.number + 1),
@@ -181,7 +180,7 @@ class Trainer:
             "rollout/ep_len_mean": generation.steps / episodes,
             "rollout/terminated": episodes - truncated,
             "rollout/truncated": truncated,
-            **({} if self.frames_per_step == 1 else {"time/total_frames": float(frames)}),
+            **({} if self.objective.frames_per_step == 1 else {"time/total_frames": float(frames)}),
             **({} if self.max_steps is None else {"rollout/max_ep_length": float(self.max_steps)}),
             "es/num_pairs": float(len(returns) / generation.unit_size),
             "es/nonfinite_returns": float(returns.size - finite.size),
@@ -214,7 +213,13 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next generation depends on, the counters, and the best centre."""
-        return {"strategy": self.strategy.state_dict(), "best": self.best, **self.progress_dict()}
+        generation = self.strategy.generation
+        return {
+            "generation": generation,
+            "strategy": self.strategy.state_dict(),
+            "best": self.best,
+            **self.progress_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
