@@ -22,8 +22,6 @@ _LEANER = {
     for task, name in (
         ("half_cheetah", "HalfCheetah"),
         ("hopper", "Hopper"),
-        ("humanoid", "Humanoid"),
-        ("swimmer", "Swimmer"),
     )
 }
 
