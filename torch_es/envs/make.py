@@ -94,7 +94,7 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: Env, times: int) -> None:
         super().__init__(env)
-        self.times = check_count("action_repeat", times)
+        self.times = check_count("times", times)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Step up to `times` times, fewer if the episode ends."""
@@ -114,7 +114,7 @@ def repeated(factory: EnvFactory, times: int) -> EnvFactory:
         >>> repeated(env_factory("CartPole-v1"), 2)()
         <ActionRepeat<TimeLimit<OrderEnforcing<CartPoleEnv<CartPole-v1>>>>>
     """
-    check_count("action_repeat", times)
+    times = check_count("times", times)
     return factory if times == 1 else partial(_repeated, factory, times)
 
 

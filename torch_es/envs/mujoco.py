@@ -49,7 +49,7 @@ class HalfCheetah(_Lean, HalfCheetahEnv):
         return np.concatenate((data.qpos[self._exclude_current_positions_from_observation :], data.qvel))
 
     def _initialize_simulation(self) -> Any:
-        """Load the model without the warning, on the terminal and in a file, that MuJoCo 4 gives for its older format."""
+        """Load the model without MuJoCo 4's warning, on the terminal and in a file, about its older format."""
         before = get_mju_user_warning()
         set_mju_user_warning(_warn)
         try:

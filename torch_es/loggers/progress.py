@@ -1,7 +1,8 @@
-"""How a run shows itself: a rich bar on a terminal, one plain line a generation elsewhere."""
+"""Progress on the terminal: a bar, or a plain line for each generation where the output is not a terminal."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Mapping
@@ -16,10 +17,17 @@ from torch_es.types import Metrics
 
 
 class Terminal(Console):
-    """Standard output, on which nobody listening any more (`| head -1`) is no reason to end."""
+    """Standard output; a reader that goes away (`| head -1`) does not end the program."""
 
     def __init__(self) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a folder's name may have letters that the terminal lacks
         super().__init__(soft_wrap=True, highlight=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; a terminal without Unicode gets +/- for ±."""
+        plain = not self.encoding.startswith("utf")
+        super().print(*(o.replace("±", "+/-") if plain and isinstance(o, str) else o for o in objects), **options)
 
     def on_broken_pipe(self) -> None:
         """Say nothing more."""
