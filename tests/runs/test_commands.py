@@ -9,8 +9,8 @@ from torch_es.cli.config import parsed_overrides
 from torch_es.runs import commands
 
 NAMES = [
-    "runs/a", "eq/lr=0.1", "my runs/a b", 'q"x', 'b\\"q', "tail\\", "7", "1_0", "1e5", "null", "TRUE", "nan", "\u00e9", "a,b",
-    "(x)",    "[y]", "{z}", "it's", "a:b", "~x", "-x", "a$b", "a#b", "a;b", "*",
+    "runs/a", "eq/lr=0.1", "my runs/a b", 'q"x', 'b\\"q', "tail\\", "7", "1_0", "1e5", "null", "TRUE", "nan", "\u00e9",
+    "a,b", "(x)", "[y]", "{z}", "it's", "a:b", "~x", "-x", "a$b", "a#b", "a;b", "*",
 ]  # fmt: skip
 
 

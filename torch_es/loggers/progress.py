@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar, or a plain line for each generation where the output is not a terminal."""
+"""Progress on standard output: a bar on a terminal, otherwise one plain line for each generation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch_es.types import Metrics
 
 
 class Terminal(Console):
-    """Standard output; a reader that goes away (`| head -1`) does not end the program."""
+    """Standard output; the run continues if its reader goes away (`| head -1`)."""
 
     def __init__(self) -> None:
         if isinstance(sys.stdout, io.TextIOWrapper):
@@ -39,7 +39,7 @@ class ProgressLogger:
     """Shows generation, steps, steps/s, population mean, centre return and time left.
 
     Args:
-        total_timesteps: Where the bar ends.
+        total_timesteps: Environment steps at which the bar is full.
         console: By default standard output.
 
     Example:
@@ -59,7 +59,7 @@ class ProgressLogger:
             self._bar.start()
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
-        """Nothing to begin: it is shown from the first row on."""
+        """Do nothing: progress is shown from the first row on."""
 
     def log(self, metrics: Metrics) -> None:
         """Show a row."""
@@ -74,7 +74,7 @@ class ProgressLogger:
         )
         if self._bar is None:
             self._console.print(" | ".join([generation, *facts]), markup=False)
-        else:  # the other way round, since a narrow terminal shows the first of them only
+        else:  # the centre first: a narrow terminal cuts the end
             line = " | ".join([generation, *reversed(facts)])
             self._bar.update(self._task, completed=min(metrics["global_step"], self._total), description=line)
 

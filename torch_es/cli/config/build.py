@@ -72,8 +72,10 @@ def build(config: Config, factory: EnvFactory | None = None) -> ES:
     made = factory or env_factory(env["id"], **env.get("kwargs", {}))
     factory = repeated(made, check_count("env.action_repeat", env.get("action_repeat", 1)))
     acting = {name: policy.pop(name) for name in ACTING if name in policy}
+    probe = factory()
+    probe.close()  # only its spaces are read
     return ES(
-        _network(policy, factory(), acting.get("box_head", "clip"), config["seed"]),
+        _network(policy, probe, acting.get("box_head", "clip"), config["seed"]),
         factory,
         strategy=strategy.pop("name"),
         optimizer=_optimizer(config["optimizer"]),
@@ -133,7 +135,6 @@ def _network(options: Config, env: gym.Env[Any, Any], box_head: str, seed: int) 
 
     The user's class is called with the observation space, the number of outputs and the other values of `policy`.
     """
-    env.close()
     outputs = make_head(env.action_space, box_head).size
     module, colon, name = str(options.get("name")).partition(":")
     if not colon:
