@@ -1,8 +1,8 @@
 """Gymnasium's Hopper-v5 and HalfCheetah-v5 with the same bits in less Python.
 
 A step of Hopper-v5 spends a fifth of its time in NumPy calls on arrays of a dozen numbers. Each class here is
-gymnasium's, with those few parts in Python floats and ufuncs. Observations, rewards, ends and `info` keep their bits,
-which a test compares. Gymnasium gives a task a new version when its behaviour changes, so v5 stays as it is.
+gymnasium's, with those parts rewritten in Python floats and ufuncs. Observations, rewards, endings and `info` have the
+same bits, as a test checks. Gymnasium gives a task a new version when its behaviour changes, so v5 will stay as it is.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from torch_es.types import Float64Array
 
 
 class _Lean(MujocoEnv):
-    """What both share: the simulation of an action, and its cost."""
+    """The simulation of an action, and its cost."""
 
     _ctrl_cost_weight: float
 
     def do_simulation(self, ctrl: Any, n_frames: int) -> None:
-        """Hold the action for `n_frames` steps of the simulation.
+        """Apply the action for `n_frames` steps of the simulation.
 
         Raises:
-            ValueError: If it has another shape.
+            ValueError: If the action has another shape.
         """
         if np.shape(ctrl) != (self.model.nu,):
             raise ValueError(f"`action` must have shape {(self.model.nu,)}, got {np.shape(ctrl)}.")
@@ -49,7 +49,7 @@ class HalfCheetah(_Lean, HalfCheetahEnv):
         return np.concatenate((data.qpos[self._exclude_current_positions_from_observation :], data.qvel))
 
     def _initialize_simulation(self) -> Any:
-        """Load the model without MuJoCo 4's warning, on the terminal and in a file, about its older format."""
+        """Load the model without MuJoCo 4's warning, in a log file too, that each model is of an older format."""
         before = get_mju_user_warning()
         set_mju_user_warning(_warn)
         try:
@@ -64,10 +64,10 @@ def _warn(text: str) -> None:
 
 
 class Hopper(_Lean, HopperEnv):
-    """Hopper-v5, whose health depends on the whole state and which gymnasium computes twice a step."""
+    """Hopper-v5, which checks its health, and with it the whole state, twice a step in gymnasium."""
 
     def step(self, action: Any) -> tuple[Float64Array, Any, bool, bool, dict[str, Any]]:
-        """Step once, computing the health once."""
+        """Step once, and check the health once."""
         before = self.data.qpos[0]
         self.do_simulation(action, self.frame_skip)
         x, z = self.data.qpos[:2]
