@@ -8,7 +8,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Dict, Discrete, Tuple
 from modules import Branching, SearchesPath, UsesNumpy
-from test_spaces import ACTIONS, BOX3, OBSERVATIONS, Leafwise
+from sample_spaces import ACTIONS, BOX3, OBSERVATIONS, Leafwise
 from torch import nn
 from torch.utils._pytree import tree_leaves
 

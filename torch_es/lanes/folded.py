@@ -1,8 +1,9 @@
-"""Lanes for networks on pictures; virtual batch norm is folded into the layers when a member starts.
+"""Lanes for networks on pictures, with virtual batch norm folded into the layers when a member starts.
 
-Its statistics belong to a member's weights, so that for its whole episode normalisation is part of them: nothing is
-left to do between two products. Pictures lie channels last. The first convolution, over few channels, is torch's; a
-later one is one product over copied patches, which NumPy's BLAS has done before torch has arranged its operands.
+The statistics of virtual batch norm follow from a member's weights. They stay the same for a whole episode, so each
+normalisation becomes part of the product before it. Pictures lie channels last. The first convolution, over few
+channels, is torch's. A later one is a product over copied patches, for which NumPy's BLAS takes less time than torch
+takes to arrange its operands.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch_es.lanes.chain import Kernel, activation, chain
 from torch_es.lanes.modules import Member
 from torch_es.nn import VirtualBatchNorm
+from torch_es.nn.observation_norm import Statistics
 from torch_es.policies.networks import Scale
 from torch_es.spaces.layout import Layout
 from torch_es.types import Float32Array
@@ -50,13 +52,12 @@ class FoldedLanes:
         self._members = [Member(network, layout) for _ in range(num_lanes)]
         self._kernels: list[list[Kernel]] = [[]] * num_lanes
         self._outputs: Float32Array | None = None
-        if reference is not None:
-            self.refer(reference)
+        self.begin(reference, None)
 
-    def refer(self, reference: Float32Array) -> None:
-        """See `Lanes.refer`."""
+    def begin(self, reference: Float32Array | None, scale: Statistics | None) -> None:
+        """See `Lanes.begin`."""
         for member in self._members:
-            member.refer(reference)
+            member.begin(reference, scale)
 
     @torch.no_grad()
     def write(self, lane: int, theta: Tensor) -> None:
