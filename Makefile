@@ -5,7 +5,7 @@ READY := .venv/ready
 .DEFAULT_GOAL := help
 .PHONY: help train test test-slow faults faults-mutations check format bench gif docs clean
 
-help: ## Show what can be made
+help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 $(READY): requirements.lock pyproject.toml
@@ -15,22 +15,22 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $(READY)
 
-train: $(READY) ## Train a MuJoCo policy for about two minutes; ARGS="env=hopper seed=3" changes what
+train: $(READY) ## Train a policy on HalfCheetah, about two minutes; ARGS="env=hopper seed=3" changes what
 	$(BIN)/torch-es train $(ARGS)
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --durations=25
 
 test-slow: $(READY) ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
 
-faults: $(READY) ## Inject every fault, real kills and full disks: tried, survived, lost
+faults: $(READY) ## Inject every fault and count what survives
 	$(BIN)/python benchmarks/faults.py $(ARGS)
 
-faults-mutations: $(READY) ## Take away each protection and see its test fail
+faults-mutations: $(READY) ## Remove each protection in turn and check that a test fails
 	$(BIN)/python tests/faults/mutations.py $(ARGS)
 
-check: $(READY) ## Format check, lint, types, architecture
+check: $(READY) ## Check format, lint, types and the order of the rooms
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -40,16 +40,16 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY) ## Measure throughput beside bare physics and peers, written to benchmarks/results/
+bench: $(READY) ## Measure speed beside the physics alone and other libraries
 	$(BIN)/python -m pip install --quiet -r requirements-bench.lock
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
 	$(BIN)/python benchmarks/tables.py
 
-gif: $(READY) ## Cut README's moving picture out of the newest run of make train, or of ARGS=RUN
+gif: $(READY) ## Make README's moving picture from the newest run, or from ARGS=RUN
 	$(BIN)/python benchmarks/gif.py $(ARGS)
 
-docs: $(READY) ## Build the documentation into site/, with no warning
+docs: $(READY) ## Build the site into site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
-clean: ## Remove the environment and caches
+clean: ## Remove the environment and all caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
-"""A network of bits balances a pole: every weight is -1 or 1 and every neuron says -1 or 1 (arXiv:1602.02830).
+"""Balance a pole with a network of bits: every weight and every activation is -1 or 1 (arXiv:1602.02830).
 
-Backpropagation needs a made-up gradient for such a network; here there is none. `python benchmarks/binary.py` compares
-it with the same network in floating point.
+Backpropagation would need a made-up gradient for such a network; ES needs none. `python benchmarks/binary.py` compares
+this network with its floating-point twin.
 """
 
 from functools import partial
@@ -20,4 +20,4 @@ with ES(policy, "CartPole-v1", optimizer=adam, sigma=0.05, num_pairs=16) as es:
     returns = [episode.return_ for episode in es.evaluate(episodes=10)]
 
 weight = binarize(policy.network[0].weight.detach())
-print(f"centre return {sum(returns) / len(returns):.1f} with weights {weight.unique().tolist()}")
+print(f"mean return {sum(returns) / len(returns):.1f} with weights {weight.unique().tolist()}")

@@ -1,4 +1,4 @@
-"""Train, look at, save and reload a policy, as with any reinforcement learning library."""
+"""Train, evaluate, save and reload a policy."""
 
 import gymnasium as gym
 import torch
@@ -14,7 +14,7 @@ policy = build()  # any module; its weights are the start, and it is trained in 
 with ES(policy, "CartPole-v1", sigma=0.1, num_pairs=16, seed=1) as es:
     es.learn(total_timesteps=200_000, progress_bar=True)
     returns = [episode.return_ for episode in es.evaluate(episodes=10)]
-    print(f"centre return {sum(returns) / len(returns):.1f} over {len(returns)} episodes")
+    print(f"mean return {sum(returns) / len(returns):.1f} over {len(returns)} episodes")
     es.save("cartpole")
 
 es = ES.load("cartpole", build())

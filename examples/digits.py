@@ -1,8 +1,8 @@
-"""Digits told apart by ES and by backpropagation: where there is a gradient, following it is far cheaper.
+"""Classify digits by ES and by backpropagation. Where there is a gradient, following it is far cheaper.
 
-Both start from the same weights, take the same batches and stop at the same accuracy on digits held out. Cost is
-counted in forward passes of one digit, a backward pass as two of them, and in seconds. Needs scikit-learn, for its
-digits. `python benchmarks/supervised.py` measures it over several seeds.
+Both start from the same weights, see the same batches and stop at the same accuracy on held-out digits. Cost is counted
+in seconds and in forward passes of one digit, where a backward pass counts as two. Needs scikit-learn for the digits.
+`python benchmarks/supervised.py` measures this over several seeds.
 """
 
 import time

@@ -1,7 +1,7 @@
-"""Any function of a module in place of an environment, nothing in it differentiable.
+"""Train on a function of the module instead of an environment. Nothing in it is differentiable.
 
-Points inside a circle are told from those outside by a network whose neurons fire or don't; what counts is the
-share it gets right. The gradient of either is zero almost everywhere, so backpropagation has nothing to follow.
+A network whose neurons fire or do not fire tells points inside a circle from points outside. The function returns the
+share that it gets right. Both have a gradient of zero almost everywhere, so backpropagation has nothing to follow.
 """
 
 from functools import partial

@@ -1,7 +1,7 @@
-"""A loop written by hand, with backpropagation where there is a gradient and ES where there is none.
+"""Write a training loop that uses backpropagation where there is a gradient, and ES where there is none.
 
-Four points lie on a board and a cue says which one counts: is it inside the circle? One part of the model chooses the
-point, and a choice has no gradient; the other judges the point it gets, which has one. One optimiser steps both.
+Four points lie on a board, and a cue says which one counts: is it inside the circle? One part of the model chooses a
+point, and a choice has no gradient. The other part judges the chosen point and does have one. One optimiser steps both.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""An agent as CleanRL's scripts define one, evolved: one line for storage, advantages and minibatches."""
+"""Evolve a CleanRL agent: one line replaces storage, advantages and minibatches."""
 
 from functools import partial
 
@@ -28,4 +28,4 @@ adam = partial(torch.optim.Adam, lr=0.02)
 with ES(from_cleanrl(agent), "CartPole-v1", optimizer=adam, sigma=0.1, num_pairs=16) as es:
     es.learn(total_timesteps=150_000, progress_bar=True)
     returns = [episode.return_ for episode in es.evaluate(episodes=10)]
-print(f"centre return {sum(returns) / len(returns):.1f}; the agent itself was trained")
+print(f"mean return {sum(returns) / len(returns):.1f}; the agent itself was trained")

@@ -1,4 +1,4 @@
-"""A policy that Stable-Baselines3's PPO trained a little, evolved further, with SB3's own callbacks and evaluation."""
+"""Evolve a policy that Stable-Baselines3's PPO trained, with SB3's own callbacks and evaluation."""
 
 import gymnasium as gym
 from stable_baselines3 import PPO
@@ -14,7 +14,7 @@ print(f"PPO's policy: {before:.1f}")
 
 es = ES(ppo.policy, "CartPole-v1", learning_rate=0.02, sigma=0.05, num_pairs=16, seed=0)
 stop = StopTrainingOnRewardThreshold(475)
-evaluation = EvalCallback(Monitor(gym.make("CartPole-v1")), stop, eval_freq=2, verbose=0)  # every two generations
+evaluation = EvalCallback(Monitor(gym.make("CartPole-v1")), stop, eval_freq=10_000, verbose=0)
 es.learn(300_000, callback=evaluation)
 es.save("evolved")  # evolved.zip
 

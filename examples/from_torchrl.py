@@ -1,4 +1,4 @@
-"""A TorchRL actor, a TensorDict module with a distribution, evolved; data collector, loss and buffer are gone."""
+"""Evolve a TorchRL actor, without data collector, loss and replay buffer."""
 
 from functools import partial
 
@@ -19,4 +19,4 @@ adam = partial(torch.optim.Adam, lr=0.05)
 with ES(from_tensordict(actor), "CartPole-v1", optimizer=adam, sigma=0.1, num_pairs=16, num_workers=0) as es:
     es.learn(total_timesteps=60_000, progress_bar=True)
     returns = [episode.return_ for episode in es.evaluate(episodes=10)]
-print(f"centre return {sum(returns) / len(returns):.1f}; the actor itself was trained")
+print(f"mean return {sum(returns) / len(returns):.1f}; the actor itself was trained")

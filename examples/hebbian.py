@@ -1,6 +1,7 @@
-"""A network that is born knowing nothing, each episode anew: ES evolves how its weights change, not what they are.
+"""Evolve how a network learns, not what it knows.
 
-All weights are zero when an episode begins and change with every step by a Hebbian rule (arXiv:2007.02686).
+All weights are zero when an episode begins. Each step changes them by a Hebbian rule, and ES evolves that rule
+(arXiv:2007.02686).
 """
 
 from functools import partial
@@ -33,4 +34,4 @@ adam = partial(torch.optim.Adam, lr=0.1)
 with ES(Plastic(), "CartPole-v1", optimizer=adam, sigma=0.1, num_pairs=16) as es:
     es.learn(total_timesteps=200_000, progress_bar=True)
     returns = [episode.return_ for episode in es.evaluate(episodes=20)]
-print(f"centre return {sum(returns) / len(returns):.1f} over {len(returns)} episodes that begin with weights of zero")
+print(f"mean return {sum(returns) / len(returns):.1f} over {len(returns)} episodes that begin with weights of zero")

@@ -1,7 +1,7 @@
-"""The first example of the blog post "Evolution Strategies as a Scalable Alternative": find three numbers.
+"""Find three numbers: the first example of OpenAI's announcement of evolution strategies, in 2017.
 
-50 members a generation, sigma 0.1, step size 0.001, returns standardised, 300 generations, as in the post's code
-(https://gist.github.com/karpathy/77fbb6a8dac5395f1b73e7a89300318d); the members here come in mirrored pairs.
+It has 50 members in a generation, sigma 0.1, step size 0.001, standardised returns and 300 generations, like the
+original (https://gist.github.com/karpathy/77fbb6a8dac5395f1b73e7a89300318d). Here, members come in mirrored pairs.
 """
 
 from functools import partial

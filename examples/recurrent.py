@@ -1,4 +1,4 @@
-"""CartPole with its velocities hidden: a recurrent policy infers them from what it saw before."""
+"""Balance a pole whose velocities are hidden: a recurrent policy infers them from what it saw before."""
 
 from functools import partial
 
@@ -6,8 +6,7 @@ import gymnasium as gym
 import torch
 from gymnasium.wrappers import TransformObservation
 
-from torch_es import ES
-from torch_es.policies import RecurrentNetwork
+from torch_es import ES, RecurrentNetwork
 
 
 def positions_only() -> gym.Env:
@@ -20,4 +19,4 @@ optimizer = partial(torch.optim.Adam, lr=0.05)
 with ES(network, positions_only, optimizer=optimizer, sigma=0.1, num_pairs=32, eval_every=0) as es:
     es.learn(total_timesteps=700_000, progress_bar=True)
     returns = [episode.return_ for episode in es.evaluate(episodes=20)]
-print(f"centre return {sum(returns) / len(returns):.1f} over {len(returns)} episodes")
+print(f"mean return {sum(returns) / len(returns):.1f} over {len(returns)} episodes")

@@ -1,6 +1,7 @@
-"""A search inside the module: the network says what each cell costs, networkx finds the shortest path across.
+"""Put a search into a module: the network gives each cell a cost, and networkx finds the cheapest path across.
 
-No gradient goes through the search, and nothing tells what grass, mud or water cost but what a whole walk has cost.
+No gradient passes through the search. The only feedback is what the whole walk costs; nothing says what grass, mud or
+water cost by themselves.
 """
 
 from functools import partial

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
+import cloudpickle
 import gymnasium as gym
 import numpy as np
 import torch
@@ -73,7 +72,8 @@ def env_policy(env_id, hidden=(8,)):
 
 def snapshot(policy, sigma=0.1):
     size = policy.layout.size
-    return Snapshot(FlatParameters(policy.network).gather(), sigma, np.full(size, 0.1), np.full(size, 2.0))
+    scale = (None, None) if policy.observation_norm is None else (np.full(size, 0.1), np.full(size, 2.0))
+    return Snapshot(FlatParameters(policy.network).gather(), sigma, *scale)
 
 
 def noise_of(strategy, generation=0):
@@ -110,6 +110,19 @@ def by_task(results):
     }
 
 
+def played_alike(policy, factory, number=4, num_workers=1):
+    """Results by task, which are the same in four lanes, in one, and in workers; with 0 of these, from what is sent."""
+    results = []
+    for count, lanes in ((0, 4), (0, 1), (num_workers, 2)):
+        if len(results) == 2 and num_workers == 0:
+            policy, factory = cloudpickle.loads(cloudpickle.dumps((policy, factory)))
+        running = evaluator(policy, factory, count, lanes)
+        results.append(by_task(running.evaluate(snapshot(policy), pairs(number))))
+        running.close()
+    assert results[0] == results[1] == results[2]
+    return results[0]
+
+
 def env(env_id):
     return env_factory(env_id)
 
@@ -139,18 +152,3 @@ def wandb_history(path):
     rows = [record.history.item for record in wandb_records(path) if record.HasField("history")]
     whole = [{".".join(i.nested_key) or i.key: json.loads(i.value_json) for i in row} for row in rows]
     return [{key: value for key, value in row.items() if not key.startswith("_")} for row in whole]
-
-
-def torch_es(*arguments, cwd):
-    """Run the command as a user types it."""
-    return subprocess.run(
-        [sys.executable, "-m", "torch_es", *arguments], capture_output=True, text=True, timeout=300, cwd=cwd
-    )
-
-
-SMALL_RUN = ["env=cartpole", "strategy.num_pairs=2", "video=false", "evaluator.num_workers=1", "policy.hidden=[4]"]
-
-
-def logged(folder):
-    """The rows of a run's metrics."""
-    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]

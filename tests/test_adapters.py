@@ -168,7 +168,7 @@ def test_an_actor_of_several_keys_reads_the_leaves_of_a_dict():
 def test_modules_without_an_action_are_refused(monkeypatch):
     with pytest.raises(TypeError, match="`actor` must be a TensorDictModule, got Linear"):
         from_tensordict(nn.Linear(1, 1))
-    with pytest.raises(TypeError, match="`actor` must write `logits` or `action`, it writes value"):
+    with pytest.raises(TypeError, match="`actor` must write `logits` or `action`, but writes value"):
         from_tensordict(TensorDictModule(nn.Linear(3, 1), in_keys=["observation"], out_keys=["value"]))
     monkeypatch.setitem(sys.modules, "tensordict.nn", None)
     with pytest.raises(ImportError, match=r"extra `torchrl`: pip install 'torch-evolution\[torchrl\]'"):

@@ -122,7 +122,7 @@ def test_a_fitness_function_in_place_of_an_environment():
     def fitness(m):
         return -float((m.weight - torch.tensor([[1.0, -2.0]])).square().sum())
 
-    with ES(module, fitness_fn=fitness, optimizer=ADAM, sigma=0.1, num_workers=2) as es:
+    with ES(module, fitness_fn=fitness, optimizer=ADAM, sigma=0.1, num_workers=1) as es:
         es.learn(64 * 150)
     np.testing.assert_allclose(module.weight.detach().numpy(), [[1, -2]], atol=0.1)
 
@@ -147,7 +147,7 @@ def test_a_script_needs_no_main_guard_and_no_close(tmp_path):
             from torch_es import ES
             class Own(gym.Wrapper):
                 pass
-            es = ES(torch.nn.Linear(4, 2), lambda: Own(gym.make("CartPole-v1")), num_pairs=2, num_workers=2)
+            es = ES(torch.nn.Linear(4, 2), lambda: Own(gym.make("CartPole-v1")), num_pairs=2, num_workers=1)
             es.learn(100)
             print("trained once")
         """)

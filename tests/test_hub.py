@@ -12,7 +12,7 @@ import pytest
 import torch
 from gymnasium.spaces import Box, Discrete, Text
 from huggingface_hub import ModelCard, hub_mixin
-from test_spaces import ACTIONS, BOX3, OBSERVATIONS
+from sample_spaces import ACTIONS, BOX3, OBSERVATIONS
 from torch import nn
 
 from torch_es.hub import HubPolicy

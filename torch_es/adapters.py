@@ -1,4 +1,4 @@
-"""Agents of other libraries as the network that `ES` takes: observations in, means or scores of actions out."""
+"""Agents of other libraries as networks for `ES`: from observations to means or scores of actions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch_es.errors import MissingExtraError
 
 __all__ = ["from_cleanrl", "from_tensordict"]
 
-_HINT = "give `ES` the module that answers observations with means or logits."
+_HINT = "give `ES` the module that turns observations into means or logits."
 
 
 class _Pictures(nn.Module):
@@ -22,18 +22,18 @@ class _Pictures(nn.Module):
 
 
 def from_cleanrl(agent: nn.Module) -> nn.Module:
-    """Return what a CleanRL `Agent` acts by: the layers that `get_action_and_value` takes its distribution from.
+    """Return the layers that decide a CleanRL `Agent`'s actions, as a network for `ES`.
 
-    They are the agent's own, so it is trained in place; its critic and deviations stay as they are. That
-    `get_action_and_value` really acts by them is made sure of, by the log-probabilities it answers with.
+    The layers are the agent's own, so the agent is trained in place; its critic and deviations do not change. The
+    agent's log-probabilities are used to check that `get_action_and_value` really acts by these layers.
 
     Args:
-        agent: With `actor` (scores of a discrete action) or `actor_mean` (means of a continuous one), and with
-            `network` before it where it sees pictures.
+        agent: Has `actor` (scores of a discrete action) or `actor_mean` (means of a continuous one), and before it
+            `network`, if it sees pictures.
 
     Raises:
-        TypeError: If it has no such method and layers.
-        ValueError: If it acts otherwise.
+        TypeError: If it lacks this method or these layers.
+        ValueError: If it does not act by these layers alone.
 
     Example:
         >>> from torch.distributions import Categorical
@@ -52,17 +52,17 @@ def from_cleanrl(agent: nn.Module) -> nn.Module:
     last = scores if mean is None else mean
     if not (isinstance(last, nn.Module) and callable(getattr(agent, "get_action_and_value", None))):
         raise TypeError(
-            "`agent` must have `get_action_and_value` and a module `actor` or `actor_mean`, "
-            f"{type(agent).__name__} has not; {_HINT}"
+            "`agent` must have `get_action_and_value` and a module `actor` or `actor_mean`; "
+            f"{type(agent).__name__} does not. Otherwise {_HINT}"
         )
     network = getattr(agent, "network", None)
     way = last if network is None else nn.Sequential(_Pictures(), network, last)
     try:
         alike = _acts_by(agent, way, _inputs(way), continuous=mean is not None)
     except (TypeError, RuntimeError, ValueError, IndexError) as error:
-        raise ValueError(f"`agent` ({type(agent).__name__}) could not be tried, {error}; {_HINT}") from error
+        raise ValueError(f"`agent` ({type(agent).__name__}) could not be tried: {error}. Instead, {_HINT}") from error
     if not alike:
-        raise ValueError(f"`agent` ({type(agent).__name__}) does not act by these layers alone; {_HINT}")
+        raise ValueError(f"`agent` ({type(agent).__name__}) does not act by these layers alone. Instead, {_HINT}")
     return way
 
 
@@ -86,7 +86,7 @@ def _acts_by(agent: Any, way: nn.Module, x: Tensor, continuous: bool) -> bool:
 
 
 class _TensorDictNetwork(nn.Module):
-    """Calls a TensorDict module with an observation, and hands on what it says of the action."""
+    """Calls a TensorDict module with an observation, and returns what it writes for the action."""
 
     def __init__(self, actor: Any, key: Any) -> None:
         super().__init__()
@@ -104,16 +104,16 @@ class _TensorDictNetwork(nn.Module):
 
 
 def from_tensordict(actor: nn.Module) -> nn.Module:
-    """Return a TorchRL actor, or any `TensorDictModule`, as a network of its deterministic actions.
+    """Return a network that computes the deterministic actions of a TorchRL actor, or of any `TensorDictModule`.
 
     Args:
-        actor: Reads an observation, or with several keys a Dict's leaves by their names; writes `logits` (of a discrete
-            action), or else `action`: of a Box, or one-hot. It is trained in place. A distribution answers with what
+        actor: Reads an observation, or with several keys the leaves of a Dict by name. Writes `logits` of a discrete
+            action, or otherwise `action`, as a Box or one-hot. It is trained in place. A distribution returns what
             `InteractionType.DETERMINISTIC` means for it.
 
     Raises:
         MissingExtraError: If tensordict is not installed.
-        TypeError: If it is no such module.
+        TypeError: If `actor` is not such a module.
 
     Example:
         >>> from tensordict.nn import TensorDictModule
@@ -126,8 +126,8 @@ def from_tensordict(actor: nn.Module) -> nn.Module:
     except ImportError as error:
         raise MissingExtraError("tensordict", "torchrl") from error
     if not isinstance(actor, TensorDictModuleBase):
-        raise TypeError(f"`actor` must be a TensorDictModule, got {type(actor).__name__}; {_HINT}")
+        raise TypeError(f"`actor` must be a TensorDictModule, got {type(actor).__name__}. Otherwise {_HINT}")
     key = next((key for key in ("logits", "action") if key in actor.out_keys), None)
     if key is None:
-        raise TypeError(f"`actor` must write `logits` or `action`, it writes {', '.join(map(str, actor.out_keys))}.")
+        raise TypeError(f"`actor` must write `logits` or `action`, but writes {', '.join(map(str, actor.out_keys))}.")
     return _TensorDictNetwork(actor, key)

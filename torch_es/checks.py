@@ -30,21 +30,22 @@ def check_positive(name: str, value: object) -> float:
 
 
 def check_count(name: str, value: object, minimum: int = 1) -> int:
-    """Return `value` as an int if it is a whole number of at least `minimum`.
+    """Return `value` as an int if it is a whole number of at least `minimum`; 1e6 is one.
 
     Raises:
         TypeError: If it is no whole number.
         ValueError: If it is below `minimum`.
 
     Example:
-        >>> check_count("num_pairs", 32)
-        32
+        >>> check_count("num_pairs", 32), check_count("total_timesteps", 1e6)
+        (32, 1000000)
     """
-    if isinstance(value, bool) or not isinstance(value, Integral):
+    count = int(value) if isinstance(value, Integral) or (isinstance(value, float) and value.is_integer()) else None
+    if isinstance(value, bool) or count is None:
         raise TypeError(f"`{name}` must be a whole number, got {value!r} of type {type(value).__name__}.")
-    if int(value) < minimum:
+    if count < minimum:
         raise ValueError(f"`{name}` must be at least {minimum}, got {value}.")
-    return int(value)
+    return count
 
 
 def check_flag(name: str, value: object) -> bool:

@@ -1,12 +1,13 @@
-"""The errors that are torch_es's own; everything else is a plain TypeError or ValueError."""
+"""The exceptions of torch_es; all other errors are plain TypeErrors and ValueErrors."""
 
 from torch_es.types import Task
 
 
 class WorkerError(RuntimeError):
-    """A worker process was lost, or an environment raised inside one; the message carries the worker's traceback.
+    """A worker process was lost, or an environment raised an exception inside one.
 
-    What the environment raised is its `__cause__`; `task` is the episode that is to blame, where that is known.
+    The message holds the worker's traceback. The environment's exception is the `__cause__`. `task` is the episode at
+    fault, if that is known.
     """
 
     def __init__(self, message: str, task: Task | None = None) -> None:
@@ -15,19 +16,19 @@ class WorkerError(RuntimeError):
 
 
 class JobError(RuntimeError):
-    """A job of a multirun or a trial of a sweep failed; the others went on."""
+    """A job of a multirun or a trial of a sweep failed; the others continued."""
 
 
 class ResourceError(OSError):
-    """Shared memory, file descriptors or disk space do not suffice; found before the first generation."""
+    """Too little shared memory or disk space, or too few file descriptors; found before the first generation."""
 
 
 class RunFolderError(ValueError):
-    """A run's folder is in use, belongs to another run, or its log is damaged."""
+    """A run folder is in use, belongs to another run, or has a damaged log."""
 
 
 class MissingExtraError(ImportError):
-    """An optional dependency is missing; the message names the extra that brings it."""
+    """An optional package is missing; the message names the extra to install."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
@@ -36,4 +37,4 @@ class MissingExtraError(ImportError):
 
 
 class NonFiniteError(ValueError):
-    """A return, an update or a parameter is NaN or infinite where it must not be."""
+    """A return, an update or a parameter is NaN or infinite."""

@@ -1,4 +1,4 @@
-"""Seeds by hashing: every random stream of a run is named by what it is for, never by `seed + i`."""
+"""Seeds by hashing: each random stream of a run is named by its purpose; none is `seed + i`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _PURPOSES: dict[Purpose, int] = {
 def derive(purpose: Purpose, *path: int, size: int = 8) -> bytes:
     """Hash a purpose and a path of whole numbers into `size` independent random bytes (BLAKE2b).
 
-    Neighbouring paths give unrelated bytes, and all of them count, where torch's CPU generator would read the low 32
-    bits of a seed only.
+    Neighbouring paths give unrelated bytes. All bits of the result count, whereas torch's CPU generator uses only the
+    low 32 bits of a seed.
 
     Example:
         >>> derive("noise", 0, 1) == derive("noise", 1, 0)
@@ -42,7 +42,7 @@ def check_seed(seed: object) -> int:
     """Return `seed` if it is a whole number in [0, 2**63); 0 is a seed like any other.
 
     Raises:
-        TypeError: If it is no whole number.
+        TypeError: If it is not a whole number.
         ValueError: If it is out of range.
 
     Example:

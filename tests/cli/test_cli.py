@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import SMALL_RUN, logged, torch_es
+from command import SMALL_RUN, logged, torch_es
 
 from torch_es.cli import config
 

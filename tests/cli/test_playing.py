@@ -1,7 +1,7 @@
 """A run's newest policy, played again by `evaluate` and `record`."""
 
 import pytest
-from helpers import torch_es
+from command import torch_es
 
 from torch_es.cli import playing
 

@@ -9,7 +9,7 @@ from torch_es.heads import make_head
 
 
 def test_bins_are_evenly_spaced_from_bound_to_bound():
-    """`low + idx / (N - 1) * (high - low)`: paper.md, from the released code's policies.py."""
+    """`low + idx / (N - 1) * (high - low)`, as in the released code of Salimans et al. 2017 (policies.py)."""
     head = make_head(gym.spaces.Box(-0.4, 0.8, (1,)), "uniform:4")
     np.testing.assert_allclose([head(row)[0] for row in np.eye(4)], [-0.4, 0.0, 0.4, 0.8], rtol=1e-5, atol=1e-7)
     head = make_head(gym.spaces.Box(-2, 2, (1,)), "custom:-1,0.25,1")

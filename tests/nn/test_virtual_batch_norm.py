@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from helpers import Stepper, boxed, by_task, evaluator, pairs, snapshot
+from helpers import Stepper, boxed, played_alike
 from torch import nn
 
 from torch_es import ES, OpenAIES, Policy
@@ -231,13 +231,7 @@ def test_one_forward_of_the_reference_a_member():
 
 def test_training_processes_and_lanes_give_the_same_bits():
     reference = randn(16, 3, seed=2)
-    played = []
-    for workers, lanes in ((0, 4), (0, 1), (2, 2)):
-        policy = Policy(small(), Stepper.observation_space, Stepper.action_space, reference=reference)
-        running = evaluator(policy, Stepper, workers, lanes)
-        played.append(by_task(running.evaluate(snapshot(policy), pairs(4))))
-        running.close()
-    assert played[0] == played[1] == played[2]
+    played_alike(Policy(small(), Stepper.observation_space, Stepper.action_space, reference=reference), Stepper)
 
 
 def test_acting_measures_again_when_weights_change_and_not_else():
@@ -321,7 +315,7 @@ def test_saved_and_loaded_in_a_fresh_process(tmp_path):
         expected, returns = es.predict(x)[0], [r.return_ for r in es.evaluate(3)]
         assert es.policy.reference.shape == (128, 3)
     script = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+import sys; sys.path[:0] = {[str(folder) for folder in Path(__file__).parents[:2]]}
 import torch
 from test_virtual_batch_norm import ES, Stepper, randn, small
 es = ES.load({str(tmp_path / "saved")!r}, small(), Stepper, seed=5, num_workers=0)

@@ -152,7 +152,7 @@ REFUSED = {
     "numpy": (UsesNumpy, BOX4, "torch.export says: "),
     "networkx": (SearchesPath, BOX4, "torch.export says: "),
     "batch": (FixesTheBatch, BOX4, "its forward fixes the size of the batch"),
-    "a state of its own": (Drifting, BOX3, "acts otherwise than the policy, by up to "),
+    "a state of its own": (Drifting, BOX3, "actions differ from the policy's by up to "),
 }
 
 

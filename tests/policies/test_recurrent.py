@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from helpers import Stepper, boxed, by_task, evaluator, pairs, snapshot
+from helpers import Stepper, boxed, played_alike
 from torch import nn
 
 from torch_es import ES, Policy
@@ -115,17 +115,9 @@ def test_an_initial_state_may_be_learned():
     assert lanes.forward(np.zeros((2, 4), np.float32), [0, 1])[:, 0].tolist() == [4.0, 8.0]
 
 
-def recurrent_policy():
-    return Policy(RecurrentNetwork(3, 1, "lstm", 6, output_scale=1.0), Stepper.observation_space, Stepper.action_space)
-
-
 def test_processes_and_other_lanes_give_the_same_bits():
-    played = []
-    for workers, lanes in ((0, 4), (0, 1), (2, 3)):
-        running = evaluator(recurrent_policy(), Stepper, workers, lanes)
-        played.append(by_task(running.evaluate(snapshot(recurrent_policy()), pairs(5))))
-        running.close()
-    assert played[0] == played[1] == played[2]
+    policy = RecurrentNetwork(3, 1, "lstm", 6, output_scale=1.0)
+    played_alike(Policy(policy, Stepper.observation_space, Stepper.action_space), Stepper)
 
 
 def test_predict_carries_the_state_and_starts_it_anew_where_told():

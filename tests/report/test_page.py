@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 import torch
-from helpers import torch_es
+from command import torch_es
 
 from torch_es import ES
 from torch_es.report import write_report

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Dict, Discrete
-from helpers import by_task, evaluator, pairs
+from helpers import played_alike
 from sample_spaces import BOX3, OBSERVATIONS, Leafwise, Random
 from torch import nn
 
@@ -19,22 +19,10 @@ from torch_es.spaces import Layout
 def test_every_observation_space_reaches_the_network_in_its_form(kind):
     space = OBSERVATIONS[kind]
     policy = Policy(Leafwise(space, 2), space, Discrete(2))
-    played = []
-    for workers, lanes in ((0, 3), (0, 1), (2, 2)):
-        running = evaluator(policy, lambda: Random(space, Discrete(2)), workers, lanes)
-        frozen = running_snapshot(policy)
-        played.append(by_task(running.evaluate(frozen, pairs(4))))
-        running.close()
-    assert played[0] == played[1] == played[2]
+    played_alike(policy, lambda: Random(space, Discrete(2)), num_workers=int(kind in ("dict", "picture")))
     with ES(Leafwise(space, 2), lambda: Random(space, Discrete(2)), num_pairs=3, num_workers=0) as es:
         es.learn(100)
         assert es.predict(space.sample())[0] in (0, 1)
-
-
-def running_snapshot(policy):
-    with ES(policy.network, fitness_fn=lambda _: 0.0, num_workers=0) as es:
-        scale = policy.observation_norm.scale if policy.observation_norm else (None, None)
-        return es.trainer.snapshot()._replace(mean=scale[0], std=scale[1])
 
 
 def test_a_dict_is_taken_apart_as_the_space_says():

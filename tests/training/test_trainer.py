@@ -14,7 +14,7 @@ def make(num_workers, **options):
 
 def test_training_has_the_same_bits_for_any_number_of_workers():
     states = []
-    for num_workers in (0, 2, 3):
+    for num_workers in (0, 3):  # and 2 in F30
         with make(num_workers) as es:
             es.learn(200)
             states.append(es)

@@ -1,9 +1,9 @@
-"""Atari games, preprocessed as in Mnih et al. 2016 (arXiv:1602.01783), and ready for many short episodes.
+"""Atari games, preprocessed as in Mnih et al. 2016 (arXiv:1602.01783), and fast for many short episodes.
 
-The pictures and rewards are those of ale-py's `AtariVectorEnv` and of gymnasium's `AtariPreprocessing`, bit for bit.
-What differs is the start of an episode: seeding either of them loads the game anew, 90 ms where a short game of
-Breakout takes 60, and unseeded they go on from what was played before. Here the console's state just after power-on is
-kept and restored, and what is random (no-ops, sticky actions) is drawn here, so an episode follows from its seed alone.
+Pictures and rewards are those of ale-py's `AtariVectorEnv` and of gymnasium's `AtariPreprocessing`, bit for bit. Only
+the start of an episode differs. Seeding either of those loads the game again, which takes 90 ms, longer than a short
+game of Breakout; without a seed they continue from what was played before. This class keeps the console's state just
+after power-on and restores it, and draws no-ops and sticky actions itself. So an episode follows from its seed alone.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from torch_es.errors import MissingExtraError
 
 Pictures = npt.NDArray[np.uint8]
 
-_SETTLING = 2  # no-ops before the state is kept: kept earlier, Q*bert does not come back as it was
+_SETTLING = 2  # no-ops before the state is saved: saved earlier, Q*bert is not restored as it was
 
 
 class Atari(gym.Env[Pictures, Any]):
     """One game; observations are the latest `frame_stack` pictures, uint8 `(frame_stack, screen_size, screen_size)`.
 
-    An action holds for `frame_skip` frames. A picture is the brighter of the last two of them, grey and scaled down.
-    Rewards are the game's own, never clipped, and an episode is a whole game, not a life.
+    Each action is repeated for `frame_skip` frames. A picture is the brighter of the last two frames, grey and scaled
+    down. Rewards are the game's own, never clipped, and an episode is a whole game, not one life.
 
     Args:
         env_id: As Gymnasium names it, for example ALE/Pong-v5.
-        frame_skip: Frames for which an action holds.
-        frame_stack: Pictures in an observation; at the start the missing ones are black.
+        frame_skip: Frames for which each action is repeated.
+        frame_stack: Pictures in an observation; at the start of an episode the missing ones are black.
         screen_size: Height and width of a picture.
-        noop_max: Each episode starts with a number of no-ops, of one frame each, drawn from 3 to this.
+        noop_max: Each episode starts with 3 to this many no-ops of one frame each.
         repeat_action_probability: Sticky actions (Machado et al. 2018, arXiv:1709.06009): the probability, at each
             frame, that the joystick stays where it was.
-        full_action_space: All eighteen actions in place of those that the game knows.
-        max_frames: The episode is truncated there; half an hour of the console's time by default.
-        render_mode: "rgb_array" for `render()` to return the console's picture.
+        full_action_space: Whether to offer all eighteen actions instead of those that the game uses.
+        max_frames: Frames after which an episode is truncated; by default half an hour of the console's time.
+        render_mode: "rgb_array" lets `render()` return the console's picture.
 
     Raises:
         ValueError: If the game is unknown or an argument is out of its range.
@@ -98,7 +98,7 @@ class Atari(gym.Env[Pictures, Any]):
         return self._observe(), {"episode_frame_number": self._ale.getEpisodeFrameNumber()}
 
     def step(self, action: Any) -> tuple[Pictures, float, bool, bool, dict[str, Any]]:
-        """Hold the action for `frame_skip` frames; the reward is the sum of theirs."""
+        """Repeat the action for `frame_skip` frames; the reward is the sum of their rewards."""
         wanted, reward, over = self._actions[action], 0, False
         for left in reversed(range(self.frame_skip)):
             if not self._stickiness or self.np_random.random() >= self._stickiness:

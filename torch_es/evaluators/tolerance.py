@@ -1,4 +1,4 @@
-"""What is borne of workers and environments that fail, and for how long anything is waited for."""
+"""Deadlines and retries: how long to wait for workers, and what to do when they fail."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from torch_es.checks import check_choice, check_count, check_positive
 
 @dataclass(frozen=True)
 class FaultTolerance:
-    """Deadlines and retries of the process evaluator.
+    """Timeouts and retries for workers that crash or hang.
 
-    A task is retried with the same seeds, so that a fault that passes changes no bit of the result. Tasks of a worker
-    that was lost twice are played alone, one on a worker, which finds the one that is to blame.
+    A task is retried with the same seeds, so a fault that does not come back changes no bit of the result. Tasks that
+    were lost with two workers are then played alone, to find the one at fault.
 
     Attributes:
         task_timeout: Seconds without a result after which a worker that has tasks counts as hung.
-        start_timeout: Seconds for a worker to import torch and make its environments.
-        stop_timeout: Seconds for all workers to close their environments at the end.
-        max_restarts: Workers replaced within a generation before giving up.
-        max_retries: How often a task is tried again after it took its worker down.
-        on_failure: Then "raise" ends the run, and "drop_pair" gives the member no return, so that its pair is left
-            out of the step and counted. An exception in an environment is raised at once by "raise", and retried by
-            "drop_pair".
+        start_timeout: Seconds that a worker may take to import torch and make its environments.
+        stop_timeout: Seconds that all workers may take to close their environments at the end.
+        max_restarts: Workers to replace within one generation before giving up.
+        max_retries: How often to try a task again after it took its worker down.
+        on_failure: What to do after that. "raise" ends the run. "drop_pair" leaves the member's pair out of the step
+            and counts it. If an environment raises an exception, "raise" raises it at once, and "drop_pair" retries.
 
     Raises:
         ValueError: If a value is out of its range.

@@ -1,4 +1,4 @@
-"""A network that is a chain of layers, and what its activations are in NumPy."""
+"""Networks that are a chain of layers, and their activations in NumPy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ACTIVATIONS: dict[type[nn.Module], Kernel] = {
 
 
 def chain(module: nn.Module) -> list[nn.Module]:
-    """Return the layers of a `Sequential`, of those in it too, in order; any other module is a chain of itself.
+    """Return the layers of a `Sequential` in order, nested ones included; any other module is a chain of one.
 
     Example:
         >>> chain(nn.Sequential(nn.Linear(3, 2), nn.Sequential(nn.Tanh())))
@@ -34,10 +34,10 @@ def chain(module: nn.Module) -> list[nn.Module]:
 
 
 def activation(layer: nn.Module) -> Kernel:
-    """Return an activation's form on arrays.
+    """Return an activation as a function of arrays.
 
     Raises:
-        NotImplementedError: If the layer is none that is known here.
+        NotImplementedError: If the layer is not one of those known here.
 
     Example:
         >>> activation(nn.ReLU())(np.float32([-1, 2])).tolist()

@@ -29,7 +29,7 @@ from torch_es.types import Float32Array
 
 
 class FoldedLanes:
-    """A `Sequential` of convolutions, virtual batch norms, linear layers and activations, one product a layer.
+    """A `Sequential` of convolutions, virtual batch norms, linear layers and activations, with one product a layer.
 
     Args:
         network: Called with pictures `(batch, channels, height, width)`.
@@ -80,7 +80,7 @@ class FoldedLanes:
 
 
 def _kernels(layers: Sequence[nn.Module], picture: Float32Array) -> list[Kernel]:
-    """Return what a chain does to pictures `(channels, height, width)` like this one, under its present weights."""
+    """Return the layers, with their present weights, as functions of pictures that have the shape of `picture`."""
     kernels: list[Kernel] = []
     remaining, x, factor, convolved = deque(layers), picture, 1.0, False
     while remaining:
@@ -109,7 +109,7 @@ def _kernels(layers: Sequence[nn.Module], picture: Float32Array) -> list[Kernel]
 
 
 def _folded(layer: Any, factor: float, norm: Any) -> tuple[Tensor, Tensor]:
-    """Return weight and bias of a product whose inputs are multiplied before, and whose outputs normalised after it."""
+    """Return weight and bias that include the scaling of the inputs before them and the normalisation after them."""
     weight, bias = layer.weight * factor, torch.zeros(len(layer.weight)) if layer.bias is None else layer.bias
     if norm is None:
         return weight, bias

@@ -56,7 +56,7 @@ class MatmulLanes:
 
 
 def _kernel(layer: nn.Module, stacked: Callable[[Tensor], Float32Array], num_lanes: int) -> Kernel:
-    """Return the layer's batched form on columns `(num_lanes, size, 1)`; results go to buffers kept for it."""
+    """Return the layer as a function of columns `(num_lanes, size, 1)`; it reuses one buffer for its results."""
     return _linear(layer, stacked, num_lanes) if type(layer) is nn.Linear else activation(layer)
 
 

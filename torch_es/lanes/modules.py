@@ -1,4 +1,4 @@
-"""Lanes for any module: traced and batched, or one copy each."""
+"""Lanes for any module: traced and batched, or one copy for each lane."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ class Member:
 
 
 class TracedLanes:
-    """Any module that can be traced: into plain operations for one lane, which `vmap` then batches."""
+    """Any module that can be traced: one lane is traced into plain operations, and `vmap` batches these."""
 
     def __init__(
         self, network: nn.Module, num_lanes: int, layout: Layout, reference: Float32Array | None = None
     ) -> None:
         member = self._member = Member(network, layout)
         member.begin(reference, None)
-        state = tree_map(torch.clone, member.start(member.parameters.gather()))  # apart, should two share memory
+        state = tree_map(torch.clone, member.start(member.parameters.gather()))  # two parts may share memory
         frozen = {n: p.detach() for n, p in member.network.named_parameters() if not p.requires_grad}
 
         def stacked(tensor: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ class TracedLanes:
 
 
 class CopiedLanes:
-    """One copy of the module for each lane: slow, and right for every module."""
+    """One copy of the module for each lane: slow, but correct for every module."""
 
     def __init__(
         self, network: nn.Module, num_lanes: int, layout: Layout, reference: Float32Array | None = None
@@ -166,7 +166,7 @@ class CopiedLanes:
 
 @contextlib.contextmanager
 def _plain_kernels() -> Iterator[None]:
-    """Keep oneDNN's fused RNN kernels out of a trace: `vmap` knows the operations that they are made of."""
+    """Keep oneDNN's fused RNN kernels out of a trace: `vmap` does not know them, only the operations in them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with torch.backends.mkldnn.flags(enabled=False):

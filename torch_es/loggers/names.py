@@ -1,4 +1,4 @@
-"""Under which names metrics appear beside the runs of other libraries."""
+"""Metric names of other libraries, so that curves overlay theirs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _CLEANRL = {
 
 
 def named(metrics: Metrics, naming: Naming) -> dict[str, float]:
-    """Return a row under Stable-Baselines3's names, under CleanRL's, or under both.
+    """Return metrics under the names of Stable-Baselines3, of CleanRL, or of both.
 
-    What CleanRL has no name for keeps its own.
+    A metric that CleanRL does not have keeps its name.
 
     Example:
         >>> named({"global_step": 8.0, "time/fps": 5.0}, "cleanrl")

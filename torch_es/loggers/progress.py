@@ -19,7 +19,7 @@ class Terminal(Console):
     """Standard output, on which nobody listening any more (`| head -1`) is no reason to end."""
 
     def __init__(self) -> None:
-        super().__init__(file=sys.stdout, soft_wrap=True, highlight=False)
+        super().__init__(soft_wrap=True, highlight=False)
 
     def on_broken_pipe(self) -> None:
         """Say nothing more."""

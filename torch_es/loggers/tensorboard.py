@@ -1,4 +1,4 @@
-"""Rows as TensorBoard's scalars, and the config as its hyperparameters."""
+"""Metrics as TensorBoard's scalars, and the config as its hyperparameters."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch_es.errors import MissingExtraError
 from torch_es.loggers.names import Naming, named
 from torch_es.types import Metrics
 
-_OBJECTIVE = "eval/mean_reward"  # what TensorBoard's table of hyperparameters shows beside them
+_OBJECTIVE = "eval/mean_reward"  # the result that TensorBoard's table of hyperparameters shows
 
 
 class TensorBoardLogger:
-    """Writes scalars for TensorBoard into `tensorboard/`.
+    """Writes scalars for TensorBoard into `tensorboard/` in the run's folder.
 
     Args:
-        naming: Of the scalars; see `torch_es.loggers.named`.
+        naming: Names of the metrics: "sb3", "cleanrl" or "both".
 
     Raises:
         MissingExtraError: If tensorboard is not installed.
@@ -36,7 +36,7 @@ class TensorBoardLogger:
         self._writer: Any = None
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
-        """Take the folder; the event file begins with the first row."""
+        """Remember the folder; the event file begins with the first row."""
         self._folder = folder / "tensorboard"
         values = {key: v if isinstance(v, (bool, int, float)) else str(v) for key, v in flat(config).items()}
         self._config = self._hparams(values, {_OBJECTIVE: 0.0}) if values else ()
@@ -45,14 +45,14 @@ class TensorBoardLogger:
         """Write each metric at `global_step`."""
         step = int(metrics["global_step"])
         if self._writer is None:
-            # rows of generations that a resumed run plays again are hidden
+            # if a resumed run plays a generation again, this hides the old row
             self._writer = self._open(str(self._folder), purge_step=step)
             for summary in self._config:
                 self._writer.file_writer.add_summary(summary)
         values = [
             self._summary.Value(tag=key, simple_value=value) for key, value in named(metrics, self._naming).items()
         ]
-        self._writer.file_writer.add_summary(self._summary(value=values), step)  # add_scalar would be an event each
+        self._writer.file_writer.add_summary(self._summary(value=values), step)  # one event; add_scalar writes many
 
     def close(self, exit_code: int = 0) -> None:
         """Flush and close."""

@@ -1,4 +1,4 @@
-"""Rows as a run of Weights & Biases, with the curve, the video and the newest checkpoint at its end."""
+"""Metrics in Weights & Biases, and at the end the curve, the video and the newest checkpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch_es.loggers.names import Naming, named
 from torch_es.types import Metrics
 
 _BY_SIGNAL = 128  # exit codes above it name the signal
-_VARIABLES = {  # of the environment, each of which wins over the argument of `wandb.init`
+_VARIABLES = {  # environment variables that override an argument of `wandb.init`
     "project": "WANDB_PROJECT",
     "name": "WANDB_NAME",
     "group": "WANDB_RUN_GROUP",
@@ -26,17 +26,17 @@ _VARIABLES = {  # of the environment, each of which wins over the argument of `w
 
 
 class WandbLogger:
-    """Sends rows to Weights & Biases; offline with `mode="offline"` or `WANDB_MODE=offline`.
+    """Logs to Weights & Biases.
 
-    What W&B's own environment variables say of a run wins, so that its agents and job scripts work.
+    W&B's own environment variables override these arguments, so that its agents and job scripts work.
 
     Args:
         project: Name of the project.
-        name: Of the run; the folder's name by default.
-        group: Of the run, for many seeds of one experiment.
-        mode: online, offline, disabled, or None for what the environment says.
-        run_id: W&B's id of the run; by default the one that the folder keeps, under which a resumed run goes on.
-        naming: Of the metrics; see `torch_es.loggers.named`.
+        name: Name of the run; by default that of its folder.
+        group: Group of the run, for example for many seeds of one experiment.
+        mode: "online", "offline", "disabled", or None for what `WANDB_MODE` says.
+        run_id: W&B's id of the run; by default the id that is kept in the folder, so that a resumed run continues.
+        naming: Names of the metrics: "sb3", "cleanrl" or "both".
 
     Raises:
         MissingExtraError: If wandb is not installed.
@@ -62,13 +62,13 @@ class WandbLogger:
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
         """Begin the run."""
-        self._folder = folder.resolve()  # its service is a process with a folder of its own
+        self._folder = folder.resolve()  # W&B's service is a process with another working directory
         options = {**self._options, "dir": str(self._folder), "resume": "allow"}
         options["name"] = options["name"] or folder.name
         options["id"] = options["id"] or _kept_id(folder)
         options = {key: value for key, value in options.items() if not os.environ.get(_VARIABLES[key])}
         self._run = self._wandb.init(config=dict(config), **options)
-        # rows carry their own x-axis, since W&B silently drops steps that go back
+        # an x-axis of our own, because W&B silently drops rows whose step is not larger than the last
         self._run.define_metric("global_step")
         self._run.define_metric("*", step_metric="global_step")
 
@@ -78,7 +78,7 @@ class WandbLogger:
         self._run.log(named(metrics, self._naming))
 
     def close(self, exit_code: int = 0) -> None:
-        """Send the run's files and finish it; one that a signal ended is marked as preempted, to be queued again."""
+        """Send the run's files and finish it; after a signal, mark it as preempted, so that W&B queues it again."""
         try:
             if exit_code == 0:
                 self._send_pictures()
@@ -97,7 +97,7 @@ class WandbLogger:
             self._run.log({**shown, **step})
 
     def _send_checkpoint(self) -> None:
-        """Send the newest checkpoint, which holds the best centre too, so that the download is a run's folder."""
+        """Send the newest checkpoint, which also holds the best centre; once downloaded, it is a run folder."""
         checkpoints = sorted((self._folder / "checkpoints").glob("generation-*"))
         if not checkpoints:
             return
@@ -109,7 +109,7 @@ class WandbLogger:
 
 
 def _kept_id(folder: Path) -> str:
-    """Return the id that the folder keeps; offline, a resumed run's parts are brought together when they are synced."""
+    """Return the id kept in the folder; with it, W&B joins the offline parts of a resumed run when they are synced."""
     kept = folder / ".wandb-id"
     if not kept.is_file():
         kept.write_text(secrets.token_hex(4))

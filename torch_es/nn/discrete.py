@@ -1,6 +1,6 @@
-"""Activations and weights of a few values only: flat almost everywhere, so there is no gradient to follow but ES's.
+"""Activations and weights that take only a few values: their gradient is zero almost everywhere.
 
-They are used straight, without the surrogate gradients that backpropagation needs for them.
+ES uses them directly, without the surrogate gradients that backpropagation needs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def step(x: torch.Tensor) -> torch.Tensor:
 def binarize(x: torch.Tensor) -> torch.Tensor:
     """Return 1 where `x >= 0`, else -1: weights and activations of Courbariaux et al. 2016 (arXiv:1602.02830).
 
-    Different from `torch.sign`, which makes a third value of 0.
+    Unlike `torch.sign`, it has no third value for 0.
 
     Example:
         >>> binarize(torch.tensor([-0.5, 0.0, 2.0]))
@@ -49,7 +49,7 @@ def ternarize(weight: torch.Tensor) -> torch.Tensor:
     """
     threshold = 0.7 * weight.abs().mean()
     signs = (weight > threshold).to(weight.dtype) - (weight < -threshold).to(weight.dtype)
-    scale = (weight * signs).sum() / signs.abs().sum().clamp(min=1)  # nothing is kept of a tensor of zeros
+    scale = (weight * signs).sum() / signs.abs().sum().clamp(min=1)  # of a tensor of zeros, no weight is kept
     return scale * signs
 
 
@@ -80,13 +80,13 @@ class Sign(nn.Module):
 
 
 class QuantizedWeights(nn.Module):
-    """Runs a layer, or a whole network, with its weights quantized; what is evolved are the latent ones behind them.
+    """Runs a layer, or a whole network, with quantized weights; ES evolves the latent weights behind them.
 
-    Weights are the parameters of two dimensions and more; biases and the scales of norms stay as they are. A latent
-    weight shows no effect before it passes a threshold, so its size should be of the order of ES's `sigma`.
+    Parameters with two or more dimensions are quantized; biases and the scales of norms are not. A latent weight has no
+    effect until it crosses a threshold, so its size should be about that of ES's `sigma`.
 
     Args:
-        network: Any module: linear, convolutional, recurrent, or built of them.
+        network: Any module: linear, convolutional, recurrent, or composed of these.
         quantize: `binarize`, `ternarize`, or another function from a weight to one of its shape.
 
     Example:
@@ -109,5 +109,5 @@ class QuantizedWeights(nn.Module):
         return functional_call(self.network, weights, inputs)
 
     def extra_repr(self) -> str:
-        """Say how."""
+        """Name the quantizer."""
         return f"quantize={getattr(self.quantize, '__name__', self.quantize)}"

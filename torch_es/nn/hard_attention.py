@@ -1,6 +1,6 @@
-"""Attention to one position alone, chosen by argmax (the "hard" attention of Xu et al. 2015, arXiv:1502.03044).
+"""Attention to a single position, chosen by argmax (the "hard" attention of Xu et al. 2015, arXiv:1502.03044).
 
-Where Xu et al. train it by a sampled surrogate, ES needs none; evolved before by Tang et al. 2020 (arXiv:2003.08165).
+Xu et al. train it with a sampled surrogate. ES needs none, as Tang et al. 2020 showed (arXiv:2003.08165).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch_es.checks import check_count
 
 
 def hard_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Return for each query the value whose key has the highest product with it; the first one if several have.
+    """Return for each query the value whose key has the highest product with it; if several do, the first.
 
     Args:
         query: `(..., queries, size)`.
@@ -28,12 +28,12 @@ def hard_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         tensor([[20.]])
     """
     chosen = (query @ key.transpose(-2, -1)).argmax(dim=-1, keepdim=True)
-    # not torch.take_along_dim, in which torch.export fixes the size of the batch
+    # not torch.take_along_dim: with it, torch.export fixes the batch size
     return torch.gather(value, -2, chosen.expand(*chosen.shape[:-1], value.shape[-1]))
 
 
 class HardAttention(nn.Module):
-    """Self-attention in which each position takes over the value of one position, that of highest score.
+    """Self-attention in which each position takes the value of the one position that scores highest.
 
     Args:
         inputs: Elements of a position's input.

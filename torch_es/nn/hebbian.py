@@ -1,4 +1,4 @@
-"""Weights that change while they are used; what evolves is how (Najarro & Risi 2020, arXiv:2007.02686)."""
+"""A layer whose weights change while it is used; ES evolves how (Najarro & Risi 2020, arXiv:2007.02686)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch_es.checks import check_count
 
 
 class HebbianLinear(nn.Module):
-    """A linear layer and tanh, whose weights start each episode at zero and learn from what passes through them.
+    """A linear layer with tanh whose weights start each episode at zero and learn from what passes through them.
 
-    After each step the weight from input i to output o changes by `rate * (A * x_i * y_o + B * x_i + C * y_o + D)`.
-    Each weight has rate, A, B, C and D of its own, and these are the layer's parameters. Weights are scaled down where
-    the largest would pass 1. They are the layer's state, never its parameters, so the layer is recurrent: alone it is
-    a policy, and a module of several hands each its own part of the state.
+    After each step, the weight from input i to output o changes by `rate * (A * x_i * y_o + B * x_i + C * y_o + D)`.
+    Each weight has its own rate, A, B, C and D; these are the layer's parameters. If the largest weight exceeds 1, all
+    are scaled down. The weights are the layer's state, so the layer is recurrent. One layer can be a policy; a module
+    with several layers gives each its part of the state.
 
     Args:
         inputs: Elements of the input.

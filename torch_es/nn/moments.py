@@ -35,9 +35,9 @@ class Moments:
 
     @staticmethod
     def from_sums(count: int, sums: Float64Array, origin: Float64Array) -> Moments:
-        """From sum and sum of squares `(2 * size,)` of `count` samples less `origin`.
+        """The moments of `count` samples, from the sum and sum of squares `(2 * size,)` of the samples minus `origin`.
 
-        An origin near the mean keeps the subtraction below from cancelling.
+        With an origin near the mean, the subtraction below does not cancel.
         """
         total, squares = sums[: origin.size], sums[origin.size :]
         return Moments(float(count), origin + total / count, np.maximum(squares - total**2 / count, 0.0))

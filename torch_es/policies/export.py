@@ -1,8 +1,8 @@
 """A policy as one file that runs without torch_es: `torch.export` (.pt2) for PyTorch, ONNX for anything else.
 
-Observation in, action out: one-hot coding, normalisation, virtual batch norm's statistics, the network and its head are
-all inside. A recurrent policy takes two inputs more, the state that the last call returned and `episode_start`, where
-it begins anew, and returns the next state.
+The file goes from observation to action: it contains one-hot coding, normalisation, virtual batch norm's statistics,
+the network and its head. A recurrent policy has two more inputs, the state that the last call returned and
+`episode_start`, which resets the state, and it returns the next state.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SEED = 0
 
 
 class _Exportable(Protocol):
-    """What is needed of a `Policy`."""
+    """The part of a `Policy` that an export uses."""
 
     layout: Layout
     head: Head
@@ -42,10 +42,10 @@ class _Exportable(Protocol):
 
 
 class Acting(nn.Module):
-    """What is exported: from a batch of observations, as the environment gives them, to a batch of actions.
+    """The module that is exported: from a batch of observations, as the environment gives them, to a batch of actions.
 
     Args:
-        policy: In evaluation mode, virtual batch norm's statistics measured.
+        policy: In evaluation mode; virtual batch norm has its statistics.
     """
 
     def __init__(self, policy: _Exportable) -> None:
@@ -63,20 +63,20 @@ class Acting(nn.Module):
 
 
 def export(policy: Any, path: str | Path, form: str | None = None) -> Path:
-    """Write a policy as a file that acts alone, having made sure that it acts as the policy does.
+    """Write a policy as a file that acts without torch_es, after checking that it acts as the policy does.
 
-    The number of observations in a batch is free. Inputs have the dtypes of the observation space; their ONNX names
-    are `observation`, or `observation.KEY` for the parts of a Dict or Tuple, `state` and `episode_start`; the outputs'
-    `action` and `next_state`, likewise.
+    The batch may have any size. Inputs have the dtypes of the observation space. In ONNX they are named `observation`
+    (`observation.KEY` for the parts of a Dict or Tuple), `state` and `episode_start`, and the outputs `action` and
+    `next_state`.
 
     Args:
         policy: A `Policy`; it is not changed. Noise on actions is left out, as in evaluation.
         path: The file.
-        form: "onnx" or "pt2"; by default what `path` ends with.
+        form: "onnx" or "pt2"; by default the ending of `path`.
 
     Raises:
-        ValueError: If the network cannot be exported: torch.export follows no control flow that depends on data and no
-            code outside torch. What it stumbled over is named, and nothing is written.
+        ValueError: If the network cannot be exported: torch.export cannot follow control flow that depends on data, or
+            code outside torch. The error names the place, and nothing is written.
         MissingExtraError: If a package that ONNX needs is not installed.
 
     Example:
@@ -91,7 +91,7 @@ def export(policy: Any, path: str | Path, form: str | None = None) -> Path:
     path = Path(path)
     form = check_choice("form", form if form is not None else path.suffix[1:], FORMATS)
     policy = copy.deepcopy(policy).eval().requires_grad_(False)
-    calls = _played(policy)  # which has virtual batch norm measure its statistics, too
+    calls = _played(policy)  # after this, virtual batch norm has its statistics
     program = _traced(Acting(policy).eval(), calls[-1].arguments)
     _check(program.module(), calls)
     model = onnx_model(program, *calls[-1]) if form == "onnx" else None
@@ -106,14 +106,14 @@ def export(policy: Any, path: str | Path, form: str | None = None) -> Path:
 
 
 class _Call(NamedTuple):
-    """What the exported policy is called with, and what it must return to that."""
+    """Arguments for the exported policy, and what it must return for them."""
 
     arguments: tuple[Any, ...]
     answer: Any
 
 
 def _played(policy: _Exportable) -> list[_Call]:
-    """Have the policy itself act: two steps of several episodes."""
+    """Let the policy itself act in two steps of several episodes, and return what it did."""
     space = copy.deepcopy(policy.layout.space)
     space.seed(_SEED)
     states: Sequence[State] = [None] * _SAMPLES
@@ -126,7 +126,7 @@ def _played(policy: _Exportable) -> list[_Call]:
             calls.append(_Call((given,), action))
             continue
         after, start = _together(states), torch.full((_SAMPLES,), number == 0)
-        # at the start of an episode whatever stands in the state is not used
+        # at the start of an episode the given state is ignored, whatever it is
         held = _together(before) if number else tree_map(torch.ones_like, after)
         calls.append(_Call((given, held, start), (action, after)))
     return calls
@@ -159,7 +159,7 @@ def _check(run: Callable[..., Any], calls: list[_Call]) -> None:
         for own, right in zip(tree_leaves(run(*arguments)), tree_leaves(answer), strict=True):
             if not torch.allclose(own.to(right.dtype), right, rtol=1e-4, atol=1e-5):
                 raise ValueError(
-                    "`policy` cannot be exported: the exported program acts otherwise than the policy, by up to "
-                    f"{float((own.double() - right.double()).abs().max()):.3g}; what its forward does with random "
-                    "numbers or outside torch was recorded, not followed."
+                    "`policy` cannot be exported: the exported program's actions differ from the policy's by up to "
+                    f"{float((own.double() - right.double()).abs().max()):.3g}. If its forward draws random numbers or "
+                    "runs code outside torch, the export holds one recorded result of that."
                 )

@@ -1,4 +1,4 @@
-"""Networks by name."""
+"""Ready-made networks."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def mlp(
         hidden: Units of the hidden layers; empty gives a linear policy.
         activation: One of tanh, relu, elu, silu, or sign and step, which have no gradient.
         output_scale: Length of the last layer's incoming vectors.
-        seed: Of the weights; torch's global state is not touched.
+        seed: The weights follow from it; torch's global generator is neither read nor seeded.
         normalize_observations: Whether an `ObservationNorm` comes first, which `ES` updates as it trains.
 
     Example:
@@ -79,7 +79,7 @@ def _initialised(layer: nn.Linear | nn.Conv2d, generator: torch.Generator, lengt
 
 
 class Concatenate(nn.Module):
-    """Turns observations that are pictures, dicts or tuples into rows, for a network that takes rows.
+    """Turns pictures, dicts or tuples of observations into rows, for a network that takes rows.
 
     Example:
         >>> Concatenate()({"arm": torch.zeros(5, 2), "gear": torch.zeros(5, 4)}).shape
@@ -121,17 +121,18 @@ def atari_cnn(
     """The network of Mnih et al. 2016 for Atari, with the virtual batch norm of Salimans et al. 2017.
 
     Two convolutions and 256 units, each followed by virtual batch norm (eps 1e-3, as in uber-research's
-    deep-neuroevolution) and ReLU. Initialised as `mlp`; pictures of 0 to 255 are scaled to 0 to 1 by the network.
+    deep-neuroevolution) and ReLU. It is initialised like `mlp`, and scales pictures from 0..255 to 0..1 itself.
 
     Args:
-        observation_shape: Of stacked square pictures, `(frames, size, size)`.
+        observation_shape: Shape of the stacked square pictures, `(frames, size, size)`.
         outputs: Elements of the output.
-        batch_norm: Without it, Salimans et al. found, most perturbed policies take one action whatever they see.
+        batch_norm: Whether to use virtual batch norm. Salimans et al. found that without it most perturbed policies
+            always take the same action.
         output_scale: Length of the last layer's incoming vectors.
-        seed: Of the weights; torch's global state is not touched.
+        seed: The weights follow from it; torch's global generator is neither read nor seeded.
 
     Raises:
-        ValueError: If the observations are no pictures of at least 36 x 36.
+        ValueError: If the observations are not pictures of at least 36 x 36.
 
     Example:
         >>> sum(p.numel() for p in atari_cnn((4, 84, 84), 6).parameters())
@@ -164,14 +165,14 @@ def make_network(space: gym.Space[Any], outputs: int, name: str = "mlp", seed: i
     """Return a network by its name, for observations of a space.
 
     Args:
-        space: Of the observations.
+        space: The observation space.
         outputs: Elements of the output.
         name: mlp, recurrent or atari_cnn.
-        seed: Of the weights.
-        options: For `mlp`, `RecurrentNetwork` or `atari_cnn`.
+        seed: The weights follow from it.
+        options: Further arguments of `mlp`, `RecurrentNetwork` or `atari_cnn`.
 
     Raises:
-        ValueError: If there is no such network, or it does not take such observations.
+        ValueError: If no network has this name, or it does not take these observations.
 
     Example:
         >>> make_network(gym.spaces.Box(0, 1, (2, 3)), 4, hidden=[8])[0]

@@ -1,4 +1,4 @@
-"""From torch.export's program to ONNX, with names for what goes in and comes out, and onnxruntime to try it."""
+"""From torch.export's program to ONNX, with named inputs and outputs, and onnxruntime to try it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def onnx_model(
     Args:
         program: Of an `Acting`.
         arguments: What it is called with: observation, or observation, state and episode_start.
-        answer: What it returns to that: action, or action and next state.
+        answer: What it returns for them: action, or action and next state.
 
     Raises:
-        ValueError: If there is no ONNX for something in it.
+        ValueError: If something in it has no equivalent in ONNX.
         MissingExtraError: If a package is not installed.
     """
     try:
@@ -48,7 +48,7 @@ def onnx_model(
 
 
 def runner(model: torch.onnx.ONNXProgram, answer: Any) -> Callable[..., Any]:
-    """Return what runs the model by onnxruntime, with the form of arguments and answers that the program has."""
+    """Return a function that runs the model in onnxruntime and takes and returns what the program does."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(model.model_proto.SerializeToString())
@@ -75,7 +75,7 @@ def _names(prefix: str, tree: Any) -> list[str]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keep back what torch warns of in its own code, and of packages that it misses and we do not need."""
+    """Suppress torch's warnings about its own code and about missing packages that we do not need."""
     log = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = log.level
     log.setLevel(logging.ERROR)
@@ -88,5 +88,5 @@ def quiet() -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """Return the line of an error that says what happened; torch's go on for pages."""
+    """Return the first line of an error, which says what happened; torch's errors go on for pages."""
     return str(error).strip().partition("\n")[0]

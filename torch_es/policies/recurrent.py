@@ -74,7 +74,7 @@ def restarted(state: State, initial: State, starts: Tensor) -> State:
 
 
 class RecurrentNetwork(nn.Module):
-    """One recurrent layer and a linear one.
+    """A recurrent layer followed by a linear layer.
 
     Args:
         inputs: Elements of an observation, whatever its form.
@@ -82,7 +82,7 @@ class RecurrentNetwork(nn.Module):
         kind: One of rnn, gru, lstm.
         hidden: Units of the recurrent layer.
         output_scale: Length of the last layer's incoming vectors.
-        seed: Of the weights; torch's global state is not touched.
+        seed: The weights follow from it; torch's global generator is neither read nor seeded.
         normalize_observations: Whether an `ObservationNorm` comes first, which `ES` updates as it trains.
 
     Example:

@@ -1,4 +1,4 @@
-"""The pictures of a report, each a function from what was recorded to a figure."""
+"""The pictures of a report: each function takes what was recorded and returns a figure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DECADE = 10.0
 
 
 def histogram(records: Sequence[Record]) -> Figure:
-    """Return the population's fitness over the generations, as shares of the members."""
+    """Draw the population's fitness over the generations, as shares of the members."""
     counts, numbers, edges = fitness_counts(records)
     figure, (panel,) = new_figure(1)
     image = panel.pcolormesh(numbers, edges, counts.T, cmap="Blues", norm=PowerNorm(0.5), shading="flat")
@@ -32,7 +32,7 @@ def histogram(records: Sequence[Record]) -> Figure:
 def fitness_counts(records: Sequence[Record]) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Return shares `(columns, bins)` of the finite fitness values, and the edges of both.
 
-    Several generations share a column where there are more than fit; the bins end where one in 500 members lies beyond.
+    If there are more generations than columns, several share one. One member in 500 lies beyond each end of the bins.
 
     Example:
         >>> fitness = np.array([[1.0, np.nan]]), np.array([[2.0, 3.0]])
@@ -52,7 +52,7 @@ def fitness_counts(records: Sequence[Record]) -> tuple[Float64Array, Float64Arra
 
 
 def gradient(rows: Rows) -> Figure:
-    """Return the gradient's norm, and the size of a step beside that of theta."""
+    """Draw the gradient's norm, and the size of a step relative to theta."""
     figure, panels = new_figure(2, height=3.6)
     for panel, key, label in zip(
         panels, ("es/grad_norm", "es/update_ratio"), ("norm of the gradient", "|step| / |theta|"), strict=True
@@ -67,7 +67,7 @@ def gradient(rows: Rows) -> Figure:
 
 
 def cosines(found: Sequence[tuple[int, float]], chance: float) -> Figure:
-    """Return split-half cosines over the generations, their running mean, and the deviation that `chance` has."""
+    """Draw split-half cosines over the generations, their running mean, and a band of `chance` around zero."""
     figure, (panel,) = new_figure(1, height=3.6)
     generations, values = (np.array(each) for each in zip(*found, strict=True))
     width = max(1, len(values) // 10)
@@ -81,7 +81,7 @@ def cosines(found: Sequence[tuple[int, float]], chance: float) -> Figure:
 
 
 def observations(records: Sequence[Record]) -> Figure:
-    """Return mean and standard deviation of each observed element, after the first generation and the last."""
+    """Draw mean and standard deviation of each element of the observation, after the first and the last generation."""
     figure, (panel,) = new_figure(1, height=3.6)
     for record, colour, shift in ((records[0], "silver", -0.15), (records[-1], "C0", 0.15)):
         mean, std = statistics(record)
@@ -97,7 +97,7 @@ def observations(records: Sequence[Record]) -> Figure:
 
 
 def statistics(record: Record) -> tuple[Float64Array, Float64Array]:
-    """Return mean and standard deviation of what was observed until then, `(size,)` each."""
+    """Return mean and standard deviation of all observations until then, `(size,)` each."""
     norm = record.progress["observation_norm"]
     return norm["mean"].numpy(), (norm["m2"] / norm["count"].clamp(min=1)).sqrt().numpy()
 

@@ -21,10 +21,10 @@ _POPULATION, _CENTRE = "rollout/ep_rew_mean", "eval/mean_reward"
 
 
 def read_metrics(folder: str | Path) -> Rows:
-    """Return the rows of a run.
+    """Return the rows of a run's `metrics.jsonl`, one for each generation.
 
     Raises:
-        ValueError: If the folder holds none.
+        ValueError: If the folder has no metrics.
     """
     path = Path(folder) / "metrics.jsonl"
     if not path.is_file():
@@ -36,7 +36,7 @@ def read_metrics(folder: str | Path) -> Rows:
 
 
 def column(rows: Rows, key: str) -> Float64Array:
-    """Return one metric of every row, NaN where a row has none.
+    """Return one metric of every row, NaN for rows that lack it.
 
     Example:
         >>> column([{"a": 1.0}, {}], "a")
@@ -46,7 +46,7 @@ def column(rows: Rows, key: str) -> Float64Array:
 
 
 def new_figure(columns: int, height: float = 4.2) -> tuple[Figure, list[Axes]]:
-    """Return a figure, that belongs to no window, with `columns` panels side by side."""
+    """Return a figure with `columns` panels side by side; it opens no window."""
     figure = Figure(figsize=(max(6.5, 5 * columns), height), layout="constrained")
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(1, columns, squeeze=False)[0])
@@ -57,7 +57,14 @@ def new_figure(columns: int, height: float = 4.2) -> tuple[Figure, list[Axes]]:
 
 
 def plot_runs(folders: Sequence[str | Path], out: str | Path) -> Path:
-    """Draw the runs over each other, population and centre, and return where the picture is.
+    """Draw population and centre of each run into one picture.
+
+    Args:
+        folders: The run folders.
+        out: The picture's file.
+
+    Returns:
+        `out` as a path.
 
     Raises:
         ValueError: If a folder holds no metrics.
@@ -66,11 +73,14 @@ def plot_runs(folders: Sequence[str | Path], out: str | Path) -> Path:
 
 
 def plot_groups(groups: Mapping[str, Sequence[str | Path]], out: str | Path) -> Path:
-    """Draw groups of runs over each other, each group as one curve, and return where the picture is.
+    """Draw groups of runs into one picture, each group as one curve: its mean, with a band from lowest to highest.
 
     Args:
-        groups: The run folders of each, by what the legend calls it.
-        out: Where the picture goes.
+        groups: Run folders, by the name that the legend shows.
+        out: The picture's file.
+
+    Returns:
+        `out` as a path.
 
     Raises:
         ValueError: If a folder holds no metrics.
@@ -100,9 +110,9 @@ def curves(groups: Mapping[str, Sequence[str | Path]]) -> Figure:
 
 
 def band(runs: Sequence[Rows], x: str, y: str, points: int = 200) -> tuple[Float64Array, ...]:
-    """Return x, and the mean, lowest and highest y of several runs, where all of them have been.
+    """Return x, and the mean, lowest and highest y of several runs, over the range that all of them cover.
 
-    Runs do not measure at the same x, so each is read off its line between two measurements.
+    Runs do not measure at the same x, so each run is interpolated between its measurements.
 
     Example:
         >>> one, other = ([{"x": 0.0, "y": k}, {"x": 2.0, "y": 3 * k}] for k in (1.0, 2.0))
@@ -132,7 +142,7 @@ def _draw_run(panel: Axes, rows: Rows, key: str, prefix: str, colour: str) -> No
 
 
 def _draw_band(panel: Axes, runs: Sequence[Rows], key: str, prefix: str, colour: str) -> None:
-    """Draw the centre's return, or the population's where a run has too few evaluations for a line."""
+    """Draw the centre's return, or the population's if a run has too few evaluations for a line."""
     evaluated = all(sum(_CENTRE in row for row in rows) > 1 for rows in runs)
     x, mean, low, high = band(runs, key, _CENTRE if evaluated else _POPULATION)
     what = "centre, noise-free" if evaluated else "population"

@@ -1,14 +1,13 @@
 """How much of a gradient estimate is signal: the cosine between the estimates of two disjoint halves of the pairs.
 
-Both halves estimate the same gradient from noise that is independent, so they agree in the signal alone. Returns that
-know nothing of the noise give 0, with a deviation of about `1 / sqrt(dim)`; a linear function without noise gives about
-`m / (m + dim + 1)` for m pairs in each half, which is little where parameters are many: it takes the mean over many
-generations to see it. From a cosine r the whole estimate's own cosine with the true gradient is about
+Both halves estimate the same gradient from independent noise, so they agree only in the signal. If returns do not
+depend on the noise, the cosine is 0, with a deviation of about `1 / sqrt(dim)`. A linear function without noise gives
+about `m / (m + dim + 1)` for m pairs in each half. With many parameters that is small, and only the mean over many
+generations shows it. If the cosine is r, the cosine between the whole estimate and the true gradient is about
 `sqrt(2*r / (1 + r))` (Spearman 1910 and Brown 1910, both British Journal of Psychology 3: the reliability of a test of
 twice the length).
 
-It costs training nothing: noise is a function of the seeds, and what weighs it follows from the returns, which stand
-in `replay.log`.
+This costs training nothing: the noise follows from the seeds, and its weights follow from the returns in `replay.log`.
 """
 
 from __future__ import annotations
@@ -32,15 +31,16 @@ from torch_es.types import Float64Array
 def split_half_cosine(noise: Noise, generation: int, coefficients: Float64Array) -> float | None:
     """Return the cosine between the weighted sums of noise over the even and over the odd pairs.
 
-    The sums are the gradient estimate in units of sigma; with one sigma for all parameters, theirs is the gradient's.
+    The sums are the gradient estimate in units of sigma. If all parameters have the same sigma, their cosine is that of
+    the gradient.
 
     Args:
-        noise: Of the run.
-        generation: Whose noise.
-        coefficients: What each pair's noise is weighed by, `(num_pairs,)`.
+        noise: The run's noise.
+        generation: The generation.
+        coefficients: The weight of each pair's noise, `(num_pairs,)`.
 
     Returns:
-        The cosine, or None where a half weighs nothing.
+        The cosine, or None if all weights of a half are zero.
 
     Example:
         >>> split_half_cosine(Noise(seed=0, dim=10_000), 3, np.ones(8)) < 0.05  # returns that know nothing of the noise

@@ -1,8 +1,8 @@
 """The score of an episode: how the log-probability of its noisy actions changes with the weights.
 
-What action noise alone can learn from (Salimans et al. 2017, section 3: smoothing in action space): the estimate of the
-gradient is the sum of `weight * score`, as in REINFORCE (Williams 1992). Unlike everything else here it needs a network
-that autograd can go through.
+A search by noise on actions alone learns from it (Salimans et al. 2017, section 3: smoothing in action space). Its
+gradient estimate is the sum of `weight * score`, as in REINFORCE (Williams 1992). Unlike everything else here, this
+needs a differentiable network.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from torch_es.types import Float32Array
 
 
 def log_probability(noise: ActionNoise, output: Tensor, draws: Tensor) -> Tensor:
-    """Return the log-density of the actions that `draws` made of `output`, up to a constant, summed.
+    """Return the sum over steps of the log-density of the actions that `draws` make from `output`, up to a constant.
 
     Args:
         noise: Gaussian, or sampling by scores or from a Gaussian head.

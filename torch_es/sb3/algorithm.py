@@ -16,7 +16,6 @@ from stable_baselines3.common.policies import (
     BasePolicy,
     MultiInputActorCriticPolicy,
 )
-from stable_baselines3.common.preprocessing import maybe_transpose
 from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 from stable_baselines3.common.vec_env import VecEnv
@@ -29,8 +28,11 @@ from torch_es.nn import ObservationNorm
 from torch_es.policies import Policy
 from torch_es.sb3 import archive, statistics
 from torch_es.sb3.actor import actor, check_acts_alike
-from torch_es.sb3.environments import monitors, playable
+from torch_es.sb3.arguments import check_arguments
+from torch_es.sb3.callbacks import expect
+from torch_es.sb3.environments import Nowhere, playable, write_monitors
 from torch_es.seeding import check_seed
+from torch_es.spaces.plain import plain_space
 
 AnyEnv = str | Env | VecEnv | EnvFactory
 _OFF_TENSORBOARD = ("time/iterations", "time/time_elapsed", "time/total_timesteps")  # as SB3's algorithms do
@@ -39,10 +41,10 @@ _OFF_TENSORBOARD = ("time/iterations", "time/time_elapsed", "time/total_timestep
 class ES(BaseAlgorithm):
     """Evolution strategies where PPO stood.
 
-    What differs from a gradient's algorithm: `_on_step` of callbacks is called once a generation, since the steps are
-    taken in workers; `locals` then holds `dones` and `infos` of the generation's episodes, and `metrics`. Members play
-    whole episodes, so `total_timesteps` is passed by up to a generation, and `eval_freq` and `save_freq` count
-    generations.
+    What differs from PPO: workers take the steps, so the `_on_step` of a callback is called once a generation. Its
+    `n_calls` goes up by the steps of the generation, as PPO's would, so `eval_freq` and `save_freq` count steps; its
+    `locals` hold `dones` and `infos`, one for each episode, and `metrics`. Members play whole episodes, so a run passes
+    `total_timesteps` by up to a generation.
 
     Args:
         policy: MlpPolicy, CnnPolicy, MultiInputPolicy, a class of that kind, or a policy of PPO or A2C, trained or not,
@@ -55,9 +57,9 @@ class ES(BaseAlgorithm):
         stats_window_size: Episodes in `ep_info_buffer`.
         tensorboard_log: As in SB3.
         verbose: As in SB3.
-        seed: Everything random follows from it; drawn, and kept in `seed`, if not given. Global generators are not
-            touched.
-        device: "cpu" or "auto", which is the CPU: there the workers play.
+        seed: Everything random follows from it, and `get_env()` is seeded with it; drawn, and kept in `seed`, if not
+            given. Global generators are not touched.
+        device: The CPU, where the workers play: "auto" and "cpu" mean it, and so does "cuda" on a machine without.
         options: Of `torch_es.ES`: `sigma`, `num_pairs`, `strategy`, `num_workers`, ...; `eval_every` is 0 by default.
 
     Attributes:
@@ -95,8 +97,8 @@ class ES(BaseAlgorithm):
         **options: Any,
     ) -> None:
         given = policy if isinstance(policy, nn.Module) else None
-        _check(given, policy_kwargs, device, options)
-        seed = secrets.randbits(31) if seed is None else check_seed(seed)
+        check_arguments(given, policy_kwargs, device, options)
+        drawn = secrets.randbits(31) if seed is None else check_seed(seed)
         source, made = playable(env)
         super().__init__(
             policy if not isinstance(policy, nn.Module) else type(policy),
@@ -108,23 +110,29 @@ class ES(BaseAlgorithm):
             verbose,
             device="cpu",
             support_multi_env=True,
-            seed=seed,
+            seed=drawn,
         )
-        self._setup_model(given, seed)
+        if isinstance(made, Nowhere):
+            self.env = None
+        elif seed is not None and self.env is not None:
+            self.env.seed(seed)
+        self.action_space.seed(drawn)
+        self._setup_model(given, drawn)
         vec = self._vec_normalize_env
         network = actor(self.policy)
+        self.policy.set_training_mode(False)  # as `predict` has it: statistics of a batch norm are constants
         head: dict[str, Any] = {
             "box_head": "tanh" if self.policy.squash_output else "clip",
             "action_noise": options.get("action_noise"),
         }
         self._on_normalized = Policy(network, self.observation_space, self.action_space, **head)
         check_acts_alike(self.policy, self._on_normalized)
-        self._generator = np.random.default_rng(seed)  # of `predict` with action noise
+        self._generator = np.random.default_rng(drawn)  # of `predict` with action noise
         kind: Any = self.policy.optimizer_class
         optimizer = partial(kind, lr=self.lr_schedule(1.0), **self.policy.optimizer_kwargs)
         if vec is not None and vec.norm_obs:
             network = nn.Sequential(ObservationNorm(self.observation_space), *network)
-        self.es = evolution.ES(network, source, optimizer=optimizer, seed=seed, **{"eval_every": 0, **head, **options})
+        self.es = evolution.ES(network, source, optimizer=optimizer, seed=drawn, **{"eval_every": 0, **head, **options})
         if vec is not None and self.observation_norm is not None:
             statistics.adopt(self.observation_norm, vec)
         self._env_id = source if isinstance(source, str) else None
@@ -163,9 +171,14 @@ class ES(BaseAlgorithm):
             log_interval: Generations from one dump of the logger to the next; None is never.
             tb_log_name: Of the run, for TensorBoard.
             reset_num_timesteps: Whether `num_timesteps` counts from zero again.
-            progress_bar: Show progress: a bar on a terminal, else a line a generation.
+            progress_bar: Show progress: a bar on a terminal, otherwise a line a generation.
+
+        Raises:
+            ValueError: If the model was loaded without an environment.
         """
-        check_count("total_timesteps", total_timesteps)
+        total_timesteps = check_count("total_timesteps", total_timesteps)
+        if self.env is None:
+            raise ValueError("`learn` needs an environment: use `set_env(env)`, or `load(path, env)`.")
         total_timesteps, callback = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name)
         self._follow_schedule(total_timesteps)
         callback.on_training_start(locals(), globals())
@@ -173,7 +186,8 @@ class ES(BaseAlgorithm):
         callback.on_rollout_start()
 
         def generation(metrics: dict[str, float]) -> bool:
-            self.num_timesteps = self.es.trainer.total_timesteps - begun
+            before, self.num_timesteps = self.num_timesteps, self.es.trainer.total_timesteps - begun
+            expect(callback, self.num_timesteps // self.n_envs - before // self.n_envs)
             going = self._end_generation(metrics, callback, log_interval)
             self._follow_schedule(total_timesteps)
             if going and self.num_timesteps < total_timesteps:
@@ -195,7 +209,8 @@ class ES(BaseAlgorithm):
         infos = [{"episode": {"r": round(e.return_, 6), "l": e.length, "t": seconds}} for e in episodes]
         dones = np.ones(len(infos), bool)
         self._update_info_buffer(infos, dones)
-        self._write_monitors([info["episode"] for info in infos])
+        if self.env is not None:
+            write_monitors(self.env, [info["episode"] for info in infos])
         self._publish_statistics()
         callback.update_locals({"dones": dones, "infos": infos, "metrics": metrics})
         if not callback.on_step():
@@ -205,25 +220,13 @@ class ES(BaseAlgorithm):
             self.dump_logs()
         return True
 
-    def _write_monitors(self, episodes: list[dict[str, float]]) -> None:
-        """Write what workers played where SB3's plots look for it: in the monitors, by turns."""
-        found = monitors(self.env) if self.env is not None else []
-        for i, episode in enumerate(episodes if found else []):
-            monitor = found[i % len(found)]
-            monitor.episode_returns.append(episode["r"])
-            monitor.episode_lengths.append(int(episode["l"]))
-            monitor.episode_times.append(episode["t"])
-            monitor.total_steps += int(episode["l"])
-            if monitor.results_writer is not None:
-                monitor.results_writer.write_row(episode)
-
     def _publish_statistics(self) -> None:
         if self._vec_normalize_env is not None and self.observation_norm is not None:
             statistics.publish(self.observation_norm, self._vec_normalize_env)
 
     def _follow_schedule(self, total_timesteps: int) -> None:
         """Set the learning rate of the next step, if it follows a schedule."""
-        self._update_current_progress_remaining(self.num_timesteps, total_timesteps)
+        self._update_current_progress_remaining(min(self.num_timesteps, total_timesteps), total_timesteps)
         if callable(self.learning_rate):
             self._update_learning_rate(self.es.strategy.centre.optimizer)
 
@@ -247,11 +250,14 @@ class ES(BaseAlgorithm):
             episode_start: Likewise.
             deterministic: Without `action_noise`, where the model has any.
         """
+        if isinstance(observation, tuple):
+            self.policy.predict(observation)  # type: ignore[arg-type]  # says what is wrong
         acting = self._on_normalized if self._vec_normalize_env is not None else self.es.policy
         assert acting is not None
-        if isinstance(observation, np.ndarray):
-            observation = maybe_transpose(observation, self.observation_space)
-        return acting.act(observation, None, None, None if deterministic else self._generator)[0], state
+        tensors, batched = self.policy.obs_to_tensor(observation)
+        rows = {k: t.numpy() for k, t in tensors.items()} if isinstance(tensors, dict) else tensors.numpy()
+        actions = acting.act(rows, None, None, None if deterministic else self._generator)[0]
+        return actions if batched else actions.squeeze(0), state
 
     def set_env(self, env: AnyEnv, force_reset: bool = True) -> None:
         """Train in another environment from now on; how many a `VecEnv` holds may change.
@@ -292,32 +298,35 @@ class ES(BaseAlgorithm):
     def save(self, path: archive.PathOrFile, exclude: Any = None, include: Any = None) -> None:
         """Write everything needed to act and to go on training to one zip file of safetensors and JSON, no pickle.
 
-        Raises:
-            ValueError: If `exclude` or `include` is given: they name attributes, which are not what is saved.
+        Args:
+            path: Of the file; without an ending, `.zip` is added.
+            exclude: Names of attributes to leave out; of those that SB3 names, only `tensorboard_log`, `verbose`,
+                `seed` and `stats_window_size` are in the file.
+            include: Names of excluded attributes to put in nevertheless.
         """
-        if exclude is not None or include is not None:
-            raise ValueError(
-                "`exclude` and `include` name attributes to pickle; here weights and plain data are saved."
-            )
+        left_out = set(exclude or ()) - set(include or ())
+        policy = getattr(self.policy, "_orig_mod", self.policy)  # of `torch.compile`
+        keep = {
+            "tensorboard_log": self.tensorboard_log,
+            "verbose": self.verbose,
+            "seed": self.seed,
+            "stats_window_size": self._stats_window_size,
+        }
         norm = self.observation_norm
         archive.write(
             path,
             {
                 "es": self.es.state_dict(),
-                "parameters": self.get_parameters(),
+                "parameters": {**self.get_parameters(), "policy": policy.state_dict()},
                 "sb3": {
-                    "policy": next((n for n, kind in self.policy_aliases.items() if kind is type(self.policy)), None),
-                    "policy_kwargs": archive.describe_policy(self.policy),
-                    "learning_rate": None if callable(self.learning_rate) else float(self.learning_rate),
+                    "policy": next((n for n, kind in self.policy_aliases.items() if kind is type(policy)), None),
+                    "policy_kwargs": archive.describe_policy(policy),
+                    "learning_rate": archive.describe_rate(self.learning_rate),
                     "env": self._env_id,
+                    "spaces": [plain_space(self.observation_space), plain_space(self.action_space)],
                     "scale": None if norm is None else [norm.limit, norm.floor],
                     "counters": {name: getattr(self, name) for name in _COUNTERS},
-                    "keep": {
-                        "tensorboard_log": self.tensorboard_log,
-                        "verbose": self.verbose,
-                        "seed": self.seed,
-                        "stats_window_size": self._stats_window_size,
-                    },
+                    "keep": {name: value for name, value in keep.items() if name not in left_out},
                 },
             },
         )
@@ -337,10 +346,11 @@ class ES(BaseAlgorithm):
 
         Args:
             path: Of the file, with or without `.zip`, or the open file.
-            env: In place of the id that was saved; needed if there was none.
+            env: What to train in. Without it, the environment that was saved, if an id says all of it; otherwise the
+                model acts, and trains after `set_env`.
             device: As for the constructor.
-            custom_objects: `policy_class`, `policy_kwargs` and `learning_rate`, where they were classes or functions of
-                your own.
+            custom_objects: In place of what was saved; `policy_class`, `policy_kwargs` and `learning_rate` must be
+                given if they were classes or functions of your own.
             print_system_info: Print what this machine is.
             force_reset: Every episode of `ES` begins with a reset, whatever this says.
             kwargs: In place of saved arguments.
@@ -351,7 +361,7 @@ class ES(BaseAlgorithm):
         if print_system_info:
             get_system_info()
         state = archive.read(path)
-        own = {**(custom_objects or {}), **kwargs, "device": device}
+        own = {**archive.known(state, custom_objects or {}), **kwargs, "device": device}
         model = cls(**archive.arguments(state, own if env is None else {**own, "env": env}))
         model._restore(state)
         return model
@@ -368,19 +378,3 @@ class ES(BaseAlgorithm):
 
 
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
-
-
-def _check(
-    given: nn.Module | None, policy_kwargs: dict[str, Any] | None, device: torch.device | str, options: dict[str, Any]
-) -> None:
-    if given is not None and policy_kwargs:
-        raise ValueError("`policy_kwargs` is for a policy that is made; the one given is taken as it is.")
-    if isinstance(given, ActorCriticPolicy) and given.device.type != "cpu":
-        raise ValueError(f"`policy` must be on the CPU, got {given.device}; load its model with `device='cpu'`.")
-    if str(device) not in ("auto", "cpu"):
-        raise ValueError(f"`device` must be cpu or auto, got {device}: members play on the CPU, in workers.")
-    if "optimizer" in options:
-        raise ValueError(
-            "`optimizer` is given as in Stable-Baselines3: `learning_rate`, and "
-            "`policy_kwargs=dict(optimizer_class=..., optimizer_kwargs=...)`."
-        )

@@ -6,22 +6,29 @@ import io
 import logging
 import tempfile
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import torch
 from stable_baselines3.common import torch_layers
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.save_util import open_path
+from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 from torch import nn
 
+from torch_es.checks import check_choice
 from torch_es.runs import checkpoint
 from torch_es.runs.options import saved_options
+from torch_es.sb3.environments import Nowhere
+from torch_es.spaces.plain import space_of
 
 _log = logging.getLogger(__name__)
 
 PathOrFile = str | Path | io.BufferedIOBase
 _CLASS = "__class__"
+_SCHEDULES = {kind.__name__: kind for kind in (LinearSchedule, ConstantSchedule)}
 _HOMES = {"torch.nn": nn, "torch.optim": torch.optim, "stable_baselines3.common.torch_layers": torch_layers}
 
 
@@ -79,6 +86,42 @@ def describe_policy(policy: ActorCriticPolicy) -> dict[str, Any]:
     return {"kwargs": described, "own": own}
 
 
+def describe_rate(rate: Any) -> dict[str, Any] | float:
+    """Return a learning rate, or SB3's schedule of it, as plain data; of another function, what it begins with.
+
+    Example:
+        >>> describe_rate(LinearSchedule(0.1, 0.0, end_fraction=0.5))
+        {'schedule': 'LinearSchedule', 'arguments': {'start': 0.1, 'end': 0.0, 'end_fraction': 0.5}}
+        >>> describe_rate(lambda left: 0.1 * left)
+        {'begins': 0.1}
+    """
+    if isinstance(rate, FloatSchedule):
+        return describe_rate(rate.value_schedule)
+    if type(rate) in _SCHEDULES.values():
+        return {"schedule": type(rate).__name__, "arguments": {name: float(v) for name, v in vars(rate).items()}}
+    return {"begins": float(rate(1.0))} if callable(rate) else float(rate)
+
+
+def _rate(described: dict[str, Any] | float) -> Any:
+    if not isinstance(described, dict):
+        return described
+    if "schedule" in described:
+        return _SCHEDULES[check_choice("schedule", described["schedule"], _SCHEDULES)](**described["arguments"])
+    _log.warning(
+        "`learning_rate` was a function of your own, which is not saved; it is now %g, which the function began with, "
+        "or give it to `load`.", described["begins"],
+    )  # fmt: skip
+    return described["begins"]
+
+
+def known(state: dict[str, Any], objects: dict[str, Any]) -> dict[str, Any]:
+    """Return those of SB3's `custom_objects` that stand for something in a saved model; the others are named."""
+    names = {"policy_class", "policy_kwargs", "learning_rate", *state["es"]["options"], *state["sb3"]["keep"]}
+    if unknown := ", ".join(sorted(set(objects) - names)):
+        _log.warning("`custom_objects` names %s, which is not in the file and is left out.", unknown)
+    return {name: value for name, value in objects.items() if name in names}
+
+
 def arguments(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """Return what to make a saved model with.
 
@@ -96,15 +139,19 @@ def arguments(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     policy = own.pop("policy_class", saved["policy"])
     if policy is None:
         raise ValueError("`policy_class` was a class of your own; give `custom_objects=dict(policy_class=...)`.")
-    if own.get("env") is None and (saved["env"] is None or ":" in saved["env"]):
-        raise ValueError("`env` must be given: the model was saved with one that no plain id names.")
+    if own.get("env") is None:
+        own["env"] = _env(saved)
     kwargs = _policy_kwargs(saved["policy_kwargs"], own.pop("policy_kwargs", {}))
-    rate = saved["learning_rate"]
-    if rate is None and "learning_rate" not in own:
-        rate = float(state["es"]["strategy"]["optimizer"]["param_groups"][0]["lr"])
-        _log.warning("`learning_rate` was a function, which is not saved; it is %g now, or give it to `load`.", rate)
-    made = {**options, **saved["keep"], "env": saved["env"], "learning_rate": rate, **own}
-    return {**made, "policy": policy, "policy_kwargs": kwargs}
+    if "learning_rate" not in own:
+        own["learning_rate"] = _rate(saved["learning_rate"])
+    return {**options, **saved["keep"], **own, "policy": policy, "policy_kwargs": kwargs}
+
+
+def _env(saved: dict[str, Any]) -> Any:
+    """Return the id that was saved, if it is known here without importing anything, otherwise the spaces alone."""
+    env_id = str(saved["env"])
+    known = env_id in gym.registry or env_id.startswith("ALE/")
+    return env_id if known else partial(Nowhere, *map(space_of, saved["spaces"]))
 
 
 def _policy_kwargs(described: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

@@ -3,38 +3,54 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Sequence
 from functools import partial
+from itertools import cycle
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.wrappers import TransformObservation
 from stable_baselines3.common.env_util import unwrap_wrapper
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
-from stable_baselines3.common.vec_env import (
-    DummyVecEnv,
-    VecCheckNan,
-    VecEnv,
-    VecMonitor,
-    VecNormalize,
-    VecTransposeImage,
-)
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 
 from torch_es.envs import Env, EnvFactory, env_factory
+from torch_es.sb3.layers import Layer, channels_last, pictures_first, single
 
-# what these do to an environment, torch_es does itself, or needs not be done
-_KNOWN = (VecCheckNan, VecMonitor, VecNormalize, VecTransposeImage)
 _HINT = "give an id, or a function that makes one environment, instead."
+
+
+class Nowhere(gym.Env[Any, Any]):
+    """Stands for the environment of a model that was loaded without one: it has the spaces, and cannot be played.
+
+    Args:
+        observation_space: Of the model.
+        action_space: Of the model.
+
+    Example:
+        >>> Nowhere(gym.spaces.Discrete(2), gym.spaces.Discrete(3)).action_space
+        Discrete(3)
+    """
+
+    def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """Refuse.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("`env` must be given to `load`, or by `set_env`: the model was loaded without one.")
 
 
 def playable(env: str | Env | VecEnv | EnvFactory) -> tuple[str | EnvFactory, Env | VecEnv]:
     """Return what workers make their environments by, and one that is made, for callbacks.
 
     Args:
-        env: An id, an environment, a `VecEnv`, or a function that makes an environment. Of an environment, workers get
-            what `gymnasium.make` gives for its spec, or copies where it has none; of a `VecEnv`, its first.
+        env: An id, an environment, a `VecEnv`, or a function that makes an environment. From an environment, workers
+            get what `gymnasium.make` gives for its spec, or copies if it has none. From a `VecEnv`, they get its first
+            environment, in wrappers that do to one environment what the wrappers of the `VecEnv` do to several.
 
     Raises:
         ValueError: If no more can be made of it.
@@ -43,45 +59,54 @@ def playable(env: str | Env | VecEnv | EnvFactory) -> tuple[str | EnvFactory, En
         >>> playable(Monitor(gym.make("CartPole-v1")))[0]
         'CartPole-v1'
     """
-    source = _of_vec_env(env) if isinstance(env, VecEnv) else env
+    source, layers = _of_vec_env(env) if isinstance(env, VecEnv) else (env, [])
     source = _of_env(source) if isinstance(source, gym.Env) else source
     factory = env_factory(source)
-    made = factory()
-    if _channels_last(made.observation_space):
-        made.close()
-        source = partial(_channels_first, factory)
-        made = source()
+    made = wrapped(factory, layers)
+    if channels_last(made.observation_space):
+        layers = [*layers, pictures_first]
+        made = pictures_first(made)
+    if layers:
+        source = partial(wrapped, factory, layers)
     if isinstance(env, (gym.Env, VecEnv)):
         made.close()
         return source, env
     return source, made
 
 
-def monitors(env: VecEnv) -> list[Monitor[Any, Any]]:
-    """Return the Monitor of each of a `VecEnv`'s environments that lives in this process and has one."""
-    base = _unwrapped(env)
-    found = [unwrap_wrapper(each, Monitor) for each in base.envs] if isinstance(base, DummyVecEnv) else []
-    return [monitor for monitor in found if isinstance(monitor, Monitor)]
-
-
-def _unwrapped(env: VecEnv) -> VecEnv:
-    while isinstance(env, VecEnvWrapper):
-        env = env.venv
+def wrapped(factory: EnvFactory, layers: Sequence[Layer]) -> Env:
+    """Make an environment and wrap it, the innermost layer first."""
+    env = factory()
+    for layer in layers:
+        env = layer(env)
     return env
 
 
-def _of_vec_env(env: VecEnv) -> str | Env | EnvFactory:
-    layer = env
-    while isinstance(layer, VecEnvWrapper):
-        if not isinstance(layer, _KNOWN):
-            raise ValueError(
-                f"`env` is wrapped in {type(layer).__name__}, which works on a VecEnv as a whole, while each worker "
-                f"has environments of its own; use a wrapper of the environment, such as Gymnasium's, or {_HINT}"
-            )
-        layer = layer.venv
-    if isinstance(layer, DummyVecEnv):
-        return layer.envs[0]
-    return _of_spec(layer.get_attr("spec")[0]) or _refuse(layer)
+def write_monitors(env: VecEnv, episodes: Sequence[dict[str, float]]) -> None:
+    """Write what workers played where SB3's plots look for it: in the monitors of a `VecEnv`, by turns."""
+    while isinstance(env, VecEnvWrapper):
+        env = env.venv
+    wrapped = [unwrap_wrapper(each, Monitor) for each in env.envs] if isinstance(env, DummyVecEnv) else []
+    monitors = [monitor for monitor in wrapped if isinstance(monitor, Monitor)]
+    for monitor, episode in zip(cycle(monitors), episodes, strict=False):
+        monitor.episode_returns.append(episode["r"])
+        monitor.episode_lengths.append(int(episode["l"]))
+        monitor.episode_times.append(episode["t"])
+        monitor.total_steps += int(episode["l"])
+        if monitor.results_writer is not None:
+            monitor.results_writer.write_row(episode)
+
+
+def _of_vec_env(env: VecEnv) -> tuple[str | Env | EnvFactory, list[Layer]]:
+    layers: list[Layer] = []
+    while isinstance(env, VecEnvWrapper):
+        if layers and isinstance(env, VecNormalize):
+            raise ValueError("`env` is a VecNormalize inside other wrappers; put it outside: VecNormalize(...(env)).")
+        layers = [*single(env), *layers]
+        env = env.venv
+    if isinstance(env, DummyVecEnv):
+        return env.envs[0], layers
+    return _of_spec(env.get_attr("spec")[0]) or _refuse(env), layers
 
 
 def _of_env(env: Env) -> str | EnvFactory:
@@ -118,8 +143,10 @@ def _is_registered(spec: Any) -> bool:
 
 
 def _copies(env: Env) -> EnvFactory:
+    monitor = unwrap_wrapper(env, Monitor)
     try:
-        kept = copy.deepcopy(env)
+        without = {} if monitor is None else {id(monitor): copy.deepcopy(monitor.env)}  # its file cannot be copied
+        kept = copy.deepcopy(env, without)
     except Exception as error:
         raise ValueError(
             f"`env` {env} has no spec that makes more of it and cannot be copied ({error}); {_HINT}"
@@ -131,14 +158,3 @@ def _refuse(env: VecEnv) -> EnvFactory:
     raise ValueError(
         f"`env` is a {type(env).__name__} whose environments have no spec to make more of them by; {_HINT}"
     )
-
-
-def _channels_last(space: gym.Space[Any]) -> bool:
-    return is_image_space(space) and not is_image_space_channels_first(space)  # type: ignore[arg-type]
-
-
-def _channels_first(factory: Callable[[], Env]) -> Env:
-    """Make an environment whose pictures have their channels first, as `VecTransposeImage` gives them."""
-    env = factory()
-    space = VecTransposeImage.transpose_space(env.observation_space)  # type: ignore[arg-type]
-    return TransformObservation(env, VecTransposeImage.transpose_image, space)

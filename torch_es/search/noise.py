@@ -1,7 +1,7 @@
-"""Gaussian noise that is a function of (run, generation, pair): regenerated wherever needed, stored nowhere.
+"""Gaussian noise as a function of (run, generation, pair): computed wherever it is needed and never stored.
 
-The flat vector is cut into blocks of `BLOCK` elements, each with a stream of its own, so any slice of the noise can be
-made alone: workers share an update by blocks, and the blocks stay in cache.
+The flat vector is cut into blocks of `BLOCK` elements, each with a random stream of its own, so any block can be
+computed by itself. Workers share an update by blocks, and a block stays in the cache.
 
 An element is a 16-bit draw looked up in a table of the standard normal's quantiles: 65,536 equiprobable levels,
 symmetric, variance one, |z| < 4.4. That costs half of `torch.Generator`'s Box-Muller, and needs whole numbers only, so

@@ -1,7 +1,7 @@
-"""Fitness shaping: raw returns in, weights out, both `(num_pairs, 2)`; returns are never changed in place.
+"""Fitness shaping: from raw returns to weights, both `(num_pairs, 2)`; returns are never changed in place.
 
-Every function here is invariant to the order of the population, maps a constant population to exact zeros (but for
-`identity`), and may be replaced by any callable of the same shape.
+Each function here gives the same weights in whatever order the members come and, except for `identity`, exact zeros if
+all returns are equal. Any function of the same shape can replace it.
 """
 
 from __future__ import annotations

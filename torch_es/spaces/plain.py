@@ -1,4 +1,4 @@
-"""Spaces as plain data, and back: what lets a policy be rebuilt without its environment, and without running code."""
+"""Spaces as plain data and back, so that a policy can be rebuilt without its environment and without running code."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Plain = dict[str, Any]
 
 
 def plain_space(space: gym.Space[Any]) -> Plain:
-    """Return what JSON can hold of a space that policies take.
+    """Return a space as data that JSON can hold.
 
     Raises:
-        ValueError: If it is another space.
+        ValueError: If policies do not take this kind of space.
 
     Example:
         >>> plain_space(gym.spaces.Box(0, np.inf, (2,)))
@@ -41,10 +41,10 @@ def plain_space(space: gym.Space[Any]) -> Plain:
 
 
 def space_of(plain: Mapping[str, Any]) -> gym.Space[Any]:
-    """Return the space that `plain_space` wrote down; nothing but spaces is ever made.
+    """Return the space that `plain_space` described; it makes spaces and nothing else.
 
     Raises:
-        ValueError: If it is no such data.
+        ValueError: If `plain` describes no space.
 
     Example:
         >>> space_of({"kind": "Discrete", "n": 3, "start": 1})
@@ -77,6 +77,6 @@ _MAKERS: dict[str, Callable[..., gym.Space[Any]]] = {
 
 
 def _numbers(bounds: np.ndarray[Any, Any]) -> Any:
-    """Return one number where all are the same, else all in a row; JSON has no infinity, so that one is a word."""
+    """Return one number if all are the same, otherwise all; infinity becomes a word, since JSON cannot hold it."""
     numbers = [value if math.isfinite(value) else str(value) for value in bounds.ravel().tolist()]
     return numbers[0] if numbers and all(number == numbers[0] for number in numbers) else numbers

@@ -1,0 +1,92 @@
+"""Whatever Stable-Baselines3 calls an environment, made again by workers."""
+
+import re
+from functools import partial
+
+import cloudpickle
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium.spaces import Box, Dict, Discrete
+from helpers import Stepper
+from sb3_helpers import SMALL, Own, make
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    SubprocVecEnv,
+)
+
+from torch_es.sb3 import ES
+
+
+def test_monitors_hold_what_workers_played(tmp_path):
+    env = Monitor(gym.make("CartPole-v1"), str(tmp_path / "run"))
+    model = ES("MlpPolicy", env, **{**SMALL, "num_workers": 1}).learn(200)
+    model.es.close()
+    env.close()
+    played = model.es.trainer
+    assert len(env.get_episode_rewards()) == played.total_episodes
+    assert env.get_total_steps() == played.total_timesteps
+    lines = (tmp_path / "run.monitor.csv").read_text().splitlines()
+    assert lines[1] == "r,l,t"
+    assert len(lines) == 2 + played.total_episodes
+
+
+def test_dicts_and_pictures_with_channels_last():
+    space = Dict(eye=Box(0, 255, (3, 36, 36), np.uint8), arm=Box(-1, 1, (2,)), gear=Discrete(3))
+    ppo = PPO("MultiInputPolicy", Own(space), n_steps=8, batch_size=8, device="cpu")
+    model = ES(ppo.policy, ppo.get_env(), **SMALL).learn(1)
+    assert evaluate_policy(model, model.get_env(), 2)[0] == 4
+    picture = Own(Box(0, 255, (36, 40, 3), np.uint8))
+    model = ES("CnnPolicy", picture, **SMALL).learn(1)
+    assert model.observation_space.shape == (3, 36, 40)
+    last, first = picture.observation_space.sample(), model.get_env().reset()
+    assert model.predict(last)[0] == model.policy.predict(last, deterministic=True)[0]
+    assert model.predict(first)[0].shape == (1,)
+
+
+def test_a_monitor_with_a_file_inside_other_wrappers_is_left_out_of_copies(tmp_path):
+    env = gym.wrappers.TransformReward(Monitor(Stepper(), str(tmp_path / "run")), abs)
+    model = ES("MlpPolicy", env, **SMALL).learn(10)
+    assert model.es.trainer.played.returns.min() >= 0
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("made", "env_id"),
+    [
+        (lambda: gym.make("CartPole-v1", render_mode="rgb_array"), "CartPole-v1"),
+        (lambda: gym.make("CartPole-v1", max_episode_steps=7), None),
+        (lambda: gym.wrappers.TimeLimit(Stepper(), 3), None),
+        (lambda: gym.make("Locked-v0", length=4, disable_env_checker=True), None),
+        (lambda: DummyVecEnv([lambda: Monitor(Stepper())]), None),
+        (lambda: SubprocVecEnv([partial(gym.make, "CartPole-v1")]), "CartPole-v1"),
+        (lambda: lambda: Stepper(3), None),
+    ],
+    ids=["id", "kwargs", "no spec", "cannot be copied", "dummy", "subprocess", "function"],
+)
+def test_every_kind_of_environment_can_be_made_by_workers(made, env_id):
+    env = made()
+    model = ES("MlpPolicy", env, **SMALL).learn(10)
+    assert model._env_id == env_id
+    limits = [int(n) for n in re.findall(r"max_episode_steps=(\d)\b", str(getattr(env, "spec", "")))]
+    assert [max(e.length for e in model.es.trainer.played.episodes)] * len(limits) == limits
+    cloudpickle.loads(cloudpickle.dumps(model.es._factory))().reset(seed=0)  # as a worker makes it
+    model.get_env().close()
+
+
+def test_set_env_changes_what_is_played_and_nothing_else():
+    model = make().learn(50)
+    theta = model.es.strategy.centre.theta
+    model.set_env(gym.make("CartPole-v1", max_episode_steps=6))
+    assert torch.equal(model.es.strategy.centre.theta, theta)
+    model.learn(20)
+    assert max(e.length for e in model.es.trainer.played.episodes) <= 6
+    model.set_env(make_vec_env("CartPole-v1", 3))
+    assert model.n_envs == 3
+    with pytest.raises(ValueError, match="Observation spaces do not match"):
+        model.set_env("Acrobot-v1")
