@@ -1,4 +1,4 @@
-"""F29 to F35, F37 and F38: what is saved comes back to the bit, or says why not."""
+"""F29 to F34, F37 and F38: what is saved comes back to the bit, or says why not."""
 
 import json
 import os
@@ -185,9 +185,9 @@ def rewrite(folder, name, content):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"optimizer": {"torch.optim": "load", "keywords": {"f": "x"}}}, "is no optimiser of torch.optim"),
+        ({"optimizer": {"torch.optim": "load", "keywords": {"f": "x"}}}, "is not an optimiser of torch.optim"),
         ({"env": "evil:Env-v0"}, "would import a module; pass `env` yourself"),
-        ({"optimizer": {"_target_": "os.system", "command": "touch sentinel"}}, "is no optimiser of torch.optim"),
+        ({"optimizer": {"_target_": "os.system", "command": "touch sentinel"}}, "is not an optimiser of torch.optim"),
     ],
 )
 def test_F33_nor_does_code_in_its_options(options, message, tmp_path, monkeypatch):

@@ -47,6 +47,11 @@ class AppendFile:
         os.ftruncate(self._handle, size)
         self.size = size
 
+    @property
+    def deleted(self) -> bool:
+        """Whether the file was deleted since it was opened, so that what is written to it is lost."""
+        return os.fstat(self._handle).st_nlink == 0
+
     def sync(self) -> None:
         """Write what waits, and wait until all would survive a power failure.
 

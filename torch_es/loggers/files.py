@@ -35,6 +35,11 @@ class JsonlLogger:
         finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
         self._file.append(json.dumps(finite).encode() + b"\n")
 
+    @property
+    def deleted(self) -> bool:
+        """Whether the file was deleted since it was opened."""
+        return self._file.deleted
+
     def sync(self) -> None:
         """Wait until the rows would survive a power failure."""
         self._file.sync()

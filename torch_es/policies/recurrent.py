@@ -103,7 +103,9 @@ class RecurrentNetwork(nn.Module):
         normalize_observations: bool = True,
     ) -> None:
         super().__init__()
-        self.observation_norm = ObservationNorm(check_count("inputs", inputs)) if normalize_observations else nn.Identity()
+        self.observation_norm = (
+            ObservationNorm(check_count("inputs", inputs)) if normalize_observations else nn.Identity()
+        )
         cell = _CELLS[check_choice("kind", kind, _CELLS)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from torch_es.report import pictures
 from torch_es.report.evidence import Evidence, gather
 from torch_es.report.plotting import curves
+from torch_es.runs import commands
 from torch_es.runs.machine import version
 
 _TEMPLATE = Path(__file__).with_name("page.html")
@@ -77,6 +78,8 @@ def render(run: Evidence) -> str:
         machine=run.header["machine"],
         version=version("torch-evolution"),
         folder=run.folder,
+        command=commands.command,
+        resume=commands.resume,
         continued=(run.folder / "config.yaml").is_file(),
         last=run.records[-1].generation if run.records else 0,
     )

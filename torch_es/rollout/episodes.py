@@ -13,7 +13,7 @@ import torch
 from torch_es.envs import BareEnv, EnvFactory, bare
 from torch_es.envs.rules import EpisodeRules
 from torch_es.heads import unbatched
-from torch_es.lanes import LaneChoice, choose_lanes, default_num_lanes
+from torch_es.lanes import LaneChoice, default_num_lanes, lanes_for
 from torch_es.nn.observation_norm import Statistics, normalize
 from torch_es.policies import Policy
 from torch_es.rollout.action_draws import Draws, Trail
@@ -52,9 +52,8 @@ class Rollout:
         self.noise = self._members.noise
         self._policy = policy
         self._row = policy.layout.row
-        given = policy.network, self.num_lanes, policy.layout, self._reference()
-        self._choice = lanes or choose_lanes(*given)
-        self._lanes = self._choice.make(*given)
+        self._choice = lanes or lanes_for(policy, self.num_lanes)
+        self._lanes = self._choice.make(policy.network, self.num_lanes, policy.layout, self._reference())
         self._draws = Draws(policy.action_noise, self.num_lanes, seed) if policy.action_noise else None
         self._trail: Trail | None = None
         self._envs: list[BareEnv] = [bare(factory()) for _ in range(self.num_lanes)]
