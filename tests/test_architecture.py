@@ -75,7 +75,6 @@ COVERED = {  # modules without a test file of their own, and the one that would 
     "rollout/player": "rollout/test_episodes.py",
     "sb3/actor": "sb3/test_algorithm.py",
     "seeding": "faults/test_fault_numerics.py",
-    "spaces/plain": "test_hub.py",
     "runs/disk": "faults/test_fault_resources.py",
     "types": "evaluators/test_wire.py",
 }

@@ -171,7 +171,7 @@ MALICIOUS = {
     "target as network": (_config(network=CALL), "unexpected keyword argument '_target_'"),
     "target as space": (_config(action_space=CALL), "`kind` must be one of Box"),
     "a space with more": (_config(action_space={**plain_space(TWO), **CALL}), "describes no Discrete"),
-    "another network": (_config(network={"name": "os.system"}), "`policy.name` must be one of atari_cnn, mlp"),
+    "another network": (_config(network={"name": "os.system"}), "`name` must be one of atari_cnn, mlp"),
     "a dtype that is none": (_config(observation_space={**plain_space(BOX3), "dtype": "O"}), "`dtype` must be one of"),
 }  # fmt: skip
 

@@ -114,8 +114,7 @@ class ES:
         self.num_workers = num_workers if num_workers is None else check_count("num_workers", num_workers, minimum=0)
         acting = {"box_head": box_head, "action_noise": action_noise}
         self.policy: Policy | None = None
-        self.fitness_fn, self._env_name, self._frames = fitness_fn, "", 1
-        self._tolerance = tolerance
+        self.fitness_fn, self._tolerance, self._env_name, self._frames = fitness_fn, tolerance, "", 1
         self._num_lanes = num_lanes if num_lanes is None else check_count("num_lanes", num_lanes)
         if unperturbed(self.strategy.sigma):
             check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
@@ -356,8 +355,7 @@ class ES:
         """Return what is to be saved besides weights and observation statistics: all that is needed to act."""
         module = self.policy or self.network
         saved = module.state_dict()
-        norm = self.trainer.observation_norm
-        apart = {id(buffer) for buffer in norm.buffers()} if norm is not None else set()
+        apart = [id(b) for b in self.trainer.observation_norm.buffers()] if self.trainer.observation_norm else []
         return {n: b for n, b in module.named_buffers() if n in saved and id(b) not in apart}
 
     def close(self) -> None:
@@ -390,7 +388,7 @@ class ES:
         if self.policy is None:
             assert self.fitness_fn is not None
             return partial(FunctionPlayer, self.network, self.fitness_fn, self.seed)
-        return partial(Rollout, self.policy, self._factory, self.seed, self._num_lanes, self.trainer.rules, self._lanes)
+        return partial(Rollout, self.policy, self._factory, self.seed, self._num_lanes, self.trainer.rules, self.lanes)
 
     @cached_property
     def lanes(self) -> LaneChoice | None:
