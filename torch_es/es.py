@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from torch_es.checks import check_count, check_positive, differences
-from torch_es.envs import Env, EnvFactory, env_factory, frames_per_step
+from torch_es.envs import Env, EnvFactory, env_factory, frames_per_step, probed
 from torch_es.envs.rules import EpisodeRules
 from torch_es.evaluators import TOLERANCE, Evaluator, FaultTolerance, make_evaluator
 from torch_es.heads import BoxHead, GivenNoise
@@ -141,7 +141,7 @@ class ES:
 
     def _wrap(self, network: nn.Module, options: dict[str, Any]) -> Policy:
         self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
-        env = self._factory()
+        env = probed(self._factory)
         self._spaces, self._frames = _spaces(env), frames_per_step(env)
         self._env_name = env.spec.id if env.spec else ""
         try:
@@ -343,7 +343,7 @@ class ES:
         factory = env_factory(env)
         if self.policy is None:
             raise ValueError("`set_env` needs a trainer that was made with an environment, not with `fitness_fn`.")
-        made = factory()
+        made = probed(factory)
         made.close()
         if found := differences(self._spaces, _spaces(made)):
             raise ValueError(f"`env` must have the spaces that the policy was made for: {found}.")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -56,7 +55,7 @@ def sweep(arguments: list[str]) -> None:
         print("torch-es: the same command goes on with the sweep.", file=sys.stderr)
         raise
     finally:
-        os.close(lock)
+        lock.release()
 
 
 _EPILOG = """SPACE is Hydra's: interval(A,B), int(interval(A,B)), tag(log,interval(A,B)), range(A,B,STEP) or A,B,C.

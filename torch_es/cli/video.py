@@ -43,7 +43,7 @@ class FrameRecorder(gym.Wrapper[Any, Any, Any, Any]):
         frame = self.env.render()
         if frame is None:
             raise ValueError("The environment's `render` gives no picture, so there is nothing to record.")
-        self._frames.append(np.asarray(frame))
+        self._frames.append(np.array(frame))  # a copy: the next may be drawn into the same array
         return outcome
 
 

@@ -1,4 +1,4 @@
-"""What a logger is, how loggers are started and closed, and why none of them can stop training."""
+"""What a logger is, and how loggers are started, guarded and closed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class Logger(Protocol):
-    """Takes one row of metrics a generation; keys that were not measured are absent, never NaN."""
+    """Takes one row of metrics for each generation; what was not measured is absent, never NaN."""
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
         """Begin a run in `folder`."""
@@ -33,13 +33,13 @@ class Logger(Protocol):
 
 @contextlib.contextmanager
 def opened(loggers: Sequence[Logger], config: Mapping[str, Any], folder: Path) -> Iterator[Callable[[Metrics], None]]:
-    """Start loggers, give a function that hands each of them a row, and close them however the run ends.
+    """Start loggers, yield a function that gives each of them a row, and close them however the run ends.
 
     A logger that fails does not stop training: a warning names it, and it is not used any more.
 
     Args:
         loggers: Any number of them.
-        config: Of the run, as plain data.
+        config: The run's settings, as plain data.
         folder: Where they write.
 
     Example:

@@ -1,4 +1,4 @@
-"""What a run's folder holds about the run, gathered for its report."""
+"""Everything in a run's folder that its report shows."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class Evidence(NamedTuple):
     """Everything that the report shows.
 
     Attributes:
-        folder: Of the run.
+        folder: The run's folder.
         env: The id of its environment; empty if it has none.
         rows: Its metrics, one row for each generation.
-        header: Of its replay log: seed, options, machine.
+        header: The header of its replay log: seed, options, machine.
         records: Its replay log's generations.
         dim: Parameters of its module; None before the first checkpoint.
         cosines: (generation, split-half cosine), see `torch_es.report.split_half`.
         config: Its settings as text: config.yaml, or the arguments of `ES`.
         video: Content of video.mp4, if there is one.
-        ended: The result in summary.json; empty while the run goes on, or without `torch-es train`.
+        ended: The result in summary.json; empty while the run is training, or without `torch-es train`.
     """
 
     folder: Path
@@ -42,7 +42,7 @@ class Evidence(NamedTuple):
 
 
 def gather(folder: Path) -> Evidence:
-    """Read a run's folder; the run may still be going on.
+    """Read a run's folder; the run may still be training.
 
     Raises:
         ValueError: If the folder is not a run, or has not finished a generation yet.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import logging
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 
 from torch_es.errors import NonFiniteError
+from torch_es.evaluators.resources import libc
 from torch_es.runs.machine import version
 
 Tree = Any  # nested dicts and lists of tensors, arrays, numbers, strings, None
@@ -247,8 +248,7 @@ def _replace(folder: Path, staging: Path) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Let two paths change places in one step (Linux, renameat2 with RENAME_EXCHANGE)."""
-    rename = getattr(ctypes.CDLL(None), "renameat2", None)
-    here, exchange = -100, 2
+    rename, here, exchange = libc("renameat2"), -100, 2
     return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
@@ -260,6 +260,8 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _sync(folder: Path) -> None:
+    if sys.platform == "win32":  # which opens no folder
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import logging
 import os
@@ -13,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
+
+from filelock import BaseFileLock, FileLock, Timeout, UnixFileLock
 
 from torch_es.checks import check_choice, check_count, differences
 from torch_es.errors import ResourceError, RunFolderError
@@ -58,7 +58,7 @@ class RunFolder:
         self.generation = 0  # the next to be recorded
         self._keep = check_count("keep", keep)
         self._on_save_error = check_choice("on_save_error", on_save_error, ("warn", "raise"))
-        self._lock: int | None = None
+        self._lock: BaseFileLock | None = None
         self._metrics: JsonlLogger | None = None
         self._replay: ReplayLog | None = None
         self._warned = False  # that the folder was deleted
@@ -84,7 +84,7 @@ class RunFolder:
                 file.close()
         self._metrics = self._replay = None
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def newest(self) -> Tree | None:
@@ -226,22 +226,25 @@ def cut_metrics(path: Path, generations: int) -> None:
     os.truncate(path, size)  # in one step: a process killed here leaves the rows before, or the rows after
 
 
-def locked(path: Path) -> int:
-    """Return a handle that holds the lock; the kernel lets go of it when this process ends, however it ends.
+def locked(path: Path) -> BaseFileLock:
+    """Return a lock that is held until its `release`, or until this process ends, however it ends.
 
     Raises:
         RunFolderError: If another process holds it; it is named.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    lock = FileLock(path, thread_local=False)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.read(handle, 200).decode(errors="replace")
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):  # a file system without locks
-            _log.warning("`%s` cannot be locked (%s): see to it that one run at a time writes it.", path.parent, error)
-            return handle
-        os.close(handle)
-        raise RunFolderError(f"`{path.parent}` is being written by {owner}; wait for it or end it.") from error
-    os.ftruncate(handle, 0)
-    os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
-    return handle
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise RunFolderError(f"`{path.parent}` is being written by {_owner(path)}; wait for it or end it.") from error
+    except (OSError, NotImplementedError) as error:  # a file system without locks
+        _log.warning("`%s` cannot be locked (%s): see to it that one run at a time writes it.", path.parent, error)
+    if isinstance(lock, UnixFileLock):  # elsewhere the file is the lock's own
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    return lock
+
+
+def _owner(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return path.read_text(errors="replace")[:200] or "another process"
+    return "another process"

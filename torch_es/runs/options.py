@@ -1,4 +1,4 @@
-"""The arguments of `ES` as plain data, for checkpoints; the only functions that are made again are `torch.optim`'s."""
+"""The arguments of `ES` as plain data, for checkpoints; of functions, only `torch.optim`'s can be restored."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _described(value: Any) -> Any:
 
 
 def is_function(described: object) -> bool:
-    """Return whether this describes a function that cannot be made again.
+    """Return whether this describes a function that cannot be restored.
 
     Example:
         >>> [is_function(value) for value in describe({"sigma": 0.1, "shaping": max}).values()]
@@ -48,7 +48,7 @@ def saved_options(state: dict[str, Any], given: Collection[str] = ()) -> dict[st
     """Return the arguments of `ES` from a checkpoint's state.
 
     Args:
-        state: Of `ES`.
+        state: What `ES.state_dict` returned.
         given: Names of those that the caller gives again.
 
     Raises:

@@ -40,7 +40,7 @@ def loop(
     """Play generations until the budget is spent, the callback returns False, or a signal stops it.
 
     Args:
-        trainer: Whose generations they are.
+        trainer: Plays and learns.
         generation: Plays one and returns its metrics.
         budget: How long.
         recording: Writes each generation to the run folder.
@@ -48,7 +48,7 @@ def loop(
         callback: Called with each generation's metrics.
     """
     limit = trainer.seconds + budget.seconds
-    # tensors that are made in inference mode could not be changed by a later call outside of it
+    # tensors made in inference mode could not be changed outside of it later
     with torch.inference_mode(False), StopSignals() as signals, recording or contextlib.nullcontext():
         while trainer.total_timesteps < budget.timesteps and trainer.seconds < limit:
             metrics = generation(signals)

@@ -69,6 +69,7 @@ def build(config: Config, factory: EnvFactory | None = None) -> ES:
     factory = repeated(factory or env_factory(env["id"], **env["kwargs"]), env["action_repeat"])
     acting = {name: policy.pop(name) for name in ("box_head", "action_noise")}
     probe = factory()
+    probe.close()  # its spaces are looked at, no more
     return ES(
         _network(policy, probe, acting["box_head"], config["seed"]),
         factory,
