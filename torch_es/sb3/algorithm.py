@@ -53,6 +53,8 @@ class ES(BaseAlgorithm):
             observation statistics are where training begins, are kept up to date, and `predict` takes observations
             that it has normalised, as with any model of SB3. Rewards are not normalised: only their order counts.
         learning_rate: A number, or a function of the progress remaining, from 1 to 0.
+        normalize_observations: Whether `predict` normalises raw observations for `model.policy`; by default only as a
+            `VecNormalize` does, and otherwise the policy sees what the environment gives, as with PPO.
         policy_kwargs: As in SB3: `net_arch`, `activation_fn`, `optimizer_class`, ...
         stats_window_size: Episodes in `ep_info_buffer`.
         tensorboard_log: As in SB3.
@@ -88,6 +90,7 @@ class ES(BaseAlgorithm):
         policy: str | type[ActorCriticPolicy] | ActorCriticPolicy,
         env: AnyEnv,
         learning_rate: float | Schedule = 0.01,
+        normalize_observations: bool | None = None,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -130,7 +133,7 @@ class ES(BaseAlgorithm):
         self._generator = np.random.default_rng(drawn)  # of `predict` with action noise
         kind: Any = self.policy.optimizer_class
         optimizer = partial(kind, lr=self.lr_schedule(1.0), **self.policy.optimizer_kwargs)
-        if vec is not None and vec.norm_obs:
+        if normalize_observations or (normalize_observations is None and vec is not None and vec.norm_obs):
             network = nn.Sequential(ObservationNorm(self.observation_space), *network)
         self.es = evolution.ES(network, source, optimizer=optimizer, seed=drawn, **{"eval_every": 0, **head, **options})
         if vec is not None and self.observation_norm is not None:
@@ -311,6 +314,7 @@ class ES(BaseAlgorithm):
             "verbose": self.verbose,
             "seed": self.seed,
             "stats_window_size": self._stats_window_size,
+            "normalize_observations": self.observation_norm is not None,
         }
         norm = self.observation_norm
         archive.write(
