@@ -59,7 +59,6 @@ COVERED = {  # modules without a test file of their own, and the one that would 
     "report/pictures": "report/test_page.py",
     "rollout/members": "rollout/test_episodes.py",
     "rollout/normalizer": "rollout/test_episodes.py",
-    "runs/commands": "cli/test_cli.py",
     "runs/options": "faults/test_fault_resume.py",
     "runs/recording": "faults/test_fault_resume.py",
     "training/loop": "faults/test_fault_signals.py",
