@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from torch_es.evaluators import SerialEvaluator
-from torch_es.evaluators.pickling import dumps
 
 sys.path.insert(0, str(Path(__file__).parent))
 collect_ignore = ["helpers.py", "scipy_free.py"]  # the doctest collector would import them a second time
@@ -38,6 +37,6 @@ def no_workers(monkeypatch):
     """Play in this process what would be sent to workers, after it went through what it would be sent by."""
 
     def sent(objective, *_, **__):
-        return SerialEvaluator(cloudpickle.loads(dumps(objective)))
+        return SerialEvaluator(cloudpickle.loads(cloudpickle.dumps(objective)))
 
     monkeypatch.setattr("torch_es.evaluators.choice.ProcessEvaluator", sent)

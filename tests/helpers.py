@@ -15,7 +15,7 @@ import numpy as np
 from torch_es.envs import env_factory
 from torch_es.evaluators import ProcessEvaluator, SerialEvaluator
 from torch_es.policies import Policy, mlp
-from torch_es.rollout import EnvObjective, Snapshot, Statistics
+from torch_es.rollout import EnvObjective, Snapshot
 from torch_es.search import Mirrored
 from torch_es.search.noise import Noise
 from torch_es.search.parameters import FlatParameters
@@ -74,7 +74,7 @@ def env_policy(env_id, hidden=(8,)):
 def snapshot(policy, sigma=0.1, generation=0):
     size = policy.layout.size
     theta = FlatParameters(policy.network).read_masters()
-    statistics = None if policy.observation_norm is None else Statistics(np.full(size, 0.1), np.full(size, 2.0))
+    statistics = None if policy.observation_norm is None else (np.full(size, 0.1), np.full(size, 2.0))
     return Snapshot(theta, Mirrored(7, generation, len(theta), sigma), statistics)
 
 

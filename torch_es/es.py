@@ -19,10 +19,12 @@ from torch_es.checks import check_count, check_positive, differences
 from torch_es.envs import EnvFactory, EpisodeRules, env_factory, frames_per_step, probed
 from torch_es.evaluators import TOLERANCE, Evaluator, EvaluatorFactory, FaultTolerance, make_evaluator
 from torch_es.heads import BoxHead, GivenNoise
+from torch_es.lanes import LaneChoice
 from torch_es.loggers import Logger
 from torch_es.loggers.progress import ProgressLogger
 from torch_es.loggers.protocol import opened
-from torch_es.nn import batch_norms, virtual_batch_norms
+from torch_es.nn import batch_norms
+from torch_es.nn.prepare import prepared_parts
 from torch_es.policies import Policy, reference_batch
 from torch_es.rollout import Behaviour, EnvObjective, FunctionObjective, Objective
 from torch_es.rollout.score import Scorer
@@ -49,12 +51,12 @@ class ES:
     """Evolves any module, in place.
 
     Args:
-        policy: The network to evolve, called with a batch of observations; its weights are the start.
+        policy: The network to evolve, called with a batch of observations; its weights are the start. Observations are
+            normalised if it holds an `ObservationNorm`, as `mlp` does.
         env: A Gymnasium id, or a function that makes an environment. Give this or `fitness_fn`.
         fitness_fn: `fitness_fn(module) -> float`, higher is better.
         strategy: One of openai_es, pgpe, snes, ars; or a `torch_es.search.Strategy` of your own that searches `policy`,
             or a function that makes one: `strategy(policy, seed=seed, **strategy_options)`.
-        normalize_observations: Whether the policy normalises by running statistics.
         box_head: How outputs become actions of a Box: clip, tanh, gaussian, uniform:N, custom:V1,V2,..., or a head of
             your own; see `torch_es.heads.make_head`.
         action_noise: Noise on the actions of training: gaussian:STD, epsilon:P, sample, or one of your own; see
@@ -93,7 +95,6 @@ class ES:
         *,
         fitness_fn: Callable[[Any], float] | None = None,
         strategy: str | Strategy | Callable[..., Strategy] = "openai_es",
-        normalize_observations: bool = True,
         box_head: BoxHead = "clip",
         action_noise: GivenNoise | None = None,
         behaviour: Behaviour | None = None,
@@ -123,7 +124,7 @@ class ES:
         )
         if _searches_actions(self.strategy):
             check_searches_actions(action_noise, any(quota) or rules.per_member > 1)
-        acting = {"normalize_observations": normalize_observations, "box_head": box_head, "action_noise": action_noise}
+        acting = {"box_head": box_head, "action_noise": action_noise}
         self.objective: Objective = (
             _function(policy, fitness_fn)
             if fitness_fn is not None
@@ -171,7 +172,7 @@ class ES:
             folder: Where `metrics.jsonl`, `replay.log` and `checkpoints/` are written.
             resume: Continue the run in `folder`, if there is one; this trainer must be made as that one was.
             checkpoint_every: Seconds between two checkpoints; the last generation is always saved.
-            max_seconds: Stop after this much wall-clock time.
+            max_seconds: Stop after this much wall-clock time; a generation that is not whole by then is left out.
             reset_num_timesteps: See `total_timesteps`.
 
         Raises:
@@ -338,7 +339,14 @@ class ES:
         """Return what is to be saved besides weights and observation statistics: all that is needed to act."""
         module = self.objective.module
         saved = module.state_dict()
-        return {n: b for n, b in module.named_buffers() if n in saved and not n.startswith("observation_norm.")}
+        statistics = self.objective.statistics
+        apart = [id(b) for b in statistics.buffers()] if statistics else []
+        return {n: b for n, b in module.named_buffers() if n in saved and id(b) not in apart}
+
+    @property
+    def lanes(self) -> LaneChoice | None:
+        """How workers run the network, chosen once and here for all of them; None with `fitness_fn`."""
+        return self.objective.lanes
 
     def close(self) -> None:
         """End the workers; they start again when needed."""
@@ -378,7 +386,7 @@ def _environment(
     env = probed(factory)
     try:
         seed = derive_seed("reference", strategy.seed)
-        reference = reference_batch(env, seed) if virtual_batch_norms(network) else None
+        reference = reference_batch(env, seed) if prepared_parts(network) else None
         policy = Policy(network, env.observation_space, env.action_space, **acting, reference=reference)
         objective = EnvObjective(policy, factory, strategy.seed, *options)
         objective.env_id, objective.frames_per_step = env.spec.id if env.spec else "", frames_per_step(env)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from torch_es.evaluators.wire import Board, pack_results, unpack_results
-from torch_es.rollout import Snapshot, Statistics
+from torch_es.rollout import Snapshot
 from torch_es.search import Mirrored
 from torch_es.types import EpisodeResult, Task
 
@@ -36,7 +36,7 @@ def test_unpack_reads_what_pack_wrote(rows):
 
 @pytest.mark.parametrize("sigma", [0.1, torch.full((5,), 0.1)], ids=["number", "vector"])
 def test_a_snapshot_arrives_and_no_vector_travels(sigma):
-    shot = Snapshot(torch.arange(5.0), Mirrored(3, 1, 5, sigma), Statistics(np.zeros(2), np.ones(2)), 7)
+    shot = Snapshot(torch.arange(5.0), Mirrored(3, 1, 5, sigma), (np.zeros(2), np.ones(2)), 7)
     board = Board(shot)
     message = board.dump(shot._replace(theta=shot.theta + 1))
     got = board.load(message)

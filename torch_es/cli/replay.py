@@ -1,14 +1,13 @@
-"""`torch-es replay`: any generation of a run again, from what its log says the generation returned."""
+"""`torch-es replay`: rebuild any generation of a run from the returns in its log."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
 from torch_es.cli import config
-from torch_es.cli.playing import camera
+from torch_es.cli.playing import camera, run_parser, settings_of
 from torch_es.cli.video import write_video
 from torch_es.loggers.progress import Terminal
 from torch_es.runs.replay_log import Record, digest
@@ -17,15 +16,16 @@ from torch_es.types import CENTRE
 
 def replay(arguments: list[str]) -> None:
     """Rebuild the theta of a generation from the run's log, without a checkpoint, and play a member or the centre."""
-    parser = argparse.ArgumentParser("torch-es replay", description=replay.__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--generation", type=int, required=True, help="which is to be played next; 0 is the start")
+    parser = run_parser("replay", replay.__doc__)
+    parser.add_argument(
+        "--generation", type=int, required=True, help="the generation to be played next; 0 is the start"
+    )
     parser.add_argument("--member", type=int, default=CENTRE, help="play this member, instead of the centre")
-    parser.add_argument("--episode", type=int, default=0, help="which evaluation episode of the centre")
+    parser.add_argument("--episode", type=int, default=0, help="the number of the centre's evaluation episode")
     parser.add_argument("--record", action="store_true", help="record the episode")
     parser.add_argument("--out", type=Path, help="save the generation as a checkpoint in this new folder")
     given = parser.parse_args(arguments)
-    settings = config.load_config(given.run)
+    settings = settings_of(given)
     console = Terminal()
     frames, fps, factory = camera(settings["env"]) if given.record else ([], 0.0, None)
     settings["evaluator"] = {**settings["evaluator"], "num_workers": 0}
@@ -33,6 +33,11 @@ def replay(arguments: list[str]) -> None:
         logged = es.replay(given.run / "replay.log", given.generation)
         theta = es.strategy.theta
         console.print(f"generation {given.generation}: theta {digest(theta).hex()}, as in the run")
+        members = len(es.strategy.ask()) if logged is None else logged.fitness.size
+        if not CENTRE <= given.member < members:
+            raise ValueError(
+                f"`--member` must be from 0 to {members - 1} in generation {given.generation}, got {given.member}."
+            )
         if given.out:
             es.save(given.out)
         numbers = [given.episode] if given.member == CENTRE else range(es.trainer.rules.per_member)

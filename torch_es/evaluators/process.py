@@ -7,7 +7,7 @@ import logging
 import pickle
 import selectors
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -18,7 +18,7 @@ from torch_es.evaluators.pickling import dumps
 from torch_es.evaluators.protocol import NextTasks
 from torch_es.evaluators.remote import Remote, receive
 from torch_es.evaluators.resources import check_descriptors, default_num_workers
-from torch_es.evaluators.tolerance import TOLERANCE, FaultTolerance
+from torch_es.evaluators.tolerance import TOLERANCE, EndlessWarning, FaultTolerance, nothing
 from torch_es.evaluators.wire import FAILED, LANES, SUMMED, Board, unpack_results
 from torch_es.rollout import Objective, Snapshot
 from torch_es.search.noise import num_blocks
@@ -55,6 +55,8 @@ class ProcessEvaluator:
         tolerance: FaultTolerance = TOLERANCE,
     ) -> None:
         count = default_num_workers() if num_workers is None else check_count("num_workers", num_workers)
+        self.attend: Callable[[], None] = nothing
+        self._endless = EndlessWarning()
         self._tolerance = tolerance
         self._ledger: Ledger[Remote] = Ledger(tolerance, objective.task_name)
         self._payload = dumps(objective)
@@ -88,7 +90,7 @@ class ProcessEvaluator:
     def evaluate(self, snapshot: Snapshot, next_tasks: NextTasks) -> Iterator[EpisodeResult]:
         """See `Evaluator.evaluate`."""
         self._post(snapshot)
-        moments_size = 2 * len(snapshot.statistics.mean) if snapshot.statistics else 0
+        moments_size = 2 * len(snapshot.statistics[0]) if snapshot.statistics else 0
         self._ledger.begin()
         while True:
             for worker, tasks in self._ledger.assign(self._workers, next_tasks):
@@ -103,6 +105,8 @@ class ProcessEvaluator:
                         yield self._board.with_score(result)
             for result in self._ledger.given_up():
                 yield self._board.with_score(result)
+            self._endless.check(max((w.endless() for w in self._workers if self._ledger.held(w)), default=0))
+            self.attend()
 
     def noise_sum(self, noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Sums:
         """See `Evaluator.noise_sum`; the workers share its parts."""
@@ -159,7 +163,7 @@ class ProcessEvaluator:
             elif message[:1] == FAILED:
                 self._failed(worker, message)
             else:
-                worker.heard = time.monotonic()
+                worker.answered()
                 yield worker, message
         for worker in list(self._workers):
             working = self._ledger.held(worker) or (busy is not None and worker in busy)

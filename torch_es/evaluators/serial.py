@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch_es.evaluators.protocol import NextTasks
+from torch_es.evaluators.tolerance import EndlessWarning, nothing
 from torch_es.rollout import Objective, Snapshot
 from torch_es.search.perturbation import Noisy, Sums, serial_sum
 from torch_es.types import EpisodeResult, Float64Array, Task
@@ -19,19 +20,26 @@ class SerialEvaluator:
 
     def __init__(self, objective: Objective) -> None:
         self.restarts = 0
+        self.attend: Callable[[], None] = nothing
+        self._endless = EndlessWarning()
         self._player = objective.player()
 
     def evaluate(self, snapshot: Snapshot, next_tasks: NextTasks) -> Iterator[EpisodeResult]:
         """See `Evaluator.evaluate`."""
         player = self._player
         player.begin(snapshot)
+        ended = player.steps
         tasks: tuple[Task, ...] | None = ()
         while tasks is not None or player.outstanding:
             while player.outstanding < player.num_lanes and (tasks := next_tasks()):
                 for task in tasks:
                     player.submit(task)
             if player.outstanding:
-                yield from player.advance()
+                results = player.advance()
+                ended = player.steps if results else ended
+                self._endless.check(player.steps - ended)
+                self.attend()
+                yield from results
 
     def noise_sum(self, noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Sums:
         """See `Evaluator.noise_sum`."""

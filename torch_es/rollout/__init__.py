@@ -8,4 +8,3 @@ from torch_es.rollout.objective import Objective as Objective
 from torch_es.rollout.player import Behaviour as Behaviour
 from torch_es.rollout.player import Player as Player
 from torch_es.rollout.player import Snapshot as Snapshot
-from torch_es.rollout.player import Statistics as Statistics

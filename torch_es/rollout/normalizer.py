@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from torch_es.rollout.player import Statistics
+from torch_es.nn.observation_norm import Statistics
 from torch_es.types import Float64Array
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, Protocol
 
 from torch import nn
 
 from torch_es.checks import check_count
 from torch_es.envs import EnvFactory, EpisodeRules
+from torch_es.lanes import LaneChoice, lanes_for
 from torch_es.nn import ObservationNorm
 from torch_es.policies import Policy
 from torch_es.rollout.episodes import Rollout
@@ -43,6 +45,11 @@ class Objective(Protocol):
     @property
     def frames_per_step(self) -> int:
         """Steps of the simulator that an action holds for."""
+        ...
+
+    @property
+    def lanes(self) -> LaneChoice | None:
+        """How the network is run, or None where a function runs it."""
         ...
 
     def player(self) -> Player:
@@ -91,17 +98,25 @@ class EnvObjective:
         self._seed, self._behaviour = seed, behaviour
         self.env_id, self.frames_per_step = "", 1
 
+    @cached_property
+    def lanes(self) -> LaneChoice:
+        """How the network is run; chosen in this process, for all others too."""
+        return lanes_for(self.module, self._num_lanes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "lanes": self.lanes}  # the choice travels
+
     def player(self) -> Player:
         """See `Objective.player`."""
-        return Rollout(self.module, self.factory, self._seed, self._num_lanes, self.rules, self._behaviour)
+        return Rollout(self.module, self.factory, self._seed, self._num_lanes, self.rules, self._behaviour, self.lanes)
 
     def task_name(self, task: Task) -> str:
         """Say which episode it is, and in which environment."""
         return self.rules.task_name(self._seed, task)
 
     def refresh(self) -> None:
-        """Measure virtual batch norm's reference batch again."""
-        self.module.measure()
+        """Prepare what the network derives from its weights, as virtual batch norm does, again."""
+        self.module.prepare()
 
     def act(self, *arguments: Any) -> tuple[Any, Any]:
         """See `Policy.act`."""
@@ -118,7 +133,7 @@ class FunctionObjective:
 
     statistics = None
     rules = EpisodeRules()
-    env_id, frames_per_step = "", 1
+    env_id, frames_per_step, lanes = "", 1, None
 
     def __init__(self, network: nn.Module, fitness_fn: Callable[[Any], float]) -> None:
         self.module = network

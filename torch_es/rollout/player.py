@@ -8,23 +8,14 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
+from torch_es.nn.observation_norm import Statistics
 from torch_es.search.perturbation import Perturbation, Unperturbed
-from torch_es.types import CENTRE, EpisodeResult, Float64Array, Task
+from torch_es.types import CENTRE, EpisodeResult, Task
+
+ROUNDS = 16  # steps of all lanes after which whoever has them played looks about
 
 Behaviour = Callable[[Any, dict[str, Any]], Any]
 """`behaviour(observation, info)` returns numbers that describe how an episode ended."""
-
-
-class Statistics(NamedTuple):
-    """Observation statistics, frozen while a generation runs.
-
-    Attributes:
-        mean: `(observation_size,)`.
-        std: Standard deviation, floored, `(observation_size,)`.
-    """
-
-    mean: Float64Array
-    std: Float64Array
 
 
 class Snapshot(NamedTuple):
@@ -33,7 +24,7 @@ class Snapshot(NamedTuple):
     Attributes:
         theta: The centre, flat, shape `(dim,)`.
         perturbation: Makes the members.
-        statistics: Of the observations, or None without normalisation.
+        statistics: Mean and floored standard deviation of the observations, or None without normalisation.
         max_steps: Cap of the members' episodes, or None.
     """
 
@@ -80,7 +71,7 @@ class Player(Protocol):
         ...
 
     def advance(self, interrupt: Callable[[], bool] = lambda: False) -> list[EpisodeResult]:
-        """Play until at least one task is done, or `interrupt()` while a lane is free; return what is done."""
+        """Return what is done, as soon as a task is; or after `ROUNDS` steps, or `interrupt()` while a lane is free."""
         ...
 
     def close(self) -> None:

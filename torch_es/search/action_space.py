@@ -37,7 +37,7 @@ class _Rule:
 
 def ActionSpaceES(  # noqa: N802 - beside OpenAIES
     target: nn.Module | Tensor,
-    optimizer: OptimizerFactory = partial(torch.optim.Adam, lr=0.01),
+    optimizer: OptimizerFactory = partial(torch.optim.Adam, lr=0.02),
     *,
     sigma: float = 0.0,
     shaping: str | Shaping = "centered_ranks",

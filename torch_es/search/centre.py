@@ -19,8 +19,6 @@ from torch_es.search.protocol import OptimizerFactory, Population, SchedulerFact
 from torch_es.search.rule import NonFinite, Plan, Rule, check_non_finite, kept_pairs, sums_for
 from torch_es.seeding import check_seed
 
-DEFAULT_PAIRS = 32
-
 
 class SearchOptions(TypedDict, total=False):
     """What every strategy takes besides its own arguments; see `CentreSearch`."""
@@ -41,7 +39,7 @@ class CentreSearch:
             param groups may carry a `sigma` of their own. Any but LBFGS and SparseAdam; Muon takes matrices alone.
         rule: From fitness to a gradient.
         sigma: Standard deviation of the noise; a param group's own `sigma` goes first. None where there is no noise.
-        num_pairs: Mirrored pairs in a generation, 32 by default.
+        num_pairs: Mirrored pairs in a generation, 16 by default.
         population_size: Twice `num_pairs`, for those who count members; give one of the two.
         non_finite: What becomes of a pair with a NaN or infinite fitness: "drop" it, or "raise".
         seed: Of the noise.
@@ -227,7 +225,7 @@ def check_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     return optimizer
 
 
-def resolve_pairs(num_pairs: int | None, population_size: int | None, default: int = DEFAULT_PAIRS) -> int:
+def resolve_pairs(num_pairs: int | None, population_size: int | None, default: int = 16) -> int:
     """Return the number of mirrored pairs from either way of saying it.
 
     Raises:

@@ -14,7 +14,7 @@ import numpy as np
 from torch_es.checks import check_count
 from torch_es.errors import NonFiniteError
 from torch_es.evaluators import Evaluator
-from torch_es.rollout import Objective, Snapshot, Statistics
+from torch_es.rollout import Objective, Snapshot
 from torch_es.search import Population, Strategy
 from torch_es.training.generation import Generation, Quota
 from torch_es.types import CENTRE, EpisodeResult, Task
@@ -80,7 +80,7 @@ class Trainer:
         """Return what evaluations of the next generation depend on."""
         perturbation = (population or self.strategy.ask()).perturbation
         norm = self.objective.statistics
-        statistics = None if norm is None else Statistics(*norm.scale)
+        statistics = None if norm is None else norm.scale
         return Snapshot(self.strategy.theta, perturbation, statistics, self.max_steps)
 
     def task(self, member: int, episode: int = 0) -> Task:
