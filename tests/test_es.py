@@ -111,7 +111,7 @@ def test_a_checkpoint_for_another_architecture_is_refused(tmp_path):
     ES(mlp(4, 2, (8,)), "CartPole-v1").save(tmp_path / "c")
     with pytest.raises(
         ValueError,
-        match=r"another module: `0.bias` was \[8\], is \[4\]; `0.weight` was \[8, 4\], is \[4, 4\]; `2.weight` was",
+        match=r"another module: `1.bias` was \[8\], is \[4\]; `1.weight` was \[8, 4\], is \[4, 4\]; `3.weight` was",
     ):
         ES.load(tmp_path / "c", mlp(4, 2, (4,))[:], num_workers=0)
 

@@ -54,7 +54,7 @@ def test_every_space_comes_back_from_json(space):
 
 POLICIES = {
     "mlp": {"env": {"id": "Toy-v0"}, "results": RESULTS},
-    "no normalisation": {"normalize_observations": False},
+    "no normalisation": {"network": {"name": "mlp", "hidden": [8], "normalize_observations": False}},
     "dict": {"observations": OBSERVATIONS["dict"], "actions": ACTIONS["dict"][0], "box_head": "uniform:3"},
     "gaussian": {"actions": Box(-1, 1, (2,)), "box_head": "gaussian", "action_noise": "sample"},
     "lstm": {"network": {"name": "recurrent", "kind": "lstm", "hidden": 5}},

@@ -20,9 +20,11 @@ from torch_es.envs import Env, EnvFactory, env_factory
 from torch_es.envs.rules import EpisodeRules
 from torch_es.evaluators import TOLERANCE, Evaluator, FaultTolerance, make_evaluator
 from torch_es.heads import BoxHead, GivenNoise
+from torch_es.lanes import LaneChoice, choose_lanes, default_num_lanes
 from torch_es.loggers import Guarded, Logger
 from torch_es.loggers.progress import ProgressLogger
-from torch_es.nn import batch_norms, virtual_batch_norms
+from torch_es.nn import batch_norms
+from torch_es.nn.prepare import prepared_parts
 from torch_es.policies import Policy, reference_batch
 from torch_es.rollout import FunctionPlayer, Rollout
 from torch_es.rollout.score import Scorer
@@ -50,11 +52,11 @@ class ES:
     """Evolves any module, in place.
 
     Args:
-        policy: The network to evolve, called with a batch of observations; its weights are the start.
+        policy: The network to evolve, called with a batch of observations; its weights are the start. Observations are
+            normalised if it holds an `ObservationNorm`, as `mlp` does.
         env: A Gymnasium id, or a function that makes an environment. Give this or `fitness_fn`.
         fitness_fn: `fitness_fn(module) -> float`, higher is better.
         strategy: One of openai_es, pgpe, snes, ars.
-        normalize_observations: Whether the policy normalises by running statistics.
         box_head: How outputs become actions of a Box: clip, tanh, gaussian, uniform:N, custom:V1,V2,..., or a head of
             your own; see `torch_es.heads.make_head`.
         action_noise: Noise on the actions of training: gaussian:STD, epsilon:P, sample, or one of your own; see
@@ -89,7 +91,6 @@ class ES:
         *,
         fitness_fn: Callable[[Any], float] | None = None,
         strategy: str = "openai_es",
-        normalize_observations: bool = True,
         box_head: BoxHead = "clip",
         action_noise: GivenNoise | None = None,
         num_workers: int | None = None,
@@ -111,7 +112,7 @@ class ES:
         self.strategy: Strategy = make_strategy(strategy, policy, {**strategy_options, "seed": seed})
         self.seed = self.strategy.centre.seed
         self.num_workers = num_workers if num_workers is None else check_count("num_workers", num_workers, minimum=0)
-        acting = {"normalize_observations": normalize_observations, "box_head": box_head, "action_noise": action_noise}
+        acting = {"box_head": box_head, "action_noise": action_noise}
         self.policy: Policy | None = None
         self.fitness_fn = fitness_fn
         self._tolerance = tolerance
@@ -133,6 +134,7 @@ class ES:
             check_count("min_timesteps", min_timesteps, minimum=0),
         )
         self._evaluator: Evaluator | None = None
+        self._lane_choice: LaneChoice | None = None
         norm = self.policy.observation_norm if self.policy else None
         self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes, rules)
         self.described = {
@@ -149,7 +151,7 @@ class ES:
         self._spaces = _spaces(env)
         try:
             seed = derive_seed("reference", self.seed)
-            reference = reference_batch(env, seed) if virtual_batch_norms(network) else None
+            reference = reference_batch(env, seed) if prepared_parts(network) else None
             policy = Policy(network, env.observation_space, env.action_space, **options, reference=reference)
         finally:
             env.close()
@@ -202,7 +204,7 @@ class ES:
             for sink in sinks[len(loggers) :]:
                 stack.callback(sink.close)
             if self.policy is not None:
-                stack.callback(self.policy.measure)
+                stack.callback(self.policy.prepare)
             limit = self.trainer.seconds + seconds
             while self.trainer.total_timesteps < goal and self.trainer.seconds < limit:
                 metrics = self._generation(signals)
@@ -334,7 +336,7 @@ class ES:
             buffers[name].copy_(value)
         self.trainer.load_state_dict(state)
         if self.policy is not None:
-            self.policy.measure()
+            self.policy.prepare()
         other = difference(state["machine"]) if "machine" in state else ""
         if other:
             _log.warning("From here on the bits may differ from those of a run that stayed where it was: %s.", other)
@@ -360,7 +362,9 @@ class ES:
         """Return what is to be saved besides weights and observation statistics: all that is needed to act."""
         module = self.policy or self.network
         saved = module.state_dict()
-        return {n: b for n, b in module.named_buffers() if n in saved and not n.startswith("observation_norm.")}
+        norm = self.trainer.observation_norm
+        apart = {id(buffer) for buffer in norm.buffers()} if norm is not None else set()
+        return {n: b for n, b in module.named_buffers() if n in saved and id(b) not in apart}
 
     def close(self) -> None:
         """End the workers; they start again when needed."""
@@ -392,7 +396,23 @@ class ES:
         if self.policy is None:
             assert self.fitness_fn is not None
             return partial(FunctionPlayer, self.network, self.fitness_fn, self.seed)
-        return partial(Rollout, self.policy, self._factory, self.seed, self._num_lanes, self.trainer.rules)
+        rollout = partial(Rollout, self.policy, self._factory, self.seed, self._num_lanes, self.trainer.rules)
+        return partial(rollout, lanes=self._lanes())
+
+    @property
+    def lanes(self) -> str | None:
+        """How the workers run the network: matmul, traced, folded or copied; None with `fitness_fn`."""
+        return None if self.policy is None else self._lanes().kind
+
+    def _lanes(self) -> LaneChoice:
+        """Choose once, here: a worker that chose otherwise would give other bits."""
+        if self._lane_choice is None:
+            assert self.policy is not None
+            network, reference = self.policy.network, self.policy.reference
+            number = self._num_lanes or default_num_lanes(self.strategy.centre.parameters.dim)
+            rows = None if reference is None else reference.numpy().astype(np.float32)
+            self._lane_choice = choose_lanes(network, number, self.policy.layout, rows)
+        return self._lane_choice
 
 
 def _spaces(env: Env) -> dict[str, object]:

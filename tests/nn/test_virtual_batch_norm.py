@@ -253,7 +253,7 @@ def test_acting_measures_again_when_weights_change_and_not_else():
 
 def test_what_was_trained_answers_as_it_predicts(tmp_path):
     network, x = small(), randn(5, 3, seed=3)
-    with ES(network, Stepper, num_pairs=4, num_workers=0, sigma=0.5, normalize_observations=False) as es:
+    with ES(network, Stepper, num_pairs=4, num_workers=0, sigma=0.5) as es:
         es.learn(200)
         answers = network(x), es.policy(x)
         action, _ = es.predict(x.numpy())

@@ -121,7 +121,7 @@ def test_processes_and_other_lanes_give_the_same_bits():
 
 
 def test_predict_carries_the_state_and_starts_it_anew_where_told():
-    with ES(Counter(), lambda: CountedTo(), num_pairs=2, num_workers=0, normalize_observations=False) as es:
+    with ES(Counter(), lambda: CountedTo(), num_pairs=2, num_workers=0) as es:
         x = np.zeros(3)
         action, state = es.predict(x)
         again, state = es.predict(x, state)

@@ -204,7 +204,7 @@ def build(config: Config, factory: EnvFactory | None = None) -> ES:
     env, policy, strategy = config["env"], dict(config["policy"]), dict(config["strategy"])
     evaluator = dict(config["evaluator"])
     factory = repeated(factory or env_factory(env["id"], **env["kwargs"]), env["action_repeat"])
-    acting = {name: policy.pop(name) for name in ("normalize_observations", "box_head", "action_noise")}
+    acting = {name: policy.pop(name) for name in ("box_head", "action_noise")}
     probe = factory()
     es = ES(
         _network(policy, probe, acting["box_head"], config["seed"]),

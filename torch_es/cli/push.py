@@ -49,7 +49,7 @@ def _shared(settings: config.Config, es: ES, episodes: int) -> Any:
         "total_timesteps": es.trainer.total_timesteps, "generation": es.strategy.centre.generation,
         "strategy": settings["strategy"]["name"], "seed": settings["seed"], "versions": describe()["versions"],
     }  # fmt: skip
-    policy, acting = es.policy, ("normalize_observations", "box_head", "action_noise")
+    policy, acting = es.policy, ("box_head", "action_noise")
     assert policy is not None
     shared = hub.HubPolicy(
         {key: value for key, value in settings["policy"].items() if key not in acting},

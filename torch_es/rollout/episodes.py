@@ -13,8 +13,8 @@ import torch
 from torch_es.envs import BareEnv, EnvFactory, bare
 from torch_es.envs.rules import EpisodeRules
 from torch_es.heads import unbatched
-from torch_es.lanes import default_num_lanes, make_lanes
-from torch_es.nn import normalize
+from torch_es.lanes import LaneChoice, choose_lanes, default_num_lanes
+from torch_es.nn.observation_norm import Statistics, normalize
 from torch_es.policies import Policy
 from torch_es.rollout.action_draws import Draws, Trail
 from torch_es.rollout.members import Members
@@ -33,6 +33,7 @@ class Rollout:
         seed: The run's seed.
         num_lanes: By default as many as stay in cache.
         rules: Of the episodes.
+        lanes: Their kind; found out by default.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Rollout:
         seed: int,
         num_lanes: int | None = None,
         rules: EpisodeRules = EpisodeRules(),
+        lanes: LaneChoice | None = None,
     ) -> None:
         dim = FlatParameters(policy.network).dim
         self.num_lanes = num_lanes or default_num_lanes(dim)
@@ -50,14 +52,16 @@ class Rollout:
         self.noise = self._members.noise
         self._policy = policy
         self._row = policy.layout.row
-        self._lanes = make_lanes(policy.network, self.num_lanes, policy.layout, self._reference())
+        given = policy.network, self.num_lanes, policy.layout, self._reference()
+        self._choice = lanes or choose_lanes(*given)
+        self._lanes = self._choice.make(*given)
         self._draws = Draws(policy.action_noise, self.num_lanes, seed) if policy.action_noise else None
         self._trail: Trail | None = None
         self._envs: list[BareEnv] = [bare(factory()) for _ in range(self.num_lanes)]
         self._rules = rules
         self._cap: int | None = None  # of the members' episodes
         shape, norm = (self.num_lanes, policy.layout.size), policy.observation_norm
-        self._normalizer = None if norm is None else Normalizer(*shape, norm.limit)
+        self._normalizer = None if norm is None else Normalizer(*shape, norm.limits)
         self._inputs = np.zeros(shape, np.float32)
         self._observations: Any = self._inputs if norm is None else np.zeros(shape)
         self._tasks: list[Task | None] = [None] * self.num_lanes
@@ -82,23 +86,20 @@ class Rollout:
         self._cap = snapshot.max_steps
         if self._normalizer is not None:
             self._normalizer.begin(snapshot)
-            reference = self._reference(snapshot)
-            if reference is not None:
-                self._lanes.refer(reference)
+        self._lanes.begin(self._reference(snapshot), _scale(snapshot))
         if unperturbed(snapshot.sigma) and self._trail is None:
-            self._trail = Trail(self._policy, self.num_lanes)
+            self._trail = Trail(self._choice.network(self._policy.network), self._policy, self.num_lanes)
         if self._trail is not None:
-            self._trail.scorer.begin(snapshot.theta)
+            self._trail.scorer.begin(snapshot.theta, _scale(snapshot))
 
     def _reference(self, snapshot: Snapshot | None = None) -> Float32Array | None:
-        """Return virtual batch norm's reference batch as the networks see it under the snapshot's statistics."""
+        """Return the reference batch as the lanes take it under the snapshot's statistics."""
         if self._policy.reference is None:
             return None
         rows = self._policy.reference.numpy()
-        if snapshot is not None and self._policy.observation_norm is not None:
-            assert snapshot.mean is not None
-            assert snapshot.std is not None
-            rows = normalize(rows, snapshot.mean, snapshot.std, self._policy.observation_norm.limit)
+        norm, scale = self._policy.observation_norm, None if snapshot is None else _scale(snapshot)
+        if scale is not None and norm is not None and self._choice.normalized:
+            rows = normalize(rows, scale, norm.limits)
         return rows.astype(np.float32)
 
     def submit(self, task: Task) -> None:
@@ -155,7 +156,9 @@ class Rollout:
     def _act(self) -> Any:
         """Normalise, count what is seen, and let every lane act."""
         if self._normalizer is not None:
-            np.copyto(self._inputs, self._normalizer(self._observations), casting="same_kind")
+            normalized = self._normalizer(self._observations)
+            given = normalized if self._choice.normalized else self._observations
+            np.copyto(self._inputs, given, casting="same_kind")
         outputs = self._lanes.forward(self._inputs, self._active)
         if self._draws is None:
             return unbatched(self._policy.head(outputs), self.num_lanes)
@@ -177,3 +180,7 @@ class Rollout:
         """Close the environments."""
         for env in self._envs:
             env.env.close()
+
+
+def _scale(snapshot: Snapshot) -> Statistics | None:
+    return None if snapshot.mean is None or snapshot.std is None else (snapshot.mean, snapshot.std)
