@@ -34,6 +34,8 @@ class NormalizedExtractor(BaseFeaturesExtractor):
         extractor = extractor_class(observation_space, **(extractor_kwargs or {}))
         super().__init__(observation_space, extractor.features_dim)
         self.norm = ObservationNorm(observation_space)
+        # it follows from the space; in a state_dict of SB3, tools expect numbers alone
+        self.norm.register_buffer("measured", self.norm.measured, persistent=False)
         self.extractor = extractor
 
     def forward(self, observations: Any) -> Any:
