@@ -18,7 +18,7 @@ from statistics import mean
 from machine import RESULTS, describe
 
 from torch_es.cli import config
-from torch_es.cli.train import run
+from torch_es.cli.run import run
 from torch_es.report.plotting import read_metrics
 
 TARGETS = {"half_cheetah": 2500.0, "inverted_pendulum": 1000.0}
@@ -35,7 +35,7 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as folder:
                 overrides = [f"env={env}", f"seed={seed}", f"run_dir={folder}/run", "video=false", *given.overrides]
                 start = time.perf_counter()
-                episodes, _ = run(config.compose_config(overrides), Path(folder) / "run", resume=False)
+                episodes = run(config.compose_config(overrides), Path(folder) / "run", resume=False)
                 centre = mean(episode.return_ for episode in episodes)
                 seconds = time.perf_counter() - start
                 last = read_metrics(Path(folder) / "run")[-1]

@@ -16,7 +16,10 @@ from pairs import Row, Side, alternate, publish
 from physics import CASES, WORKERS, trainer
 
 from torch_es import ES
+from torch_es.runs.folder import RunFolder
 from torch_es.runs.recording import Recording
+from torch_es.runs.replay_log import fingerprint
+from torch_es.training.loop import record_of
 
 EVERY = 30.0  # seconds between checkpoints, the default
 
@@ -26,8 +29,15 @@ def generation(es: ES, run: Recording | None) -> float:
     start = time.perf_counter()
     metrics = es.trainer.run_generation(es.evaluator())
     if run is not None:
-        run.record(metrics, EVERY)
+        run.record(metrics, record_of(es.trainer), es.trainer.seconds)
     return time.perf_counter() - start
+
+
+def recording(es: ES, folder: RunFolder) -> Recording:
+    """Return the recording of a run that begins in a folder."""
+    theta = es.strategy.centre.theta
+    folder.open({"seed": es.seed, "initial": fingerprint(es.network), "options": es.described}, 0, theta.nbytes)
+    return Recording(folder, es.state_dict, EVERY, es.trainer.seconds)
 
 
 def share(pairs: int) -> Row:
@@ -35,19 +45,19 @@ def share(pairs: int) -> Row:
     with (
         tempfile.TemporaryDirectory() as path,
         trainer(CASES[0], CASES[0].env, WORKERS) as es,
-        Recording(es, path) as run,
+        RunFolder(path) as folder,
+        recording(es, folder) as run,
     ):
-        run.begin(resume=False)
         generation(es, run)
         spent = saving = whole = 0.0
         for _ in range(pairs):
             whole += generation(es, None)
             assert es.trainer.played is not None
             start = time.perf_counter()
-            run.record({}, float("inf"))
+            run.record({}, record_of(es.trainer), 0.0)
             spent += time.perf_counter() - start
             start = time.perf_counter()
-            run.save()
+            folder.save(es.state_dict)
             saving += time.perf_counter() - start
     print(f"a generation's record {1e3 * spent / pairs:.2f} ms, a checkpoint {1e3 * saving / pairs:.1f} ms")
     spent += saving / pairs * whole / EVERY
@@ -61,9 +71,9 @@ def whole(pairs: int) -> Row:
         tempfile.TemporaryDirectory() as path,
         trainer(case, case.env, WORKERS) as one,
         trainer(case, case.env, WORKERS) as two,
-        Recording(one, path) as run,
+        RunFolder(path) as folder,
+        recording(one, folder) as run,
     ):
-        run.begin(resume=False)
         generation(one, run), generation(two, None)
 
         def sides() -> Iterator[tuple[Side, Side]]:

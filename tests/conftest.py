@@ -13,6 +13,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)  # as in a worker; small tensors are slower with more
 
 
+def pytest_ignore_collect(collection_path):
+    """Look for doctests in the package alone: what tests share is imported by them, and would be a second time."""
+    shared = collection_path.suffix == ".py" and collection_path.is_relative_to(Path(__file__).parent)
+    return True if shared and not collection_path.name.startswith(("test_", "conftest")) else None
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _interruptible():
     """Ctrl-C as a terminal has it, also where the tests run in the background, which ignores it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from functools import partial
 from pathlib import Path
 
@@ -152,3 +153,13 @@ def wandb_history(path):
     rows = [record.history.item for record in wandb_records(path) if record.HasField("history")]
     whole = [{".".join(i.nested_key) or i.key: json.loads(i.value_json) for i in row} for row in rows]
     return [{key: value for key, value in row.items() if not key.startswith("_")} for row in whole]
+
+
+def wandb_sent(folder):
+    """The files of a folder's offline runs, once W&B's process has written the last of each."""
+    paths = list(Path(folder).glob("wandb/offline-run-*/*.wandb"))
+    end = time.monotonic() + 30
+    while not all(any(record.HasField("exit") for record in wandb_records(path)) for path in paths):
+        assert time.monotonic() < end, "a run was not finished"
+        time.sleep(0.05)
+    return paths

@@ -29,9 +29,9 @@ def test_it_learns_what_is_known():
 
 def test_the_module_itself_is_trained_in_place():
     policy = mlp(3, 1)
-    before = policy[0].weight.clone()
+    before = policy[1].weight.clone()
     ES(policy, Stepper, num_pairs=2, num_workers=0).learn(20)
-    assert not torch.equal(before, policy[0].weight)
+    assert not torch.equal(before, policy[1].weight)
 
 
 def test_saved_and_loaded_it_goes_on_bit_for_bit(tmp_path):

@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Discrete, Text
+from gymnasium.spaces import Box, Discrete
 from huggingface_hub import ModelCard, hub_mixin
 from sample_spaces import ACTIONS, BOX3, OBSERVATIONS
 from torch import nn
 
 from torch_es.hub import HubPolicy
 from torch_es.nn.moments import Moments
-from torch_es.spaces.plain import plain_space, space_of
+from torch_es.spaces.plain import plain_space
 
 TWO = Discrete(2)
 PICTURES = Box(0, 255, (4, 44, 44), np.uint8)
@@ -43,13 +43,6 @@ def assert_same(one, other):
     for _ in range(5):
         observation = one.layout.space.sample()
         assert str(one.act(observation)) == str(other.act(observation))
-
-
-@pytest.mark.parametrize("space", [*OBSERVATIONS.values(), *(space for space, _, _ in ACTIONS.values()), PICTURES])
-def test_every_space_comes_back_from_json(space):
-    again = space_of(json.loads(json.dumps(plain_space(space), allow_nan=False)))
-    assert again == space
-    assert again.dtype == space.dtype
 
 
 POLICIES = {
@@ -218,11 +211,6 @@ def test_F33_nothing_is_executed_on_load(kind, tmp_path, monkeypatch):
     with pytest.raises((ValueError, TypeError), match=message):
         HubPolicy.from_pretrained(tmp_path / "p")
     assert not (tmp_path / "SENTINEL").exists()
-
-
-def test_a_space_that_has_no_plain_form_is_told():
-    with pytest.raises(ValueError, match=r"A space must be a Box, Discrete, .*, got Text"):
-        plain_space(Text(3))
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch):

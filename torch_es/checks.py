@@ -1,4 +1,4 @@
-"""Checks of user input: each names the argument, the rule, the value and, where there is one, the way out."""
+"""Checks of arguments: each error names the argument, the rule, the value and, if there is one, the way out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check_positive(name: str, value: object) -> float:
     """Return `value` as a float if it is a finite number above zero.
 
     Raises:
-        TypeError: If it is no number.
+        TypeError: If it is not a number.
         ValueError: If it is not finite or not above zero.
 
     Example:
@@ -33,7 +33,7 @@ def check_count(name: str, value: object, minimum: int = 1) -> int:
     """Return `value` as an int if it is a whole number of at least `minimum`; 1e6 is one.
 
     Raises:
-        TypeError: If it is no whole number.
+        TypeError: If it is not a whole number.
         ValueError: If it is below `minimum`.
 
     Example:
@@ -52,7 +52,7 @@ def check_flag(name: str, value: object) -> bool:
     """Return `value` if it is a bool.
 
     Raises:
-        TypeError: If it is anything else; of the strings "no" and "off" many would be true.
+        TypeError: If it is anything else, even a string: "no" and "off" would count as true.
 
     Example:
         >>> check_flag("video", False)
@@ -64,10 +64,10 @@ def check_flag(name: str, value: object) -> bool:
 
 
 def check_choice(name: str, value: object, choices: Iterable[Choice]) -> Choice:
-    """Return `value` if it is one of `choices`, else say which it may be and which is nearest.
+    """Return `value` if it is one of `choices`.
 
     Raises:
-        ValueError: If it is none of them.
+        ValueError: If it is not; the message lists the choices and suggests the nearest.
 
     Example:
         >>> check_choice("shaping", "sign", ["centered_ranks", "sign"])
@@ -80,7 +80,7 @@ def check_choice(name: str, value: object, choices: Iterable[Choice]) -> Choice:
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return " Did you mean `x`?" for the nearest known word in any case, or nothing where none is near.
+    """Return " Did you mean `x`?" for the nearest known word, ignoring case, or "" if none is near.
 
     Example:
         >>> suggestion("sigm", ["sigma", "seed"])
@@ -92,7 +92,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 
 
 def differences(saved: Mapping[str, object], own: Mapping[str, object]) -> str:
-    """List every key whose value is another, with both values; "" if there is none.
+    """List every key whose values differ, with both values; "" if there is none.
 
     Example:
         >>> differences({"sigma": 0.1, "seed": 0}, {"sigma": 0.2, "seed": 0, "env": "x"})
@@ -104,7 +104,7 @@ def differences(saved: Mapping[str, object], own: Mapping[str, object]) -> str:
 
 
 def flat(tree: object, path: str = "") -> dict[str, Any]:
-    """Return a tree of mappings as one, its keys joined by dots.
+    """Return nested mappings as one flat mapping, with keys joined by dots.
 
     Example:
         >>> flat({"env": {"id": "Hopper-v5", "kwargs": {}}, "seed": 0})

@@ -15,6 +15,10 @@ class WorkerError(RuntimeError):
         self.task = task
 
 
+class Stopped(BaseException):
+    """A signal asked to stop while a generation was being played; theta is that of the last whole one."""
+
+
 class JobError(RuntimeError):
     """A job of a multirun or a trial of a sweep failed; the others continued."""
 

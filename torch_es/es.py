@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,36 +16,36 @@ import torch
 from torch import nn
 
 from torch_es.checks import check_count, check_positive, differences
-from torch_es.envs import Env, EnvFactory, env_factory
+from torch_es.envs import Env, EnvFactory, env_factory, frames_per_step, probed
 from torch_es.envs.rules import EpisodeRules
 from torch_es.evaluators import TOLERANCE, Evaluator, FaultTolerance, make_evaluator
 from torch_es.heads import BoxHead, GivenNoise
-from torch_es.lanes import LaneChoice, choose_lanes, default_num_lanes
-from torch_es.loggers import Guarded, Logger
+from torch_es.lanes import LaneChoice, lanes_for
+from torch_es.loggers import Logger
 from torch_es.loggers.progress import ProgressLogger
+from torch_es.loggers.protocol import opened
 from torch_es.nn import batch_norms
 from torch_es.nn.prepare import prepared_parts
 from torch_es.policies import Policy, reference_batch
 from torch_es.rollout import FunctionPlayer, Rollout
 from torch_es.rollout.score import Scorer
 from torch_es.runs import checkpoint
-from torch_es.runs.folder import RunFolder
+from torch_es.runs.folder import RunFolder, entered
 from torch_es.runs.machine import describe, difference
 from torch_es.runs.options import describe as describe_options
 from torch_es.runs.options import saved_options
 from torch_es.runs.recording import Recording
-from torch_es.runs.replay_log import Record
+from torch_es.runs.replay_log import Record, fingerprint
 from torch_es.search import Strategy, check_searches_actions, make_strategy, unperturbed
 from torch_es.seeding import derive, derive_seed
 from torch_es.training.generation import Quota
+from torch_es.training.loop import Budget, Callback, loop
 from torch_es.training.replay import rebuild
 from torch_es.training.signals import StopSignals
 from torch_es.training.trainer import Trainer
 from torch_es.types import EpisodeResult, Task
 
 _log = logging.getLogger(__name__)
-
-Callback = Callable[[dict[str, float]], bool | None]
 
 
 class ES:
@@ -114,29 +114,23 @@ class ES:
         self.num_workers = num_workers if num_workers is None else check_count("num_workers", num_workers, minimum=0)
         acting = {"box_head": box_head, "action_noise": action_noise}
         self.policy: Policy | None = None
-        self.fitness_fn = fitness_fn
-        self._tolerance = tolerance
-        if num_lanes is not None:
-            check_count("num_lanes", num_lanes)
+        self.fitness_fn, self._tolerance, self._env_name, self._frames = fitness_fn, tolerance, "", 1
+        self._num_lanes = num_lanes if num_lanes is None else check_count("num_lanes", num_lanes)
         if unperturbed(self.strategy.sigma):
             check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
         if env is not None:
             self._factory = env_factory(env)
             self.policy = self._wrap(policy, acting)
         elif names := ", ".join(batch_norms(policy)):
-            _log.warning(
-                "BatchNorm at %s: in eval mode all members share its statistics; see convert_batch_norm.", names
-            )
-        self._num_lanes = num_lanes
+            _log.warning("BatchNorm at %s: in eval mode members share its statistics; see convert_batch_norm.", names)
         quota = Quota(
             self.strategy.centre.num_pairs,
             check_count("min_episodes", min_episodes, minimum=0),
             check_count("min_timesteps", min_timesteps, minimum=0),
         )
         self._evaluator: Evaluator | None = None
-        self._lane_choice: LaneChoice | None = None
         norm = self.policy.observation_norm if self.policy else None
-        self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes, rules)
+        self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes, rules, self._frames)
         self.described = {
             "env": env if isinstance(env, str) else None, "strategy": strategy, **describe_options(acting),
             "num_lanes": num_lanes, "rules": dataclasses.asdict(rules),
@@ -147,8 +141,9 @@ class ES:
 
     def _wrap(self, network: nn.Module, options: dict[str, Any]) -> Policy:
         self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
-        env = self._factory()
-        self._spaces = _spaces(env)
+        env = probed(self._factory)
+        self._spaces, self._frames = _spaces(env), frames_per_step(env)
+        self._env_name = env.spec.id if env.spec else ""
         try:
             seed = derive_seed("reference", self.seed)
             reference = reference_batch(env, seed) if prepared_parts(network) else None
@@ -161,7 +156,7 @@ class ES:
 
     def learn(
         self,
-        total_timesteps: int,
+        total_timesteps: float,
         callback: Callback | None = None,
         *,
         progress_bar: bool = False,
@@ -174,46 +169,46 @@ class ES:
     ) -> ES:
         """Train until at least `total_timesteps` environment steps are played; the last generation is finished.
 
-        With a `folder`, nothing is lost however training ends: Ctrl-C, SIGTERM and a worker that cannot be replaced
-        save the last whole generation, and after anything else `resume=True` goes on from the newest checkpoint, with
-        the bits of a run that was never stopped.
+        With a `folder`, nothing is lost however training ends. Ctrl-C, SIGTERM and any exception save the last whole
+        generation. If the process is killed, `resume=True` continues from the newest checkpoint, with the same bits as
+        a run that was never stopped.
 
         Args:
-            total_timesteps: Counted anew; with `reset_num_timesteps=False`, or resumed, from the very start.
+            total_timesteps: Environment steps from now on; with `reset_num_timesteps=False`, or when a run is resumed,
+                from the start of the run.
             callback: Called with each generation's metrics; training stops when it returns False.
-            progress_bar: Show progress: a bar on a terminal, else a line a generation.
-            loggers: Get each generation's metrics; one that fails is told of and left out.
+            progress_bar: Show progress: a bar on a terminal, otherwise a line for each generation.
+            loggers: Started, given each generation's metrics, and closed; they write into `folder`, or into the current
+                folder without one. One that fails is named in a warning and left out.
             folder: Where `metrics.jsonl`, `replay.log` and `checkpoints/` are written.
-            resume: Go on with the run in `folder`, if there is one; this trainer must be made as that one was.
-            checkpoint_every: Seconds between two checkpoints, besides the last.
-            max_seconds: Stop after so much wall-clock time, whatever the steps.
+            resume: Continue the run in `folder`, if there is one; this trainer must be made as that one was.
+            checkpoint_every: Seconds between two checkpoints; the last generation is always saved.
+            max_seconds: Stop after this much wall-clock time.
             reset_num_timesteps: See `total_timesteps`.
 
         Raises:
             RunFolderError: If `folder` holds a run and `resume` is not set, or another process is writing it.
             ValueError: If the run in `folder` differs from this one; every difference is named.
         """
-        check_count("total_timesteps", total_timesteps)
+        total_timesteps = check_count("total_timesteps", total_timesteps)
         seconds = float("inf") if max_seconds is None else check_positive("max_seconds", max_seconds)
-        with StopSignals() as signals, contextlib.ExitStack() as stack:
-            run = stack.enter_context(Recording(self, folder)) if folder is not None else None
-            resumed = run is not None and run.begin(resume)
-            goal = total_timesteps + (self.trainer.total_timesteps if reset_num_timesteps and not resumed else 0)
-            progress = [ProgressLogger(goal)] if progress_bar else []
-            sinks = [Guarded(sink) for sink in (*loggers, *progress)]
-            for sink in sinks[len(loggers) :]:
-                stack.callback(sink.close)
+        trainer, recording = self.trainer, None
+        with contextlib.ExitStack() as stack:
+            if folder is not None:
+                run = stack.enter_context(entered(folder))
+                if (state := run.continued(resume, self.described)) is not None:
+                    self.restore(state)
+                names = {"seed": self.seed, "env": self._env_name, "initial": fingerprint(self.network)}
+                centre = self.strategy.centre
+                run.open({**names, "options": self.described}, centre.generation, centre.theta.nbytes)
+                recording = Recording(run, self.state_dict, checkpoint_every, trainer.seconds)
+                reset_num_timesteps = reset_num_timesteps and state is None
+            goal = total_timesteps + (trainer.total_timesteps if reset_num_timesteps else 0)
+            shown = [*loggers, *([ProgressLogger(goal)] if progress_bar else [])]
+            log = stack.enter_context(opened(shown, self.described, recording.path if recording else Path()))
             if self.policy is not None:
                 stack.callback(self.policy.prepare)
-            limit = self.trainer.seconds + seconds
-            while self.trainer.total_timesteps < goal and self.trainer.seconds < limit:
-                metrics = self._generation(signals)
-                if run is not None:
-                    run.record(metrics, checkpoint_every)
-                for sink in sinks:
-                    sink.log(metrics)
-                if callback is not None and callback(metrics) is False:
-                    break
+            loop(trainer, self._generation, Budget(goal, seconds), recording, log, callback)
         return self
 
     def _generation(self, signals: StopSignals) -> dict[str, float]:
@@ -325,10 +320,9 @@ class ES:
             ValueError: If it belongs to another module; every differing name is listed with both shapes.
         """
         buffers = self._buffers()
-        then = {n: list(b.shape) for n, b in state["buffers"].items()} | state.get("shapes", {})
-        now = {n: list(b.shape) for n, b in buffers.items()}
-        if "shapes" in state:  # not in checkpoints of schema 1
-            now |= {n: list(p.shape) for n, p in self.strategy.centre.parameters.named.items()}
+        then = {n: list(b.shape) for n, b in state["buffers"].items()} | state["shapes"]
+        named = {**buffers, **self.strategy.centre.parameters.named}
+        now = {n: list(tensor.shape) for n, tensor in named.items()}
         if found := differences(then, now):
             raise ValueError(f"The checkpoint is of another module: {found}.")
         self.close()  # workers hold a copy of the buffers
@@ -337,8 +331,7 @@ class ES:
         self.trainer.load_state_dict(state)
         if self.policy is not None:
             self.policy.prepare()
-        other = difference(state["machine"]) if "machine" in state else ""
-        if other:
+        if other := difference(state["machine"]):
             _log.warning("From here on the bits may differ from those of a run that stayed where it was: %s.", other)
 
     def set_env(self, env: str | EnvFactory) -> None:
@@ -350,7 +343,7 @@ class ES:
         factory = env_factory(env)
         if self.policy is None:
             raise ValueError("`set_env` needs a trainer that was made with an environment, not with `fitness_fn`.")
-        made = factory()
+        made = probed(factory)
         made.close()
         if found := differences(self._spaces, _spaces(made)):
             raise ValueError(f"`env` must have the spaces that the policy was made for: {found}.")
@@ -362,8 +355,7 @@ class ES:
         """Return what is to be saved besides weights and observation statistics: all that is needed to act."""
         module = self.policy or self.network
         saved = module.state_dict()
-        norm = self.trainer.observation_norm
-        apart = {id(buffer) for buffer in norm.buffers()} if norm is not None else set()
+        apart = [id(b) for b in self.trainer.observation_norm.buffers()] if self.trainer.observation_norm else []
         return {n: b for n, b in module.named_buffers() if n in saved and id(b) not in apart}
 
     def close(self) -> None:
@@ -396,23 +388,12 @@ class ES:
         if self.policy is None:
             assert self.fitness_fn is not None
             return partial(FunctionPlayer, self.network, self.fitness_fn, self.seed)
-        rollout = partial(Rollout, self.policy, self._factory, self.seed, self._num_lanes, self.trainer.rules)
-        return partial(rollout, lanes=self._lanes())
+        return partial(Rollout, self.policy, self._factory, self.seed, self._num_lanes, self.trainer.rules, self.lanes)
 
-    @property
-    def lanes(self) -> str | None:
-        """How the workers run the network: matmul, traced, folded or copied; None with `fitness_fn`."""
-        return None if self.policy is None else self._lanes().kind
-
-    def _lanes(self) -> LaneChoice:
-        """Choose once, here: a worker that chose otherwise would give other bits."""
-        if self._lane_choice is None:
-            assert self.policy is not None
-            network, reference = self.policy.network, self.policy.reference
-            number = self._num_lanes or default_num_lanes(self.strategy.centre.parameters.dim)
-            rows = None if reference is None else reference.numpy().astype(np.float32)
-            self._lane_choice = choose_lanes(network, number, self.policy.layout, rows)
-        return self._lane_choice
+    @cached_property
+    def lanes(self) -> LaneChoice | None:
+        """How workers run the network, chosen once and here for all of them; None with `fitness_fn`."""
+        return None if self.policy is None else lanes_for(self.policy, self._num_lanes)
 
 
 def _spaces(env: Env) -> dict[str, object]:

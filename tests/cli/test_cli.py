@@ -57,8 +57,8 @@ def test_an_existing_folder_is_left_alone(run):
         (["run_dir=r", "final_episodes=0"], "`final_episodes` must be at least 1, got 0"),
         (["run_dir=r", "policy.hidden=64"], "`policy.hidden` must be a list"),
         (["strategy.sigma=-1"], "`sigma` must be positive, got -1"),
-        (["evaluate", "nowhere"], "`nowhere` is no run folder"),
-        (["train", "resume=nowhere"], "`nowhere` is no run folder"),
+        (["evaluate", "nowhere"], "`nowhere` is not a run folder"),
+        (["train", "resume=nowhere"], "`nowhere` is not a run folder"),
     ],
 )
 def test_wrong_usage_exits_2_in_one_line_and_writes_nothing(arguments, message, tmp_path):

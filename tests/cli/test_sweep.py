@@ -19,8 +19,8 @@ SMALL = [
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["optimizer.lrr=interval(0,1)"], "`optimizer.lrr` is no argument of torch.optim.Adam. Did you mean"),
-        (["strategy.sgma=interval(0,1)"], "`strategy.sgma` is no key of the config. Did you mean `strategy.sigma`"),
+        (["optimizer.lrr=interval(0,1)"], "`optimizer.lrr` is not an argument of torch.optim.Adam. Did you mean"),
+        (["strategy.sgma=interval(0,1)"], "`strategy.sgma` is not a key of the config. Did you mean `strategy.sigma`"),
         (["strategy.sigma=tag(log,interval(0,1))"], "`strategy.sigma` cannot be searched: .*low.*"),
         (["sweep=none"], "Nothing is searched"),
         (["env=hoper"], "Did you mean `hopper`"),

@@ -1,6 +1,5 @@
 """What a run says at its end, and that one which cannot begin leaves nothing."""
 
-import importlib
 import sys
 
 import pytest
@@ -60,12 +59,6 @@ def test_without_the_extra_its_name_is_told_whole(tmp_path):
     line = video_line(torch_es("env=cartpole", *SMALL, cwd=tmp_path))
     assert "`imageio` is not installed" in line
     assert "torch-evolution[video]" in line
-
-
-def test_a_recording_without_an_end_is_given_up(tmp_path, monkeypatch):
-    train = importlib.import_module("torch_es.cli.train")
-    monkeypatch.setattr(train, "_RECORDING", 0.01)
-    assert train._record_apart(tmp_path) == "none: recording was given up after 0.01 seconds"
 
 
 @pytest.mark.parametrize(("logger", "module"), [("tensorboard", "torch.utils.tensorboard"), ("wandb", "wandb")])

@@ -13,11 +13,14 @@ from torch_es.cli.check_env import check_env
 
 LEAKS = "in this process, one environment for all episodes"
 AGAIN = "the same again"
+SIDE = "in this process, four environments side by side"
 ELSEWHERE = "in two other processes, each episode in a new environment"
 
 
 class Leaky(Stepper):
-    """Its observations follow from more than the seed: what was before, a global generator, the process."""
+    """Its observations follow from more than the seed: what was before, its neighbours, the process."""
+
+    resets = 0  # of all environments of this process
 
     def __init__(self, by):
         super().__init__()
@@ -26,12 +29,22 @@ class Leaky(Stepper):
     def step(self, action):
         observation, *rest = super().step(action)
         self.before += 0.001
-        drawn = {"reset": self.before, "global": np.random.random(), "process": os.getpid() % 1000}  # noqa: NPY002
+        drawn = {
+            "reset": self.before,
+            "global": np.random.random(),  # noqa: NPY002
+            "process": os.getpid() % 1000,
+            "shared": Leaky.resets - self.own,
+        }
         observation[2] = drawn[self.by] if self.at == 3 else 1.0
         return observation, *rest
 
+    def reset(self, *, seed=None, options=None):
+        Leaky.resets += 1
+        self.own = Leaky.resets
+        return super().reset(seed=seed)
 
-for by in ("reset", "global", "process"):
+
+for by in ("reset", "global", "process", "shared"):
     gym.register(f"Leaky{by.title()}-v0", Leaky, kwargs={"by": by})
 
 
@@ -39,8 +52,9 @@ for by in ("reset", "global", "process"):
     ("env", "differing"),
     [
         ("LeakyReset-v0", {LEAKS}),
-        pytest.param("LeakyGlobal-v0", {AGAIN, LEAKS, ELSEWHERE}, marks=pytest.mark.slow),
+        pytest.param("LeakyGlobal-v0", {AGAIN, LEAKS, SIDE, ELSEWHERE}, marks=pytest.mark.slow),
         ("LeakyProcess-v0", {ELSEWHERE}),
+        ("LeakyShared-v0", {SIDE}),
         pytest.param("CartPole-v1", set(), marks=pytest.mark.slow),
     ],
 )
@@ -53,7 +67,8 @@ def test_F48_check_env_says_what_differs(env, differing, capsys, tried):
         code = end.code
     lines = capsys.readouterr().out.splitlines()
     assert {line[9:] for line in lines if line.startswith("differs")} == differing
-    assert {line[9:] for line in lines if line.startswith("same")} == {AGAIN, LEAKS, ELSEWHERE} - differing
+    assert {line[9:] for line in lines if line.startswith("same")} == {AGAIN, LEAKS, SIDE, ELSEWHERE} - differing
+    assert ("num_lanes=1" in "".join(lines)) == (SIDE in differing)
     assert code == (1 if differing else 0)
     where = [line for line in lines if "episodes; with seed" in line]
     assert all("step 3: observation[2] is " in line for line in where)

@@ -14,38 +14,44 @@ from helpers import wandb_history, wandb_records
 from test_fault_resources import NAMESPACES
 
 from torch_es.errors import MissingExtraError
-from torch_es.loggers import Guarded, WandbLogger
+from torch_es.loggers import WandbLogger
 
 WANDB = ["logger=wandb", "logger.mode=offline"]
 
 
 class Broken:
-    """A logger that raises on every call."""
+    """A logger that raises in one of its calls."""
 
-    calls = 0
+    def __init__(self, call):
+        self.broken, self.calls = call, []
 
-    def log(self, metrics):
-        self.calls += 1
-        raise ConnectionError("no network")
+    def _called(self, call):
+        self.calls.append(call)
+        if call == self.broken:
+            raise ConnectionError("no network")
 
     def start(self, config, folder):
-        raise ConnectionError("no network")
+        self._called("start")
+
+    def log(self, metrics):
+        self._called("log")
 
     def close(self, exit_code=0):
-        raise ConnectionError("no network")
+        self._called("close")
 
 
-def test_F51_a_logger_that_fails_is_told_of_once_and_changes_nothing(tmp_path, caplog):
-    broken = Broken()
+@pytest.mark.parametrize(
+    ("call", "calls"),
+    [("start", ["start"]), ("log", ["start", "log"]), ("close", ["start", "log", "log", "log", "close"])],
+)
+def test_F51_a_logger_that_fails_is_named_once_and_changes_nothing(call, calls, tmp_path, caplog):
+    broken = Broken(call)
     es = make().learn(10**9, callback=until(3), folder=tmp_path / "r", loggers=[broken])
     assert bits(es) == golden(3)
     assert len(rows(tmp_path / "r")) == 3
-    assert broken.calls == 1
+    assert broken.calls == calls
     (record,) = caplog.records
-    assert "Broken failed in log() and is not used any more; training goes on" in record.message
-    guarded = Guarded(Broken())
-    guarded.start({}, tmp_path)
-    guarded.close()
+    assert f"Broken failed in {call}() and is not used any more; training goes on. ConnectionError" in record.message
 
 
 def test_F51_but_a_missing_package_is_an_error_at_the_start(monkeypatch):
@@ -137,7 +143,7 @@ def test_F53_a_job_of_a_multirun_that_fails_ends_no_other(tmp_path):
     assert not (tmp_path / "job0" / "run.log").exists()
     log = (tmp_path / "job1" / "run.log").read_text()
     assert "OwnError: the joint broke" in log
-    assert 'torch_es/cli/train.py", line' in log
+    assert 'torch_es/cli/run.py", line' in log
     runs = {p.parent.name.rsplit("-", 1)[1] for p in tmp_path.glob("job*/wandb/offline-run-*/*.wandb")}
     assert runs == {(tmp_path / f"job{n}" / ".wandb-id").read_text() for n in range(3)}
     assert len(runs) == 3

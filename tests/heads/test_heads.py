@@ -13,6 +13,7 @@ from torch_es.heads import make_action_noise, make_head, unbatched
 from torch_es.heads.boxes import ClipHead, TanhHead
 from torch_es.heads.noise import GaussianNoise
 from torch_es.policies import Policy
+from torch_es.types import Task
 
 BOX = Box(np.array([-0.4, 0.1]), np.array([0.4, 0.7]), dtype=np.float64)
 HEADS = {
@@ -43,13 +44,48 @@ def test_every_action_space_gets_actions_of_its_own(kind):
     if not isinstance(space, (Dict, Tuple)):
         np.testing.assert_allclose(tensors.numpy(), actions, rtol=1e-5)
         assert tensors.numpy().dtype == actions.dtype
-    noise = make_action_noise(space, head, "gaussian:0.5") if isinstance(space, Box) else None
-    if noise is not None:
-        draws = np.stack([noise.draw(np.random.default_rng(i)) for i in range(50)])
-        assert all(space.contains(action) for action in noise(outputs, draws))
     with ES(nn.Linear(3, size), lambda: Random(BOX3, space), box_head=box_head, num_pairs=3, num_workers=0) as es:
         es.learn(200)
         assert space.contains(es.predict(np.zeros(3, np.float32))[0])
+
+
+def applies(noise, space, box_head):
+    """Whether a noise changes the actions of a space, or of a part of it."""
+    if isinstance(space, (Dict, Tuple)):
+        parts = space.values() if isinstance(space, Dict) else space
+        return any(applies(noise, part, box_head) for part in parts)
+    box, bins = isinstance(space, Box), box_head.startswith(("uniform", "custom"))
+    return {
+        "gaussian:0.5": box, "epsilon:0.3": bins or not box, "sample": bins or not box or box_head == "gaussian",
+    }[noise]  # fmt: skip
+
+
+@pytest.mark.parametrize("given", ["gaussian:0.5", "epsilon:0.3", "sample"])
+@pytest.mark.parametrize("kind", ACTIONS)
+def test_every_noise_keeps_actions_in_their_space_and_leaves_the_centre_alone(kind, given, tmp_path):
+    space, box_head, size = ACTIONS[kind]
+    head = make_head(space, box_head)
+    if not applies(given, space, box_head):
+        with pytest.raises(ValueError, match="does not apply"):
+            make_action_noise(space, head, given)
+        return
+    noise = make_action_noise(space, head, given)
+    generator = np.random.default_rng(0)
+    outputs = generator.normal(scale=2, size=(50, size)).astype(np.float32)
+    draws = np.stack([noise.draw(generator) for _ in range(50)])
+    before = outputs.copy(), draws.copy()
+    actions, quiet = unbatched(noise(outputs, draws), 50), unbatched(head(outputs), 50)
+    np.testing.assert_equal((outputs, draws), before)
+    assert all(space.contains(action) for action in actions)
+    assert str(actions) != str(quiet)
+    assert str(unbatched(noise(outputs, 0 * draws), 50)) == str(quiet)
+    assert str(unbatched(noise(outputs[7:8], draws[7:8]), 1)[0]) == str(actions[7])
+    env, options = lambda: Random(BOX3, space), {"box_head": box_head, "action_noise": given, "num_workers": 0}
+    with ES(nn.Linear(3, size), env, num_pairs=1, **options) as es:
+        es.learn(1).save(tmp_path / "saved")
+        with ES.load(tmp_path / "saved", nn.Linear(3, size), env, num_workers=0) as loaded:
+            assert str(loaded.predict(np.ones(3))[0]) == str(es.predict(np.ones(3))[0])
+            assert loaded.play(Task(0, 0, 1)).return_ == es.play(Task(0, 0, 1)).return_
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -45,22 +45,13 @@ def test_a_run_without_rows_leaves_no_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-ROW = {
-    "global_step": 50.0,
-    "time/iterations": 1.0,
-    "time/fps": 10.0,
-    "rollout/ep_rew_mean": 1.5,
-    "time/time_elapsed": 1.0,
-}
-
-
 def test_rows_are_written_as_they_come_and_stay_valid_json(tmp_path):
     for value in (1.0, float("nan")):
         logger = JsonlLogger()
         logger.start({}, tmp_path)
-        logger.log({**ROW, "x": value})
+        logger.log({"global_step": 50.0, "x": value})
         assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == (1 if value == 1.0 else 2)
         logger.close()
     first, second = (json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
-    assert first["x"] == 1.0
-    assert "x" not in second
+    assert first == {"global_step": 50.0, "x": 1.0}
+    assert second == {"global_step": 50.0}

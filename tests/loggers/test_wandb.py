@@ -1,13 +1,12 @@
 """The real wandb, offline: what it was sent is read back from its own files."""
 
 import shutil
-import time
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import yaml
-from helpers import wandb_history, wandb_records
+from helpers import wandb_history, wandb_records, wandb_sent
 from matplotlib.image import imsave
 
 from torch_es.cli import config, main
@@ -24,12 +23,8 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def sent(folder):
-    """All records and the rows, once W&B's process has written the last."""
-    (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    end = time.monotonic() + 30
-    while not any(record.HasField("exit") for record in wandb_records(path)):
-        assert time.monotonic() < end, "the run was not finished"
-        time.sleep(0.05)
+    """All records and the rows of a finished run."""
+    (path,) = wandb_sent(folder)
     return list(wandb_records(path)), wandb_history(path)
 
 
@@ -161,5 +156,5 @@ def test_replay_builds_one_run_of_its_own(tmp_path, monkeypatch, capsys):
 
 def test_replay_of_no_run_is_refused(tmp_path, capsys):
     assert main(["wandb-replay", str(tmp_path)]) == 2
-    assert "is no run folder" in capsys.readouterr().err
+    assert "is not a run folder" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

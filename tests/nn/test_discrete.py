@@ -12,7 +12,7 @@ from modules import SearchesPath, UsesNumpy
 from torch import nn
 
 from torch_es import OpenAIES, Policy
-from torch_es.nn import HardAttention, QuantizedWeights, Sign, Step, binarize, hard_attention, step, ternarize
+from torch_es.nn import HardAttention, QuantizedWeights, Sign, Step, binarize, step, ternarize
 
 
 def randn(*shape, seed=0):
@@ -77,21 +77,6 @@ def test_any_layer_answers_with_quantized_weights_and_keeps_its_own(kind, quanti
     got, expected = QuantizedWeights(layer, quantize)(x), quantized_by_hand(twin, quantize)(x)
     torch.testing.assert_close(got, expected)
     assert all(torch.equal(p, before[name]) for name, p in layer.state_dict().items())
-
-
-def test_attention_takes_the_value_of_the_best_key():
-    query, key, value = randn(2, 3, 4), randn(2, 5, 4, seed=1), randn(2, 5, 6, seed=2)
-    got = hard_attention(query, key, value)
-    for b in range(2):
-        for q in range(3):
-            best = max(range(5), key=lambda p, b=b, q=q: float(query[b, q] @ key[b, p]))
-            assert torch.equal(got[b, q], value[b, best])
-
-
-@pytest.mark.parametrize("argument", ["inputs", "size", "outputs"])
-def test_attention_refuses_empty_sizes(argument):
-    with pytest.raises(ValueError, match=f"`{argument}` must be at least 1, got 0"):
-        HardAttention(**{"inputs": 2, "size": 2, "outputs": 2, argument: 0})
 
 
 POLICIES = {

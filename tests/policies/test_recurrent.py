@@ -152,7 +152,7 @@ def test_evaluation_plays_what_predict_says():
 def test_virtual_batch_norm_in_a_recurrent_network():
     class Normed(RecurrentNetwork):
         def __init__(self):
-            super().__init__(3, 1, "gru", 6, output_scale=1.0)
+            super().__init__(3, 1, "gru", 6, output_scale=1.0, normalize_observations=False)
             self.norm = nn.BatchNorm1d(3)
 
         def forward(self, observation, state):

@@ -24,6 +24,14 @@ def test_what_is_saved_is_loaded_bit_for_bit(tmp_path):
     assert os.listdir(tmp_path) == ["c"]
 
 
+def test_keys_keep_their_types_and_tuples_stay_tuples(tmp_path):
+    """A scheduler counts its milestones by whole numbers, and optimisers look parameters up by them."""
+    state = {"milestones": {3: 1, 7: 2}, "betas": (0.9, (0.99, None)), "mixed": {"a": 1, 2.5: "b"}, "rows": [(1,), {}]}
+    checkpoint.save(tmp_path / "c", state)
+    assert checkpoint.load(tmp_path / "c") == state
+    assert checkpoint.unpack(checkpoint.pack(state)) == state
+
+
 def test_saving_again_replaces(tmp_path):
     checkpoint.save(tmp_path / "c", STATE)
     checkpoint.save(tmp_path / "c", {"a": 1})
@@ -88,7 +96,7 @@ def test_a_newer_schema_is_refused_with_the_version_that_reads_it(tmp_path):
     changed = {**document, "schema": 99, "torch_es": "7.5"}
     rewritten(tmp_path / "generation-000001", "state.json", json.dumps(changed).encode())
     checkpoint.save(tmp_path / "generation-000000", STATE)
-    with pytest.raises(ValueError, match=r"has schema 99, this version reads up to 2; upgrade torch-evolution to 7\.5"):
+    with pytest.raises(ValueError, match=r"has schema 99, this version reads up to 1; upgrade torch-evolution to 7\.5"):
         checkpoint.newest(tmp_path)
 
 

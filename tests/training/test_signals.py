@@ -3,7 +3,8 @@ import threading
 
 import pytest
 
-from torch_es.training.signals import Stopped, StopSignals
+from torch_es.errors import Stopped
+from torch_es.training.signals import StopSignals
 
 
 def test_a_signal_within_playing_raises_at_once_and_only_once():

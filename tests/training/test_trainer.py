@@ -53,6 +53,7 @@ def test_statistics_are_those_of_all_observations_of_all_generations(monkeypatch
             return self.place, 0.0, self.at == 7, False, {}
 
     es = ES(mlp(3, 1, (8,), output_scale=1.0), Wandering, num_pairs=4, sigma=0.5, eval_every=0, num_workers=0)
+    seen.clear()  # it was tried once
     es.learn(3 * 8 * 7)
     norm = es.policy.observation_norm
     assert (es.strategy.centre.generation, norm.count, len(seen)) == (3, 168, 168)

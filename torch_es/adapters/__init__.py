@@ -1,6 +1,6 @@
 """Agents of other libraries as networks for `ES`: from observations to means or scores of actions."""
 
-from torch_es.adapters.cleanrl import from_cleanrl as from_cleanrl
-from torch_es.adapters.torchrl import from_tensordict as from_tensordict
+from torch_es.adapters.cleanrl import from_cleanrl
+from torch_es.adapters.torchrl import from_tensordict
 
 __all__ = ["from_cleanrl", "from_tensordict"]

@@ -1,44 +1,78 @@
-"""The command `torch-es`, a file a command."""
+"""The command `torch-es`: what there is, and the module that is imported for the one that runs."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from torch_es.cli.check_env import check_env
-from torch_es.cli.export import export
-from torch_es.cli.playing import evaluate, record
-from torch_es.cli.plot import plot
-from torch_es.cli.push import push
-from torch_es.cli.replay import replay
-from torch_es.cli.report import report
-from torch_es.cli.sweep import sweep
-from torch_es.cli.train import INTERRUPTED, train
-from torch_es.cli.wandb_replay import wandb_replay
+import torch_es
+from torch_es.checks import suggestion
 from torch_es.errors import JobError, MissingExtraError, NonFiniteError, ResourceError, WorkerError
 
-_COMMANDS = {
-    "train": train, "sweep": sweep, "evaluate": evaluate, "plot": plot, "report": report, "record": record,
-    "replay": replay, "export": export, "push": push, "check-env": check_env, "wandb-replay": wandb_replay,
-}  # fmt: skip
+INTERRUPTED = 128 + signal.SIGINT
 _FAILED = (JobError, WorkerError, NonFiniteError, ResourceError)
-_TOLD = (TypeError, ValueError, MissingExtraError, *_FAILED)  # told in a line, without a traceback
+_IN_ONE_LINE = (TypeError, ValueError, MissingExtraError, *_FAILED)  # these need no traceback
+
+
+class _Command(NamedTuple):
+    """A subcommand: the module of this package that holds its function, and its line in `--help`."""
+
+    module: str
+    usage: str
+    does: str
+
+
+COMMANDS = {
+    "train": _Command("train", "[GROUP=OPTION ...] [KEY=VALUE ...]", "train; --multirun for several runs"),
+    "sweep": _Command("sweep", "[KEY=VALUE ...] [KEY=SPACE ...]", "search values with Optuna"),
+    "evaluate": _Command("playing", "RUN", "play noise-free episodes of the centre"),
+    "plot": _Command("plot", "RUN [RUN ...]", "draw curves, seeds of the same settings as one band"),
+    "report": _Command("report", "RUN", "write one page with everything about a run"),
+    "record": _Command("playing", "RUN", "record a video"),
+    "replay": _Command("replay", "RUN --generation N", "rebuild a generation from the run's log, play a member"),
+    "export": _Command("export", "RUN [--format pt2]", "write the policy as one ONNX or torch.export file"),
+    "push": _Command("push", "RUN USER/NAME", "share the policy on the Hugging Face Hub"),
+    "check-env": _Command("check_env", "ENV", "test whether episodes follow from their seeds"),
+    "wandb-replay": _Command("wandb_replay", "RUN", "build a Weights & Biases run from the run's log"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C; 143 SIGTERM."""
+    """Run a command; returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM."""
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as `python` does: an environment's module most often lies here
+        sys.path.insert(0, os.getcwd())  # as `python` does: a user's own modules most often lie here
     given = list(sys.argv[1:] if arguments is None else arguments)
-    command = given.pop(0) if given and given[0] in _COMMANDS else "train"
+    if given[:1] == ["--version"]:
+        print(f"torch-es {torch_es.__version__}")
+        return 0
     try:
-        _COMMANDS[command](given)
-    except _TOLD as error:
+        name = given.pop(0) if given and _is_command(given[0]) else "train"
+        module = importlib.import_module(f"{__name__}.{COMMANDS[name].module}")
+        getattr(module, name.replace("-", "_"))(given)
+    except _IN_ONE_LINE as error:
         print(f"torch-es: {error}", file=sys.stderr)
         return 1 if isinstance(error, _FAILED) else 2
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is saved and ended; another Ctrl-C must not change the code
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # everything is saved; another Ctrl-C must not change the code
         return INTERRUPTED
     return 0
+
+
+def _is_command(word: str) -> bool:
+    """Return whether a word names a command; one that is not an override or an option either is refused."""
+    if word in COMMANDS:
+        return True
+    if "=" in word or not word.isidentifier():
+        return False
+    raise ValueError(f"`{word}` is not a command.{suggestion(word, COMMANDS)} An override looks like KEY=VALUE.")
+
+
+def commands_help() -> str:
+    """Return the lines of `--help` about the commands."""
+    usages = {f"torch-es {name} {command.usage}": command.does for name, command in COMMANDS.items()}
+    width = max(map(len, usages)) + 2
+    return "\n".join(f"  {usage:<{width}}{does}" for usage, does in usages.items())

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from torch_es.checks import check_count
 from torch_es.cli import config
 from torch_es.envs import env_factory
-from torch_es.envs.check import Transcript, compare
+from torch_es.envs.check import Transcript, compare, objections
 from torch_es.loggers.progress import Terminal
 from torch_es.types import EpisodeResult, Task
 
@@ -23,6 +23,7 @@ class _Way(NamedTuple):
     num_workers: int
     fresh: bool
     meaning: str
+    num_lanes: int = 1  # so that the environments play in the order of the tasks
 
 
 _WAYS = (
@@ -31,15 +32,19 @@ _WAYS = (
          "Something random in it is not drawn from the seed of `reset`: a global generator, the clock, the hardware."),
     _Way("in this process, one environment for all episodes", 0, False,
          "`reset` leaves something of the episode before, so what a member gets depends on who played before it."),
+    _Way("in this process, four environments side by side", 0, True,
+         "The environments of a process share something, such as a generator, a simulator or a file. Training plays "
+         "several in each process; with `num_lanes=1` (evaluator.num_lanes=1) it plays one.", 4),
     _Way("in two other processes, each episode in a new environment", 2, True,
          "It depends on the process: on what a module keeps globally, on the order of a set, on the process id."),
 )  # fmt: skip
 
 
 def check_env(arguments: list[str]) -> None:
-    """Play the same seeds by the same parameters twice in one process and in two more, and say what differs.
+    """Check an environment: by Gymnasium's own checker, and by playing the same seeds in several ways.
 
-    Exit code 1 says that something does.
+    The same parameters play in one process, one environment at a time and four side by side, and in two processes.
+    Exit code 1 says that the checker refuses the environment, or that the ways differ.
     """
     parser = argparse.ArgumentParser("torch-es check-env", description=check_env.__doc__)
     parser.add_argument("env", help="a Gymnasium id, or one of torch-es's own options for env")
@@ -54,16 +59,21 @@ def check_env(arguments: list[str]) -> None:
     settings = config.compose_config([*own, f"episode.max_steps={given.steps}", *given.overrides])
     tasks = [Task(0, pair, 1) for pair in range(given.episodes)]
     console = Terminal()
+    refused, notes = objections(env_factory(settings["env"]["id"], **settings["env"]["kwargs"]))
+    for note in notes:
+        console.print(f"note     gymnasium's checker: {note}", markup=False)
+    if refused:
+        console.print(f"refused  gymnasium's checker: {refused}", markup=False)
     with tempfile.TemporaryDirectory() as folder:
         folders = [Path(folder) / str(number) for number in range(len(_WAYS))]
         plays = [_play(settings, way, path, tasks) for way, path in zip(_WAYS, folders, strict=True)]
         first, seeds = plays[0]
         steps = sum(episode.length for episode in first)
         console.print(f"{settings['env']['id']}: {len(tasks)} episodes, {steps:,} steps\n         {_WAYS[0].name}")
-        differing = 0
+        differing = bool(refused)
         for way, path, (episodes, _) in zip(_WAYS[1:], folders[1:], plays[1:], strict=True):
             found = compare(folders[0], path, seeds)
-            differing += bool(found)
+            differing |= bool(found)
             console.print(f"{'differs' if found else 'same   '}  {way.name}")
             if found:
                 place = seeds.index(found[0].seed)
@@ -79,8 +89,7 @@ def _play(settings: config.Config, way: _Way, folder: Path, tasks: list[Task]) -
     folder.mkdir()
     env = settings["env"]
     factory = partial(Transcript, env_factory(env["id"], **env["kwargs"]), folder, way.fresh)
-    # one lane, so that the environments play in the order of the tasks
-    evaluator = {**settings["evaluator"], "num_workers": way.num_workers, "num_lanes": 1}
+    evaluator = {**settings["evaluator"], "num_workers": way.num_workers, "num_lanes": way.num_lanes}
     with config.build({**settings, "evaluator": evaluator}, factory) as es:
         episodes = es.trainer.play(es.evaluator(), tasks)
         return episodes, [es.trainer.rules.environment_seed(es.seed, task) for task in tasks]

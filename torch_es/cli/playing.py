@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from torch_es.cli import config
-from torch_es.cli.video import Frame, FrameRecorder, write_video
+from torch_es.cli.video import Frame, FrameRecorder, render_without_a_screen, write_video
 from torch_es.envs import Env, env_factory
 from torch_es.es import ES
 from torch_es.loggers.progress import Terminal
@@ -67,6 +67,7 @@ def load(folder: Path, evaluator: dict[str, int], factory: Any = None, best: boo
 
 def camera(env: config.Config) -> tuple[list[Frame], float, partial[Env]]:
     """Return where frames go, how many there are a second, and what makes environments that leave them there."""
+    render_without_a_screen()
     frames: list[Frame] = []
     options, fps = _rendering(env["id"], env["kwargs"])
     return frames, fps, partial(_recorded, env["id"], options, frames)

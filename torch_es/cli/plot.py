@@ -1,4 +1,4 @@
-"""`torch-es plot`: the curves of runs, seeds of the same settings as one."""
+"""`torch-es plot`: the curves of runs, with the seeds of the same settings as one band."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MANY = 3  # names of values in a legend
 
 
 def plot(arguments: list[str]) -> None:
-    """Draw the curves of runs over each other, against steps, seconds and generations."""
+    """Draw the curves of runs into one picture, against steps, seconds and generations."""
     parser = argparse.ArgumentParser("torch-es plot", description=plot.__doc__)
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, help="by default curve.png in the first run's folder")
@@ -33,9 +33,9 @@ def plot(arguments: list[str]) -> None:
 
 
 def by_settings(folders: Sequence[Path]) -> dict[str, list[Path]]:
-    """Group runs that differ in the seed, or in what does not change a run, under the values that tell groups apart.
+    """Group runs that differ only in the seed or in what does not change a run; name groups by what tells them apart.
 
-    A run without config.yaml, which a program began, stands alone: what its module was is not known.
+    A run without config.yaml, started by a program, forms a group of its own, because its module is not known.
     """
     groups: list[tuple[dict[str, Any], list[Path]]] = []
     for folder in folders:
@@ -52,7 +52,7 @@ def by_settings(folders: Sequence[Path]) -> dict[str, list[Path]]:
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    """Return what makes a run what it is, one level deep, without the seed."""
+    """Return the settings that determine a run, one level deep, without the seed."""
     if not (folder / "config.yaml").is_file():
         return {}
     kept = {k: v for k, v in config.load_config(folder).items() if k not in (*config.CHANGEABLE, "seed")}
@@ -61,7 +61,7 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 
 def _names(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """Return for each the values that not all share; "" where there are none, or too many for a legend."""
+    """Return for each the values that differ between them; "" if there are none, or too many for a legend."""
     keys = dict.fromkeys(key for each in settings for key in each)
     telling = [key for key in keys if any(each.get(key) != settings[0].get(key) for each in settings)]
     if not 0 < len(telling) <= _MANY or not all(settings):
@@ -70,7 +70,7 @@ def _names(settings: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _apart(folders: Sequence[Path]) -> dict[str, list[Path]]:
-    """Name each run by what its path does not share with the others."""
+    """Name each run by the part of its path that differs from the others."""
     shared = Path(os.path.commonpath([folder.resolve().parent for folder in folders]))
     return {str(folder.resolve().relative_to(shared)): [folder] for folder in folders}
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from torch_es.cli import config
 from torch_es.cli.playing import load
 from torch_es.es import ES
+from torch_es.hub import HubPolicy
 from torch_es.loggers.progress import Terminal
 from torch_es.runs.machine import describe
 
@@ -40,9 +39,8 @@ def push(arguments: list[str]) -> None:
     )
 
 
-def _shared(settings: config.Config, es: ES, episodes: int) -> Any:
+def _shared(settings: config.Config, es: ES, episodes: int) -> HubPolicy:
     """Return the run's policy as one that can be shared, with its results."""
-    hub = importlib.import_module("torch_es.hub")  # needs an extra, and half a second: not for the other commands
     returns = [episode.return_ for episode in es.evaluate(episodes)]
     results = {
         "mean_return": float(np.mean(returns)), "std_return": float(np.std(returns)), "episodes": len(returns),
@@ -51,7 +49,7 @@ def _shared(settings: config.Config, es: ES, episodes: int) -> Any:
     }  # fmt: skip
     policy, acting = es.policy, ("box_head", "action_noise")
     assert policy is not None
-    shared = hub.HubPolicy(
+    shared = HubPolicy(
         {key: value for key, value in settings["policy"].items() if key not in acting},
         policy.layout.space,
         policy.action_space,

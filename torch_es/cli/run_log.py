@@ -1,4 +1,4 @@
-"""`run.log`: what a run had to say, and the traceback of what ended it, in its own folder."""
+"""`run.log` in the run's folder: warnings, and the traceback of an error that ended the run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 class _File(logging.FileHandler):
-    """Begins with the first record; one that cannot be written is told elsewhere and stops nothing."""
+    """Creates the file with the first record. If it cannot be written, nothing stops: other handlers report too."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, delay=True)
@@ -26,10 +26,10 @@ class _File(logging.FileHandler):
 
 @contextlib.contextmanager
 def run_log(folder: Path) -> Iterator[None]:
-    r"""Write all that is logged meanwhile to `run.log`, and the traceback of an error that goes on to the caller.
+    r"""Write everything logged meanwhile to `run.log`, and the traceback of an error before it reaches the caller.
 
     Args:
-        folder: Of the run.
+        folder: The run's folder.
 
     Example:
         >>> import tempfile

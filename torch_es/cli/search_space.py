@@ -1,4 +1,4 @@
-"""A search space in Hydra's own words: `optimizer.lr=tag(log, interval(0.001, 0.1))`, `env=hopper,swimmer`."""
+"""A search space in Hydra's syntax: `optimizer.lr=tag(log, interval(0.001, 0.1))`, `env=hopper,swimmer`."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch_es.errors import MissingExtraError
 
 
 def split(overrides: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """Return the overrides that fix a value, and by key what the others search.
+    """Return the overrides that fix a value, and for each other key the space to search.
 
     Raises:
-        ValueError: If one is no override.
+        ValueError: If one is not an override.
 
     Example:
         >>> split(["env=hopper", "optimizer.lr=interval(0.001,0.1)"])
@@ -30,7 +30,7 @@ def distributions(space: dict[str, str]) -> dict[str, Any]:
     """Return Optuna's distribution of each key.
 
     Args:
-        space: What is searched of a key: `interval(A, B)` of numbers, `int(interval(A, B))` of whole ones, either in
+        space: The space of each key: `interval(A, B)` of numbers, `int(interval(A, B))` of whole ones, either in
             `tag(log, ...)`; `range(A, B, STEP)` without B; `A,B,C` or `choice(A, B, C)` of values.
 
     Raises:

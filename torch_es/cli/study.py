@@ -1,4 +1,4 @@
-"""A search by Optuna in an SQLite file: what is tried next, what counts, what mattered, after any end."""
+"""An Optuna study in an SQLite file that continues after any end: what to try next, what counts, what mattered."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _ATTEMPTS = 3  # at a trial whose process was killed
 
 
 def open_study(path: Path, seed: int, prune: bool) -> Any:
-    """Return the study in a file, a new one if there is none; higher values are better.
+    """Return the study in a file, or a new one if there is none; higher values are better.
 
     Args:
-        path: Of the SQLite file.
-        seed: What is suggested follows from it and from what was found before.
-        prune: Whether a trial below the median of those before it is given up.
+        path: The SQLite file.
+        seed: Suggestions follow from it and from earlier results.
+        prune: Whether to stop a trial early if it is below the median of those before it.
 
     Raises:
         MissingExtraError: If Optuna is not installed.
@@ -40,16 +40,16 @@ def open_study(path: Path, seed: int, prune: bool) -> Any:
     study = optuna.create_study(
         storage=f"sqlite:///{path}", study_name="torch-es", direction="maximize", pruner=pruner, load_if_exists=True
     )
-    # a sampler draws anew from its seed in each process, and would try the same points again
+    # in each process a sampler starts from its seed, and would try the same points again
     study.sampler = optuna.samplers.TPESampler(seed=derive_seed("search", seed, len(study.trials)))
     return study
 
 
 def fail_lost(study: Any) -> list[int]:
-    """Mark trials that a process left running as failed, and queue each again; returns their numbers.
+    """Mark trials that a process left running as failed, and queue each again; return their numbers.
 
-    One that has been tried three times is not queued again: it may be what kills the process. The caller sees to it
-    that no other process works on the study.
+    A trial that was tried three times is not queued again: it may be what kills the process. The caller makes sure that
+    no other process works on the study.
     """
     from optuna.trial import TrialState
 
@@ -64,19 +64,19 @@ def fail_lost(study: Any) -> list[int]:
 
 
 def finished(study: Any) -> list[Any]:
-    """Return the trials that count: completed, pruned or failed; not those that were lost and are tried again."""
+    """Return the trials that count: completed, pruned or failed, but not those that were lost and are tried again."""
     trials = study.get_trials()
     again = {trial.user_attrs.get("again") for trial in trials}
     return [trial for trial in trials if trial.state.is_finished() and trial.number not in again]
 
 
 class Reporter:
-    """Tells a trial the centre's return at each twentieth of its budget, and whether to go on.
+    """Reports the centre's return to a trial at each twentieth of its budget, and says whether to continue.
 
-    Generations of one population size cost more steps than those of another, so shares of the budget compare.
+    Trials are compared at the same share of the budget, because generations cost more steps in a larger population.
 
     Args:
-        trial: Optuna's.
+        trial: Optuna's trial.
         total_timesteps: The budget.
     """
 
@@ -87,7 +87,7 @@ class Reporter:
         self._told: int | None = None
 
     def __call__(self, metrics: Metrics) -> bool:
-        """Take a generation's metrics; False where the trial is to be given up."""
+        """Take a generation's metrics; return False if the trial should stop early."""
         self._mean = metrics.get("eval/mean_reward", self._mean)
         tick = min(TICKS, int(TICKS * metrics["global_step"] / self._total))
         if self._told is None:  # what a resumed run was worth earlier is not known here
@@ -102,7 +102,7 @@ class Reporter:
 
 
 def importances(study: Any) -> dict[str, float]:
-    """Return how much each key mattered among completed trials, the most first; none where too few are completed.
+    """Return how much each key mattered among completed trials, the most first; none if too few are completed.
 
     By PED-ANOVA (Watanabe, Bansal and Hutter 2023, https://arxiv.org/abs/2304.10255), which needs no scikit-learn.
     """
@@ -119,12 +119,12 @@ def importances(study: Any) -> dict[str, float]:
 
 
 def plot_study(study: Any, found: dict[str, float], out: Path) -> Path:
-    """Draw the trials in order with the best so far, and what mattered; return where the picture is.
+    """Draw the trials in order, the best so far, and the importances; return the picture's path.
 
     Args:
-        study: Optuna's.
+        study: Optuna's study.
         found: Its `importances`.
-        out: Where the picture goes.
+        out: The picture's file.
     """
     figure, (history, bars) = new_figure(2)
     _draw_history(history, study)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -15,9 +14,10 @@ from rich.table import Table
 
 from torch_es.checks import check_count, differences
 from torch_es.cli import config
+from torch_es.cli.run import run
 from torch_es.cli.search_space import distributions, split
 from torch_es.cli.study import Reporter, fail_lost, finished, importances, open_study, plot_study
-from torch_es.cli.train import check_objective, run
+from torch_es.cli.train import check_objective
 from torch_es.errors import JobError
 from torch_es.loggers.progress import Terminal
 from torch_es.runs.folder import locked
@@ -55,7 +55,7 @@ def sweep(arguments: list[str]) -> None:
         print("torch-es: the same command goes on with the sweep.", file=sys.stderr)
         raise
     finally:
-        os.close(lock)
+        lock.release()
 
 
 _EPILOG = """SPACE is Hydra's: interval(A,B), int(interval(A,B)), tag(log,interval(A,B)), range(A,B,STEP) or A,B,C.
@@ -105,7 +105,7 @@ def _try(study: Any, trial: Any, fixed: list[str], folder: Path) -> None:
         settings["run_dir"] = str(path)
         config.name_group(settings, folder.name)
         reporter = Reporter(trial, settings["total_timesteps"])
-        episodes, _ = run(settings, path, (path / "config.yaml").is_file(), reporter, progress_bar=False)
+        episodes = run(settings, path, (path / "config.yaml").is_file(), reporter, quiet=True)
         mean = check_objective(float(np.mean([episode.return_ for episode in episodes])))
         told = {"state": TrialState.PRUNED} if reporter.pruned else {"values": mean}
         outcome = f"{mean:,.1f}{' (given up)' if reporter.pruned else ''}"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes.util
+import os
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,6 +14,9 @@ import gymnasium as gym
 import numpy as np
 
 from torch_es.errors import MissingExtraError
+
+_GIVEN_UP = 600.0  # seconds for a video
+_RENDERING = "rendering needs torch-evolution[video], and MuJoCo OpenGL (Debian: apt install libegl1 or libosmesa6)"
 
 Frame = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -36,7 +43,7 @@ class FrameRecorder(gym.Wrapper[Any, Any, Any, Any]):
         frame = self.env.render()
         if frame is None:
             raise ValueError("The environment's `render` gives no picture, so there is nothing to record.")
-        self._frames.append(np.asarray(frame))
+        self._frames.append(np.array(frame))  # a copy: the next may be drawn into the same array
         return outcome
 
 
@@ -53,3 +60,40 @@ def write_video(frames: Iterable[Frame], path: str | Path, fps: float) -> Path:
         raise MissingExtraError("imageio", "video") from error
     imageio.mimwrite(path, list(frames), fps=fps, macro_block_size=2)
     return Path(path)
+
+
+def render_without_a_screen() -> None:
+    """Have MuJoCo render off-screen on a Linux machine without a display; to be called before anything is made.
+
+    MuJoCo reads `MUJOCO_GL` when it is imported, and would look for an X server otherwise.
+    """
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY"} & os.environ.keys():
+        os.environ.setdefault("MUJOCO_GL", "egl" if ctypes.util.find_library("EGL") else "osmesa")
+
+
+def record_apart(folder: Path) -> str:
+    """Run `torch-es record` as another process, which a broken OpenGL may end; return the file, or why there is none.
+
+    Args:
+        folder: Of the run.
+    """
+    why = ""
+    for backend in dict.fromkeys((os.environ.get("MUJOCO_GL", "egl"), "egl", "osmesa")):
+        try:
+            done = subprocess.run(  # noqa: S603 - our own command
+                [sys.executable, "-m", "torch_es", "record", str(folder)],
+                env={**os.environ, "MUJOCO_GL": backend},
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=_GIVEN_UP,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"none: recording was given up after {_GIVEN_UP:g} seconds"
+        if done.returncode == 0:
+            return str(folder / "video.mp4")
+        why = (done.stderr.strip().splitlines() or [f"it ended with code {done.returncode}"])[-1]
+        if why.startswith("torch-es: "):  # our own message: another OpenGL would not help
+            return f"none: {why.removeprefix('torch-es: ')}"
+    return f"none: {why}; {_RENDERING}"

@@ -1,4 +1,4 @@
-"""`torch-es wandb-replay`: one run in Weights & Biases from a run's own log, whatever parts of it W&B has."""
+"""`torch-es wandb-replay`: one complete Weights & Biases run from a run's own log, whatever parts W&B already has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch_es.report.plotting import read_metrics
 
 
 def wandb_replay(arguments: list[str]) -> None:
-    """Build a run in Weights & Biases anew from a run's metrics.jsonl, with its curve, video and newest checkpoint."""
+    """Build a Weights & Biases run from a run's metrics.jsonl, with its curve, video and newest checkpoint."""
     parser = argparse.ArgumentParser("torch-es wandb-replay", description=wandb_replay.__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--project", help="by default that of the run, else torch_es")
@@ -26,7 +26,7 @@ def wandb_replay(arguments: list[str]) -> None:
         project=given.project or saved.get("project") or "torch_es",
         group=given.group or saved.get("group"),
         mode=given.mode,
-        # a new one: what W&B has under the run's own id cannot be taken back
+        # a new one: rows under the run's own id cannot be removed
         run_id=secrets.token_hex(4),
         naming=saved.get("naming", "both"),
     )

@@ -1,23 +1,46 @@
-"""Whether an environment's episodes follow from their seeds: episodes written down step by step, and compared.
+"""Whether an environment keeps to Gymnasium's rules, and its episodes follow from their seeds.
 
 That the same seed gives the same episode is what resuming, retrying and comparing rest on. Not every environment keeps
 to it: BipedalWalker-v3 of gymnasium 1.4 remembers the episode before (as LunarLander did, Gymnasium issue 728), others
-draw from a global generator or from the clock.
+draw from a global generator or from the clock. So episodes are written down step by step, and compared.
 """
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.utils.env_checker import check_env
 
 from torch_es.envs import EnvFactory
+from torch_es.envs.index import env_index, numbered
 from torch_es.spaces import Layout
 
-_COLUMNS = ("action", "observation", "reward", "terminated", "truncated")
+_COLUMNS = ("observation", "reward", "terminated", "truncated")
+
+
+def objections(factory: EnvFactory) -> tuple[str, list[str]]:
+    """Return what Gymnasium's own checker refuses, "" where it refuses nothing, and what it warns of.
+
+    Example:
+        >>> objections(lambda: gym.make("CartPole-v1"))[1][0]
+        'A Box observation space minimum value is -infinity. This is probably too low.'
+    """
+    env, refused = factory(), ""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            check_env(env.unwrapped, skip_render_check=True, skip_close_check=True)
+        except Exception as error:  # noqa: BLE001 - assertions and whatever the environment raises: it is told
+            refused = f"{type(error).__name__}: {error}"
+    env.close()
+    plain = (re.sub(r"\x1b\[\d+m|WARN: ", "", str(warning.message)) for warning in caught)
+    return refused, list(dict.fromkeys(plain))
 
 
 class Transcript(gym.Wrapper[Any, Any, Any, Any]):
@@ -39,7 +62,7 @@ class Transcript(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, factory: EnvFactory, folder: Path, fresh: bool) -> None:
         super().__init__(factory())
-        self._factory, self._folder, self._fresh = factory, folder, fresh
+        self._factory, self._folder, self._fresh, self._index = factory, folder, fresh, env_index()
         self._row = Layout(self.env.observation_space).row
         self._action_row = Layout(self.env.action_space).row
         self._seed: int | None = None
@@ -50,10 +73,10 @@ class Transcript(gym.Wrapper[Any, Any, Any, Any]):
         self._write()
         if self._fresh and self._seed is not None:
             self.env.close()
-            self.env = self._factory()
+            self.env = numbered(self._factory, self._index)
         self._seed = seed
         observation, info = self.env.reset(seed=seed, options=options)
-        self._first = self._row(observation)
+        self._first = self._row(observation).copy()
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -71,7 +94,9 @@ class Transcript(gym.Wrapper[Any, Any, Any, Any]):
     def _write(self) -> None:
         if self._seed is None or not self._steps:
             return
-        columns: dict[str, Any] = dict(zip(_COLUMNS, map(np.stack, zip(*self._steps, strict=True)), strict=True))
+        columns: dict[str, Any] = dict(
+            zip(("action", *_COLUMNS), map(np.stack, zip(*self._steps, strict=True)), strict=True)
+        )
         np.savez_compressed(self._folder / f"{self._seed}.npz", first=self._first, **columns)
         self._steps = []
 
@@ -101,8 +126,10 @@ def compare(one: Path, other: Path, seeds: Sequence[int]) -> list[Difference]:
 def first_difference(one: Episode, other: Episode) -> str:
     """Say in which step two plays of an episode part, and in what; "" if they are the same, bit for bit.
 
+    Where the actions are the first to differ, the environment is not to blame: the policy rounded differently.
+
     Example:
-        >>> steps = {name: np.zeros((2, 1)) for name in ("first", *_COLUMNS)}
+        >>> steps = {name: np.zeros((2, 1)) for name in ("first", "action", *_COLUMNS)}
         >>> first_difference(steps, {**steps, "observation": np.array([[0.0], [0.5]])})
         'step 2: observation[0] is 0.0 and 0.5'
     """
@@ -110,6 +137,8 @@ def first_difference(one: Episode, other: Episode) -> str:
         return f"reset: observation{where}"
     length = min(len(one["reward"]), len(other["reward"]))
     for step in range(length):
+        if _part(one["action"][step], other["action"][step]):
+            return ""
         for column in _COLUMNS:
             if where := _part(one[column][step], other[column][step]):
                 return f"step {step + 1}: {column}{where}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import gymnasium as gym
+from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, load_env_creator, parse_env_id
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from torch_es.checks import check_count, suggestion
@@ -35,49 +37,73 @@ class BareEnv(NamedTuple):
     max_steps: int | None
 
 
-def env_factory(env: str | EnvFactory, **kwargs: Any) -> EnvFactory:
-    """Return a function that makes the environment, having made sure that it can be made.
+def env_factory(env: str | EnvSpec | EnvFactory, **kwargs: Any) -> EnvFactory:
+    """Return a function that makes a new environment at each call, in this process or in another.
+
+    What an id stands for is looked up here, so workers need not know of a registration in the user's script.
 
     Args:
-        env: A Gymnasium id, or a function without arguments that makes an environment. An id ALE/... makes the game
-            with the preprocessing of `torch_es.envs.atari.Atari`.
+        env: A Gymnasium id, a spec, or a function without arguments that makes a new environment at each call. An id
+            ALE/... makes the game with the preprocessing of `torch_es.envs.atari.Atari`.
         kwargs: For `gymnasium.make`, or for `Atari`.
 
     Raises:
-        TypeError: If `env` is neither.
+        TypeError: If `env` is something else.
         ValueError: If the id is unknown.
-        MissingExtraError: If the environment needs a package that is not installed.
 
     Example:
         >>> env_factory("CartPole-v1")().spec.id
         'CartPole-v1'
     """
-    if callable(env):
-        return env
-    if isinstance(env, gym.Env):
-        raise TypeError("`env` must be an id or a function that makes environments, since each worker needs its own.")
-    if not isinstance(env, str):
+    if isinstance(env, str):
+        if env.startswith("ALE/"):
+            return partial(Atari, env, **kwargs)
+        env = _spec(env)
+    if isinstance(env, EnvSpec):
+        return partial(_make, _by_value(env), **kwargs)
+    if not isinstance(env, type) and hasattr(env, "reset") and hasattr(env, "step"):
+        raise TypeError(
+            f"`env` must be an id or a function that makes a new environment at each call, got an environment, "
+            f"{type(env).__name__}, but each worker needs its own: give its id, its class, or `lambda: gym.make(...)`."
+        )
+    if not callable(env):
         raise TypeError(f"`env` must be an environment id or a function that makes one, got {type(env).__name__}.")
-    return partial(_make, env, kwargs)
+    return env
 
 
-def _make(env_id: str, kwargs: dict[str, Any]) -> Env:
-    if env_id.startswith("ALE/"):
-        return Atari(env_id, **kwargs)
+def _spec(env_id: str) -> EnvSpec:
+    """Return what the id stands for, having imported the module that it may name."""
+    module, _, name = env_id.rpartition(":")
     try:
-        spec = gym.registry.get(env_id)
-        if spec is not None and spec.entry_point in _LEANER:
-            spec = dataclasses.replace(spec, entry_point=_LEANER[spec.entry_point])
-        return gym.make(spec or env_id, disable_env_checker=True, **kwargs)
+        if module:
+            importlib.import_module(module)
+        namespace, base, version = parse_env_id(name)
+        newest = find_highest_version(namespace, base) if version is None else version
+        return gym.spec(get_env_id(namespace, base, newest))
+    except ModuleNotFoundError as error:
+        raise ValueError(f"`env` {env_id!r} names a module that cannot be imported: {error}.") from error
+    except gym.error.Error as error:
+        raise ValueError(
+            f"`env` {env_id!r} is not registered.{suggestion(env_id, gym.registry)} An id from a package of its own "
+            "names the module too: `module:id`."
+        ) from error
+
+
+def _by_value(spec: EnvSpec) -> EnvSpec:
+    """Return the spec with the class itself where a string names one of the script, which workers do not import."""
+    if isinstance(spec.entry_point, str) and spec.entry_point.startswith("__main__:"):
+        return dataclasses.replace(spec, entry_point=cast(Any, load_env_creator(spec.entry_point)))
+    return spec
+
+
+def _make(spec: EnvSpec, **kwargs: Any) -> Env:
+    if isinstance(spec.entry_point, str) and spec.entry_point in _LEANER:
+        spec = dataclasses.replace(spec, entry_point=_LEANER[spec.entry_point])
+    try:
+        return gym.make(spec, disable_env_checker=True, **kwargs)
     except gym.error.DependencyNotInstalled as error:
         extra = "box2d" if "box2d" in str(error).lower() else "mujoco"
         raise MissingExtraError(extra, extra) from error
-    except ModuleNotFoundError as error:
-        if ":" not in env_id:
-            raise
-        raise ValueError(f"`env` {env_id!r} names a module that cannot be imported: {error}") from error
-    except gym.error.Error as error:
-        raise ValueError(f"`env` {env_id!r} is not registered.{suggestion(env_id, gym.registry)}") from error
 
 
 class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
@@ -138,46 +164,18 @@ def frames_per_step(env: Env) -> int:
     return frames * (env.frame_skip if isinstance(env, Atari) else 1)
 
 
-def random_observations(env: Env, count: int, seed: int, every: int = 8) -> list[Any]:
-    """Play at random and return `count` observations, every eighth of those seen, so that they are not all alike.
-
-    Args:
-        env: Left at some point of an episode.
-        count: How many to keep.
-        seed: Of the environment and of the actions.
-        every: Steps from one that is kept to the next.
-
-    Example:
-        >>> len(random_observations(gym.make("CartPole-v1"), 5, seed=0))
-        5
-    """
-    env.action_space.seed(seed)
-    kept = [env.reset(seed=seed)[0]]
-    over, step = False, 0
-    while len(kept) < count:
-        if over:
-            observation, over = env.reset()[0], False
-        else:
-            observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
-            over = terminated or truncated
-        step += 1
-        if step % every == 0:
-            kept.append(observation)
-    return kept
-
-
 def bare(env: Env) -> BareEnv:
     """Take off the outer wrappers that only check or count, and say what limit they set.
 
-    A rollout counts steps itself, and 1-2 us of wrappers a step are 4% of HalfCheetah's physics. Any other wrapper
-    changes what the environment does, so it and all below it stay.
+    A rollout counts steps itself, and 1-2 us of wrappers a step are 4% of HalfCheetah's physics. Any other wrapper, a
+    subclass of these included, changes what the environment does: it and all below it stay.
 
     Example:
         >>> bare(gym.make("CartPole-v1")).max_steps
         500
     """
     limit: int | None = None
-    while isinstance(env, (TimeLimit, OrderEnforcing, PassiveEnvChecker)):
+    while isinstance(env, gym.Wrapper) and type(env) in (TimeLimit, OrderEnforcing, PassiveEnvChecker):
         if isinstance(env, TimeLimit):
             own = env._max_episode_steps
             limit = own if limit is None else min(limit, own)

@@ -9,12 +9,14 @@ from typing import Any
 import cloudpickle
 
 from torch_es.evaluators.protocol import PlayerFactory
+from torch_es.evaluators.settings import adopt, settings
+from torch_es.rollout import Player
 
 _DEPTH = 8
 
 
 def dumps(player_factory: PlayerFactory) -> bytes:
-    """Pickle by value what makes a worker's player.
+    """Pickle by value what makes a worker's player, and what is set in this process.
 
     Raises:
         TypeError: Naming the path of what cannot be pickled.
@@ -26,7 +28,7 @@ def dumps(player_factory: PlayerFactory) -> bytes:
         TypeError: A worker cannot be sent `player_factory.lock`, a lock: cannot pickle '_thread.lock' object. ...
     """
     try:
-        payload: bytes = cloudpickle.dumps(player_factory)
+        payload: bytes = cloudpickle.dumps((player_factory, settings()))
     except Exception as error:
         path, culprit = _culprit(player_factory, "player_factory", _DEPTH)
         raise TypeError(
@@ -34,6 +36,14 @@ def dumps(player_factory: PlayerFactory) -> bytes:
             "Make it inside the function that makes the environment, which runs in the worker, or use `num_workers=0`."
         ) from error
     return payload
+
+
+def player(payload: bytes) -> Player:
+    """Make the player, with the settings of the process that pickled it."""
+    player_factory, given = cloudpickle.loads(payload)  # modules are imported before, as they were in the parent
+    adopt(given)
+    made: Player = player_factory()
+    return made
 
 
 def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any]:

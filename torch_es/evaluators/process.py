@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import pickle
 import selectors
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
 
+import torch
 from torch import Tensor
 
 from torch_es.checks import check_count
@@ -19,7 +19,7 @@ from torch_es.errors import WorkerError
 from torch_es.evaluators.pickling import dumps
 from torch_es.evaluators.protocol import NextTasks, PlayerFactory
 from torch_es.evaluators.remote import Remote, receive
-from torch_es.evaluators.resources import check_descriptors
+from torch_es.evaluators.resources import check_descriptors, default_num_workers
 from torch_es.evaluators.tolerance import TOLERANCE, FaultTolerance
 from torch_es.evaluators.wire import FAILED, SUMMED, Board, unpack_results
 from torch_es.search.gradient import serial_noise_sum
@@ -72,11 +72,12 @@ class ProcessEvaluator:
         self._given_up: deque[EpisodeResult] = deque()
         self._noise_sum = serial_noise_sum(Noise(seed, board.theta.numel()))
         self._workers: list[Remote] = []
+        self._steps = torch.zeros(count, dtype=torch.int64).share_memory_()  # that each worker took
         self._selector = selectors.DefaultSelector()  # connection.wait() would build one each time
         check_descriptors(_DESCRIPTORS * count)
         try:
             for number in range(count):
-                self._workers.append(Remote(number, board, self._payload))
+                self._workers.append(Remote(number, board, self._steps, self._payload))
             deadline = time.monotonic() + tolerance.start_timeout
             for worker in self._workers:
                 self._greet(worker, deadline)
@@ -183,7 +184,7 @@ class ProcessEvaluator:
                 yield worker, message
         for worker in list(self._workers):
             working = worker.tasks or (busy is not None and worker in busy)
-            if working and time.monotonic() - worker.heard > self._tolerance.task_timeout:
+            if working and worker.silence() > self._tolerance.task_timeout:
                 reason = f"was silent for {self._tolerance.task_timeout:g} s and was killed"
                 self._replace(worker, reason, worker.stack(ask=True))
 
@@ -223,7 +224,7 @@ class ProcessEvaluator:
     def _fresh(self, number: int) -> Remote:
         """Return a worker that is up; one that dies while starting costs a restart."""
         while True:
-            fresh = Remote(number, self._board, self._payload)
+            fresh = Remote(number, self._board, self._steps, self._payload)
             try:
                 self._greet(fresh, time.monotonic() + self._tolerance.start_timeout)
                 return fresh
@@ -274,16 +275,6 @@ class ProcessEvaluator:
 
 class _DiedStartingError(WorkerError):
     """A worker died before it was up."""
-
-
-def default_num_workers() -> int:
-    """Return the number of cores that this process may use.
-
-    Example:
-        >>> default_num_workers() >= 1
-        True
-    """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _unpickled(itself: bytes) -> BaseException | None:

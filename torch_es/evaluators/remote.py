@@ -16,20 +16,24 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import torch.multiprocessing as mp
+from torch import Tensor
 
+from torch_es.evaluators.resources import libc
 from torch_es.evaluators.wire import Board
 from torch_es.evaluators.worker import PARENTS_SIGNALS, SAY_WHERE, main
 from torch_es.types import Task
 
 _DUMP_SECONDS = 0.5  # for a hung worker to write its stack; what holds the GIL still answers
 _DUMP_BYTES = 1 << 16
+_starting = threading.Lock()  # what is set for a start is the whole process's
 
 
 class _WithParent:
-    """Has the process that unpickles it die with its parent, also while it still imports torch.
+    """Has the process that unpickles it die with its parent while it still imports torch; later it looks itself.
 
-    The kernel does that (prctl with PR_SET_PDEATHSIG), and only what Python itself has is needed to ask it. A parent
-    that died before it was asked is not told of, so that is looked at afterwards.
+    The kernel does that (prctl with PR_SET_PDEATHSIG), and only what Python itself has is needed to ask it. It means
+    the thread that started the process, so the worker takes it back when it is up. A parent that died before the kernel
+    was asked is looked for afterwards.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -44,10 +48,11 @@ class Remote:
     Args:
         number: Of the worker, from 0.
         board: The shared memory.
+        steps: Shared too: where the worker writes how many steps it took.
         payload: Makes the player, in the worker.
     """
 
-    def __init__(self, number: int, board: Board, payload: bytes) -> None:
+    def __init__(self, number: int, board: Board, steps: Tensor, payload: bytes) -> None:
         context = mp.get_context("spawn")
         self.number = number
         self.connection, theirs = context.Pipe()
@@ -56,18 +61,26 @@ class Remote:
         self.alone = False  # its one task is suspected of taking workers down
         self.num_lanes = 0  # unknown until it is up
         self.heard = time.monotonic()
+        self._steps = steps[number].zero_()
+        self._seen = 0
         self.process = context.Process(
-            target=main, args=(theirs, their_stacks, board, payload, os.getpid()), name=f"torch-es-worker-{number}"
+            target=main, args=(theirs, their_stacks, board, steps, payload, number), name=f"torch-es-worker-{number}"
         )
-        if sys.platform == "linux":
+        if libc("prctl"):
             self.process._config["dies"] = _WithParent()  # type: ignore[attr-defined]  # unpickled before our modules
-        resource_tracker.ensure_running()  # by start() it would be started then, and unblock the signals again
-        with _single_thread_libraries(), _without_main(), _known_start_method(), _signals_blocked():
+        with _starting, _single_thread_libraries(), _without_main(), _known_start_method(), _signals_blocked():
             self.process.start()
             # before Python waits for its children at the end: nobody need have closed the evaluator
-            self._kill = util.Finalize(self, _kill, args=(self.process.pid,), exitpriority=0)
+            self._kill = util.Finalize(self, _kill, args=(self.process,), exitpriority=0)
         theirs.close()
         their_stacks.close()
+
+    def silence(self) -> float:
+        """Return for how many seconds it has neither answered nor taken a step."""
+        now, steps = time.monotonic(), int(self._steps)
+        if steps != self._seen:
+            self._seen, self.heard = steps, now
+        return now - self.heard
 
     def send(self, *command: Any) -> None:
         """Send a command; that a worker is dead is found by its sentinel."""
@@ -94,6 +107,8 @@ class Remote:
 
     def stack(self, ask: bool = False) -> str:
         """Return where the process stood when it crashed, or with `ask` where one that hangs stands; else ""."""
+        if SAY_WHERE is None:
+            return ""
         if ask:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.process.pid or 0, SAY_WHERE)
@@ -102,11 +117,12 @@ class Remote:
         return f"\n\nIt stood at:\n{text}" if text else ""
 
 
-def _kill(pid: int) -> None:
+def _kill(process: Any) -> None:
     """Kill a worker and what it started; its group has its number, if it came so far as to lead one."""
-    for kill in (os.killpg, os.kill):
+    if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            kill(pid, signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
 
 
 def receive(connection: Connection) -> bytes | None:
@@ -168,6 +184,10 @@ def _signals_blocked() -> Iterator[None]:
     Nor may it end our own start half way, with the child waiting for the rest: another thread may take the signal, and
     Python has the main thread act on it whatever that one blocks, so it is also put off until the start is over.
     """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # by start() it would be started then, and unblock the signals again
     received: list[int] = []
     handlers: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
-import resource
+import contextlib
+import ctypes
+import math
+import os
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from torch_es.errors import ResourceError
 
+try:
+    import resource
+except ImportError:  # Windows, which has no such limit
+    resource = None  # type: ignore[assignment]
+
 _SHARED = Path("/dev/shm")  # noqa: S108 - where Linux keeps shared memory
 _SPARE_DESCRIPTORS = 32  # Python, torch, environments, loggers
 _MIB = 2**20
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+def libc(name: str) -> Callable[..., int] | None:
+    """Return a function of the C library, or None where there is none of that name.
+
+    Example:
+        >>> libc("no_such_function") is None
+        True
+    """
+    with contextlib.suppress(TypeError):  # of Windows, where a process has no library that is its own
+        return getattr(ctypes.CDLL(None), name, None)
+    return None
 
 
 def check_shared_memory(needed: int) -> None:
@@ -41,6 +63,8 @@ def check_descriptors(needed: int) -> None:
     Example:
         >>> check_descriptors(1)
     """
+    if resource is None:
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed += _SPARE_DESCRIPTORS
     if soft == resource.RLIM_INFINITY or soft >= needed:
@@ -48,3 +72,33 @@ def check_descriptors(needed: int) -> None:
     if hard != resource.RLIM_INFINITY and hard < needed:
         raise ResourceError(f"The workers need {needed} open files, the limit is {hard}; raise it with `ulimit -n`.")
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def default_num_workers() -> int:
+    """Return the number of cores that this process may use.
+
+    That is the least of those that it may run on (`taskset`, SLURM), a container's CPU quota, rounded up, and
+    PYTHON_CPU_COUNT, by which Python 3.13 lets a user say it.
+
+    Example:
+        >>> default_num_workers() >= 1
+        True
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    told = os.environ.get("PYTHON_CPU_COUNT", "")
+    return max(1, min(cores, *(math.ceil(quota) for quota in _quotas()), int(told) if told.isdigit() else cores))
+
+
+def _quotas() -> Iterator[float]:
+    """Yield the CPU quotas of this process's control groups, in cores."""
+    with contextlib.suppress(OSError, ValueError):  # version 1
+        period = int((_CGROUPS / "cpu/cpu.cfs_period_us").read_text())
+        if (quota := int((_CGROUPS / "cpu/cpu.cfs_quota_us").read_text())) > 0:
+            yield quota / period
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        own = next((line[3:].lstrip("/") for line in lines if line.startswith("0::")), "")  # version 2
+        for group in (_CGROUPS / own, *(_CGROUPS / own).parents):
+            with contextlib.suppress(OSError, ValueError):  # ValueError: "max", which is no quota
+                quota, period = map(int, (group / "cpu.max").read_text().split())
+                yield quota / period

@@ -5,39 +5,52 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import gc
+import multiprocessing
 import os
 import pickle
 import select
 import signal
+import threading
+import time
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any
 
 import cloudpickle
 import torch
+from torch import Tensor
 
+from torch_es.envs.index import set_worker
+from torch_es.evaluators import pickling
+from torch_es.evaluators.resources import libc
 from torch_es.evaluators.wire import FAILED, SUMMED, Board, pack_results
 from torch_es.rollout import Player
 from torch_es.search.gradient import noise_sum_block
 
-PARENTS_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # meant for the parent, which ends the workers
-SAY_WHERE = signal.SIGUSR2  # has the worker write where it stands, also when it hangs
+# meant for the parent, which ends the workers; each platform has its own
+PARENTS_SIGNALS = tuple(getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, n))
+SAY_WHERE = getattr(signal, "SIGUSR2", None)  # has the worker write where it stands, also when it hangs; not on Windows
+_PULSE = 0.5  # seconds
 
 
-def main(connection: Connection, stacks: Connection, board: Board, payload: bytes, parent: int) -> None:
+def main(connection: Connection, stacks: Connection, board: Board, steps: Tensor, payload: bytes, number: int) -> None:
     """Serve the parent until it says stop or goes away.
 
     Args:
         connection: Commands in, results out.
         stacks: Where a crash, or the parent's asking, writes the stack.
         board: The shared memory.
+        steps: Shared too: how many steps each worker took, for the parent to tell a slow one from one that hangs.
         payload: Makes the player.
-        parent: The parent's process id.
+        number: Of this worker.
     """
-    _settle(stacks, parent)
+    _settle(stacks)
+    set_worker(number)
     try:
-        player: Player = cloudpickle.loads(payload)()
+        player = pickling.player(payload)
+        threading.Thread(target=_pulse, args=(player, steps[number]), daemon=True).start()
         gc.collect()
         gc.freeze()  # what stands now stays: the collector need not walk it again
         connection.send_bytes(bytes([player.num_lanes]))
@@ -48,9 +61,20 @@ def main(connection: Connection, stacks: Connection, board: Board, payload: byte
         os._exit(1)
 
 
-def _settle(stacks: Connection, parent: int) -> None:
-    """One thread; the parent alone handles signals; say where a crash happened."""
-    os.setpgrp()  # what an environment starts can be ended together with the worker
+def _pulse(player: Player, steps: Tensor) -> None:
+    """Say every half second how far the player is, from a thread of its own: it costs the player nothing."""
+    while True:
+        steps.fill_(player.steps)
+        time.sleep(_PULSE)
+
+
+def _settle(stacks: Connection) -> None:
+    """One thread; the parent alone handles signals, and is outlived by nobody; say where a crash happened."""
+    if hasattr(os, "setpgrp"):
+        os.setpgrp()  # what an environment starts can be ended together with the worker
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if prctl := libc("prctl"):
+        prctl(1, 0)  # see `remote._WithParent`: not with the thread that started us
     own = os.getpid()
 
     def leave_to_parent(number: int, _: FrameType | None) -> None:
@@ -60,20 +84,27 @@ def _settle(stacks: Connection, parent: int) -> None:
 
     for number in PARENTS_SIGNALS:
         signal.signal(number, signal.SIG_IGN if number == signal.SIGINT else leave_to_parent)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, PARENTS_SIGNALS)  # blocked by the parent while we started
-    faulthandler.enable(stacks.fileno())
-    faulthandler.register(SAY_WHERE, stacks.fileno())
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, PARENTS_SIGNALS)  # blocked by the parent while we started
+    if SAY_WHERE is not None:
+        faulthandler.enable(stacks.fileno())
+        faulthandler.register(SAY_WHERE, stacks.fileno())
     torch.set_num_threads(1)
-    if os.getppid() != parent:  # it died before we could die with it
-        os._exit(1)
+
+
+def _end_with_parent() -> None:
+    """Wait until the parent is gone, then kill this process and what it started."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    while parent.is_alive() and os.getppid() == parent.pid:  # its pipe alone may be held open by another child of it
+        parent.join(_PULSE)
+    if hasattr(os, "killpg"):
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
 
 
 def _serve(connection: Connection, board: Board, player: Player) -> None:
-    poll = select.poll()  # connection.poll() builds a selector each time, 20 times the cost
-    poll.register(connection.fileno(), select.POLLIN)
-
-    def message_waits() -> bool:
-        return bool(poll.poll(0))
+    message_waits = _poll(connection)
 
     while True:
         while not player.outstanding or message_waits():
@@ -85,6 +116,15 @@ def _serve(connection: Connection, board: Board, player: Player) -> None:
             for result in results:
                 board.keep_score(result)
             connection.send_bytes(pack_results(results))
+
+
+def _poll(connection: Connection) -> Callable[[], bool]:
+    """Return a function that says whether a message waits."""
+    if not hasattr(select, "poll"):
+        return connection.poll  # builds a selector each time, 20 times the cost
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return lambda: bool(poll.poll(0))
 
 
 def _obey(connection: Connection, board: Board, player: Player, command: str, arguments: list[Any]) -> None:

@@ -20,7 +20,7 @@ from torch_es.types import Float32Array
 
 
 class ActionNoise(Protocol):
-    """What turns outputs and random numbers into actions."""
+    """Turns outputs and random numbers into actions."""
 
     size: int
 
@@ -140,8 +140,8 @@ def make_action_noise(space: gym.Space[Any], head: Head, given: GivenNoise) -> A
     """Return the noise that `given` names or is, for the parts of the space that can take it.
 
     Args:
-        space: Of the actions.
-        head: Of the space.
+        space: The action space.
+        head: The head of that space.
         given: "gaussian:STD": on each component of a Box, in units of the action; "epsilon:P": for choices (Discrete,
             MultiDiscrete, MultiBinary, a Box with values to choose from), a random one with probability P; "sample":
             choices by their scores, a Box with `box_head="gaussian"` by its mean and deviation. Or an `ActionNoise` of

@@ -23,6 +23,7 @@ from torch_es.lanes.modules import CopiedLanes, TracedLanes, copied
 from torch_es.lanes.protocol import Lanes, default_num_lanes
 from torch_es.nn import find_norm
 from torch_es.nn.observation_norm import Statistics, normalize
+from torch_es.policies.policy import Policy
 from torch_es.search.parameters import FlatParameters
 from torch_es.spaces.layout import Layout
 from torch_es.types import Float32Array, Float64Array
@@ -56,6 +57,13 @@ class LaneChoice(NamedTuple):
     def make(self, network: nn.Module, num_lanes: int, layout: Layout, reference: Float32Array | None = None) -> Lanes:
         """Make the lanes; for the arguments see `choose_lanes`."""
         return _KINDS[self.kind](self.network(network), num_lanes, layout, reference)
+
+
+def lanes_for(policy: Policy, num_lanes: int | None = None) -> LaneChoice:
+    """Return the lanes that a policy's network gets; see `choose_lanes`."""
+    number = num_lanes or default_num_lanes(FlatParameters(policy.network).dim)
+    reference = None if policy.reference is None else policy.reference.numpy().astype(np.float32)
+    return choose_lanes(policy.network, number, policy.layout, reference)
 
 
 def make_lanes(network: nn.Module, num_lanes: int, layout: Layout, reference: Float32Array | None = None) -> Lanes:

@@ -2,7 +2,6 @@
 
 from torch_es.loggers.files import CsvLogger, JsonlLogger
 from torch_es.loggers.names import named as named
-from torch_es.loggers.protocol import Guarded as Guarded
 from torch_es.loggers.protocol import Logger
 from torch_es.loggers.tensorboard import TensorBoardLogger
 from torch_es.loggers.wandb import WandbLogger

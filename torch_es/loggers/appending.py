@@ -1,4 +1,4 @@
-"""A file that only grows, by whole pieces: what metrics and the replay log are written with."""
+"""A file that grows by whole pieces only; metrics and the replay log are written with it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 class AppendFile:
-    """Appends pieces; one that does not fit on the disk leaves no half of itself, and is written with the next.
+    """Appends pieces. A piece that does not fit on the disk is not written in part; it is written with the next one.
 
     Args:
-        path: Made if it does not exist.
+        path: The file; created if it does not exist.
 
     Example:
         >>> import tempfile
@@ -26,7 +26,7 @@ class AppendFile:
         self._waiting = b""
 
     def append(self, piece: bytes) -> None:
-        """Write a piece, after those that could not be written before.
+        """Write a piece, after any that could not be written before.
 
         Raises:
             OSError: If there is no room; nothing is lost.
@@ -47,8 +47,13 @@ class AppendFile:
         os.ftruncate(self._handle, size)
         self.size = size
 
+    @property
+    def deleted(self) -> bool:
+        """Whether the file was deleted since it was opened, so that what is written to it is lost."""
+        return os.fstat(self._handle).st_nlink == 0
+
     def sync(self) -> None:
-        """Write what waits, and wait until all would survive a power failure.
+        """Write what is pending, and wait until everything would survive a power failure.
 
         Raises:
             OSError: If there is no room.

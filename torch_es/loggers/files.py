@@ -1,4 +1,4 @@
-"""Rows in files of the run's folder: `metrics.jsonl`, which all else can be made from, and `progress.csv`."""
+"""Metrics in files of the run's folder: `metrics.jsonl`, from which the rest can be rebuilt, and `progress.csv`."""
 
 from __future__ import annotations
 
@@ -31,9 +31,14 @@ class JsonlLogger:
         self._file = AppendFile(folder / "metrics.jsonl")
 
     def log(self, metrics: Metrics) -> None:
-        """Write a row; a value that is not finite has no JSON form and is left out."""
+        """Write a row; values that are not finite are left out, since JSON cannot hold them."""
         finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
         self._file.append(json.dumps(finite).encode() + b"\n")
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the file was deleted since it was opened."""
+        return self._file.deleted
 
     def sync(self) -> None:
         """Wait until the rows would survive a power failure."""
@@ -45,10 +50,10 @@ class JsonlLogger:
 
 
 class CsvLogger:
-    """Writes `progress.csv`: a column a metric, empty where it was not measured.
+    """Writes `progress.csv` with a column for each metric; a cell is empty if the metric was not measured.
 
     Args:
-        naming: Of the columns; see `torch_es.loggers.named`.
+        naming: Names of the metrics: "sb3", "cleanrl" or "both".
 
     Example:
         >>> import tempfile
@@ -65,11 +70,11 @@ class CsvLogger:
         self._file: AppendFile | None = None
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
-        """Take the folder; the file is written with the first row."""
+        """Remember the folder; the file is written with the first row."""
         self._path = folder / "progress.csv"
 
     def log(self, metrics: Metrics) -> None:
-        """Write a row; one with a new metric, and the first after a resume, write the rows before it anew."""
+        """Write a row. The first row after a resume, or one with a new metric, rewrites the rows before it."""
         row = named(metrics, self._naming)
         if self._file is None or not row.keys() <= set(self._columns):
             self._begin(row)
@@ -83,10 +88,10 @@ class CsvLogger:
             self._file = None
 
     def _begin(self, row: Metrics) -> None:
-        """Keep the rows that stand before `row`, with columns for it too."""
+        """Keep the rows before `row`, and add columns for its metrics."""
         self.close()
         written = self._path.read_text() if self._path.is_file() else ""
-        whole = written[: written.rfind("\n") + 1]  # what a kill left of the last row does not count
+        whole = written[: written.rfind("\n") + 1]  # a last row that a kill cut short does not count
         before = [r for r in csv.DictReader(io.StringIO(whole)) if float(r["global_step"]) < row["global_step"]]
         self._columns = list(dict.fromkeys([*(before[0] if before else ()), *row]))
         staging = self._path.with_name(f".{self._path.name}.tmp")

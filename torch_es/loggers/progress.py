@@ -1,4 +1,4 @@
-"""How a run shows itself: a rich bar on a terminal, one plain line a generation elsewhere."""
+"""Progress on standard output: a bar on a terminal, otherwise one plain line for each generation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch_es.types import Metrics
 
 
 class Terminal(Console):
-    """Standard output, on which nobody listening any more (`| head -1`) is no reason to end."""
+    """Standard output; the run continues if its reader goes away (`| head -1`)."""
 
     def __init__(self) -> None:
         super().__init__(soft_wrap=True, highlight=False)
@@ -31,7 +31,7 @@ class ProgressLogger:
     """Shows generation, steps, steps/s, population mean, centre return and time left.
 
     Args:
-        total_timesteps: Where the bar ends.
+        total_timesteps: Environment steps at which the bar is full.
         console: By default standard output.
 
     Example:
@@ -51,7 +51,7 @@ class ProgressLogger:
             self._bar.start()
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
-        """Nothing to begin: it is shown from the first row on."""
+        """Do nothing: progress is shown from the first row on."""
 
     def log(self, metrics: Metrics) -> None:
         """Show a row."""
@@ -66,7 +66,7 @@ class ProgressLogger:
         )
         if self._bar is None:
             self._console.print(" | ".join([generation, *facts]), markup=False)
-        else:  # the other way round, since a narrow terminal shows the first of them only
+        else:  # the centre first: a narrow terminal cuts the end
             line = " | ".join([generation, *reversed(facts)])
             self._bar.update(self._task, completed=min(metrics["global_step"], self._total), description=line)
 

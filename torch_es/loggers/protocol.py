@@ -1,9 +1,12 @@
-"""What a logger is, and why none of them can stop training."""
+"""What a logger is, and how loggers are started, guarded and closed."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Mapping
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +16,7 @@ _log = logging.getLogger(__name__)
 
 
 class Logger(Protocol):
-    """Takes one row of metrics a generation; keys that were not measured are absent, never NaN."""
+    """Takes one row of metrics for each generation; what was not measured is absent, never NaN."""
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
         """Begin a run in `folder`."""
@@ -28,42 +31,49 @@ class Logger(Protocol):
         ...
 
 
-class Guarded:
-    """A logger whose failures do not stop training: the first is told in a warning, and it is not asked again.
+@contextlib.contextmanager
+def opened(loggers: Sequence[Logger], config: Mapping[str, Any], folder: Path) -> Iterator[Callable[[Metrics], None]]:
+    """Start loggers, yield a function that gives each of them a row, and close them however the run ends.
+
+    A logger that fails does not stop training: a warning names it, and it is not used any more.
 
     Args:
-        logger: The logger to guard.
+        loggers: Any number of them.
+        config: The run's settings, as plain data.
+        folder: Where they write.
 
     Example:
+        >>> import tempfile
         >>> from torch_es.loggers import CsvLogger
-        >>> guarded = Guarded(CsvLogger())
-        >>> guarded.log({"global_step": 1.0})  # never started, so it fails
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> with opened([CsvLogger()], {}, folder) as log:
+        ...     log({"global_step": 1.0})
+        >>> (folder / "progress.csv").read_text().split()
+        ['global_step', '1.0']
     """
+    working = list(loggers)
 
-    def __init__(self, logger: Logger) -> None:
-        self._logger = logger
-        self._failed = False
+    def call(name: str, *arguments: Any) -> None:
+        for logger in tuple(working):
+            try:
+                getattr(logger, name)(*arguments)
+            except Exception as error:  # noqa: BLE001 - a foreign library may raise anything
+                working.remove(logger)
+                _log.warning(
+                    "%s failed in %s() and is not used any more; training goes on. %s: %s",
+                    type(logger).__name__, name, type(error).__name__, error,
+                )  # fmt: skip
 
-    def start(self, config: Mapping[str, Any], folder: Path) -> None:
-        """Begin a run."""
-        self._try("start", config, folder)
-
-    def log(self, metrics: Metrics) -> None:
-        """Take a row."""
-        self._try("log", metrics)
-
-    def close(self, exit_code: int = 0) -> None:
-        """End the run."""
-        self._try("close", exit_code)
-
-    def _try(self, call: str, *arguments: Any) -> None:
-        if self._failed:
-            return
-        try:
-            getattr(self._logger, call)(*arguments)
-        except Exception as error:  # noqa: BLE001 - a foreign library may raise anything
-            self._failed = True
-            _log.warning(
-                "%s failed in %s() and is not used any more; training goes on, metrics.jsonl has every row. %s: %s",
-                type(self._logger).__name__, call, type(error).__name__, error,
-            )  # fmt: skip
+    code = 1
+    try:
+        call("start", config, folder)
+        yield partial(call, "log")
+        code = 0
+    except KeyboardInterrupt:
+        code = 128 + signal.SIGINT
+        raise
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+        raise
+    finally:
+        call("close", code)

@@ -89,7 +89,7 @@ class Policy(nn.Module):
     def forward(self, observation: Tensor, state: State = ()) -> Any:
         """Return actions for observations `(batch, ...)`; for a recurrent network, actions and the next state."""
         self.prepare()
-        output, state = self.respond(observation.reshape(len(observation), -1), state)
+        output, state = self.respond(observation.reshape(observation.shape[0], -1), state)
         actions = self.head(output)
         return (actions, state) if is_recurrent(self.network) else actions
 

@@ -103,7 +103,9 @@ class RecurrentNetwork(nn.Module):
         normalize_observations: bool = True,
     ) -> None:
         super().__init__()
-        self.norm = ObservationNorm(check_count("inputs", inputs)) if normalize_observations else nn.Identity()
+        self.observation_norm = (
+            ObservationNorm(check_count("inputs", inputs)) if normalize_observations else nn.Identity()
+        )
         cell = _CELLS[check_choice("kind", kind, _CELLS)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -120,5 +122,5 @@ class RecurrentNetwork(nn.Module):
 
     def forward(self, observation: Inputs, state: State) -> tuple[Tensor, State]:
         """Return outputs `(batch, outputs)` and the next state."""
-        state = self.cell(self.norm(concatenated(observation)), state)
+        state = self.cell(self.observation_norm(concatenated(observation)), state)
         return self.output(state[0] if isinstance(state, tuple) else state), state

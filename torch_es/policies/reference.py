@@ -15,9 +15,18 @@ def reference_batch(env: Env, seed: int) -> Tensor:
 
     As many as in the re-implementation that published the number (uber-research/deep-neuroevolution).
 
+    Raises:
+        ValueError: If all of them are equal, so that there is no variance to normalise by.
+
     Example:
         >>> reference_batch(gym.make("CartPole-v1"), seed=0).shape
         torch.Size([128, 4])
     """
     layout = Layout(env.observation_space)
-    return torch.from_numpy(np.stack([layout.row(seen) for seen in random_observations(env, 128, seed)]))
+    rows = np.stack([layout.row(seen) for seen in random_observations(env, 128, seed)])
+    if (rows == rows[0]).all():
+        raise ValueError(
+            "`env` gave 128 equal observations at random play, so virtual batch norm has no variance to normalise by; "
+            "use a network without it."
+        )
+    return torch.from_numpy(rows)

@@ -1,4 +1,4 @@
-"""The page: evidence and pictures put into `page.html`."""
+"""The report: evidence and pictures in `page.html`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from torch_es.report import pictures
 from torch_es.report.evidence import Evidence, gather
 from torch_es.report.plotting import curves
+from torch_es.runs import commands
 from torch_es.runs.machine import version
 
 _TEMPLATE = Path(__file__).with_name("page.html")
@@ -25,16 +26,16 @@ _COUNTED = {
 
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Write one self-contained HTML page about a run, and return where it is.
+    """Write one self-contained HTML page about a run, and return its path.
 
-    The run may still be going on. Nothing is played; of the noise, a few seconds' worth is made again.
+    The run may still be training. No episode is played; noise is computed again for a few seconds.
 
     Args:
-        folder: Of the run.
-        out: By default `report.html` in it.
+        folder: The run's folder.
+        out: The page's file; by default `report.html` in the folder.
 
     Raises:
-        ValueError: If the folder is no run, or has not finished a generation yet.
+        ValueError: If the folder is not a run, or has not finished a generation yet.
         RunFolderError: If its replay log is missing or damaged.
 
     Example:
@@ -77,13 +78,15 @@ def render(run: Evidence) -> str:
         machine=run.header["machine"],
         version=version("torch-evolution"),
         folder=run.folder,
+        command=commands.command,
+        resume=commands.resume,
         continued=(run.folder / "config.yaml").is_file(),
         last=run.records[-1].generation if run.records else 0,
     )
 
 
 def _summary(run: Evidence) -> dict[str, str]:
-    """Return what stands at the top."""
+    """Return the summary at the top of the page."""
     last, options = run.rows[-1], run.header["options"]
     evaluated = [row["eval/mean_reward"] for row in run.rows if "eval/mean_reward" in row]
     table = {
@@ -112,7 +115,7 @@ def _summary(run: Evidence) -> dict[str, str]:
 
 
 def _signal(run: Evidence) -> dict[str, Any]:
-    """Return the picture of the split-half cosines and what its caption says."""
+    """Return the picture of the split-half cosines, and its caption."""
     if run.dim is None or not run.cosines:
         return {"cosines": None}
     values = np.array([cosine for _, cosine in run.cosines])

@@ -28,7 +28,7 @@ def read_metrics(folder: str | Path) -> Rows:
     """
     path = Path(folder) / "metrics.jsonl"
     if not path.is_file():
-        raise ValueError(f"`{folder}` is no run folder: it has no metrics.jsonl.")
+        raise ValueError(f"`{folder}` is not a run folder: it has no metrics.jsonl.")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     if not rows:
         raise ValueError(f"`{path}` is empty: the run has not finished a generation yet.")

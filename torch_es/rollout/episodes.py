@@ -10,10 +10,10 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from torch_es.envs import BareEnv, EnvFactory, bare
+from torch_es.envs import BareEnv, EnvFactory, bare, check_observation, environments
 from torch_es.envs.rules import EpisodeRules
 from torch_es.heads import unbatched
-from torch_es.lanes import LaneChoice, choose_lanes, default_num_lanes
+from torch_es.lanes import LaneChoice, default_num_lanes, lanes_for
 from torch_es.nn.observation_norm import Statistics, normalize
 from torch_es.policies import Policy
 from torch_es.rollout.action_draws import Draws, Trail
@@ -52,12 +52,11 @@ class Rollout:
         self.noise = self._members.noise
         self._policy = policy
         self._row = policy.layout.row
-        given = policy.network, self.num_lanes, policy.layout, self._reference()
-        self._choice = lanes or choose_lanes(*given)
-        self._lanes = self._choice.make(*given)
+        self._choice = lanes or lanes_for(policy, self.num_lanes)
+        self._lanes = self._choice.make(policy.network, self.num_lanes, policy.layout, self._reference())
         self._draws = Draws(policy.action_noise, self.num_lanes, seed) if policy.action_noise else None
         self._trail: Trail | None = None
-        self._envs: list[BareEnv] = [bare(factory()) for _ in range(self.num_lanes)]
+        self._envs: list[BareEnv] = [bare(env) for env in environments(factory, self.num_lanes)]
         self._rules = rules
         self._cap: int | None = None  # of the members' episodes
         shape, norm = (self.num_lanes, policy.layout.size), policy.observation_norm
@@ -73,6 +72,11 @@ class Rollout:
         self._waiting: deque[Task] = deque()
         self._active: list[int] = []
         self._begun = False
+
+    @property
+    def steps(self) -> int:
+        """See `Player.steps`."""
+        return self._clock
 
     @property
     def outstanding(self) -> int:
@@ -119,6 +123,7 @@ class Rollout:
             raise RuntimeError("begin() must be called before submit().")
         self._lanes.write(lane, self._members.theta(task))
         observation, _ = self._envs[lane].env.reset(seed=self._rules.environment_seed(self.seed, task))
+        check_observation(self._envs[lane].env, self._policy.layout.space, observation)
         self._observations[lane] = self._row(observation)
         if self._normalizer is not None:
             self._normalizer.sums[lane] = 0.0

@@ -26,6 +26,7 @@ class FunctionPlayer:
     """
 
     num_lanes = 1
+    steps = 0  # members evaluated
 
     def __init__(self, module: nn.Module, fitness_fn: Callable[[Any], float], seed: int) -> None:
         self._module = copied(module)
@@ -56,6 +57,7 @@ class FunctionPlayer:
         if not self._begun:
             raise RuntimeError("begin() must be called before advance().")
         task = self._waiting.popleft()
+        self.steps += 1
         self._parameters.write(self._members.theta(task))
         for name, buffer in self._module.named_buffers():
             buffer.copy_(self._buffers[name])

@@ -16,6 +16,11 @@ class Player(Protocol):
     num_lanes: int
 
     @property
+    def steps(self) -> int:
+        """How often it stepped so far, all lanes at once; what stands still for long hangs."""
+        ...
+
+    @property
     def outstanding(self) -> int:
         """How many submitted tasks have no result yet."""
         ...

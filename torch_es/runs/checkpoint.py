@@ -1,13 +1,13 @@
-"""Checkpoints that are data only: safetensors for tensors, JSON for the rest. Nothing in them is ever executed."""
+"""Checkpoints are data only: tensors in safetensors, the rest in JSON. Loading one never runs code."""
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import logging
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,17 @@ import safetensors.torch
 import torch
 
 from torch_es.errors import NonFiniteError
+from torch_es.evaluators.resources import libc
 from torch_es.runs.machine import version
 
 Tree = Any  # nested dicts and lists of tensors, arrays, numbers, strings, None
 
 _log = logging.getLogger(__name__)
 
-_TENSOR = "__tensor__"
+_TENSOR, _TUPLE, _ITEMS = "__tensor__", "__tuple__", "__items__"  # what JSON has no word for
 _MANIFEST = "MANIFEST.json"
 _FILES = ("state.json", "tensors.safetensors")
-SCHEMA = 2  # 1 had no manifest: state.json held the hash of tensors.safetensors
+SCHEMA = 1
 
 
 class NewerSchemaError(ValueError):
@@ -38,7 +39,7 @@ def save(folder: str | Path, state: Tree) -> None:
 
     Args:
         folder: Replaced if it is empty or a checkpoint, whole or not.
-        state: Nested dicts with string keys, and lists, of tensors, arrays and plain values.
+        state: Nested dicts, lists and tuples of tensors, arrays and plain values.
 
     Raises:
         ValueError: If `folder` holds anything else, which would be lost; nothing is written.
@@ -77,7 +78,7 @@ def load(folder: str | Path) -> Tree:
     """Read what `save` wrote.
 
     Raises:
-        ValueError: If the folder is no checkpoint or a file of it is damaged, which is named.
+        ValueError: If the folder is not a checkpoint, or a file in it is damaged; the error names the file.
         NewerSchemaError: If it was written by a newer version.
     """
     folder = Path(folder)
@@ -88,10 +89,7 @@ def load(folder: str | Path) -> Tree:
                 f"`{folder}` has schema {document['schema']}, this version reads up to {SCHEMA}; "
                 f"upgrade torch-evolution to {document.get('torch_es', 'a newer version')}."
             )
-        blob = _checked(folder, "tensors.safetensors")
-        if document["schema"] == 1 and hashlib.sha256(blob).hexdigest() != document["sha256"]:
-            raise ValueError(f"`{folder}/tensors.safetensors` is damaged: its hash is not the one in state.json.")
-        return _join(document["state"], safetensors.torch.load(blob))
+        return _join(document["state"], safetensors.torch.load(_checked(folder, "tensors.safetensors")))
     except (
         OSError,
         KeyError,
@@ -104,9 +102,9 @@ def load(folder: str | Path) -> Tree:
 
 
 def newest(folder: str | Path) -> Tree | None:
-    """Return the state of the newest checkpoint below `folder` that is whole, or None where there is none at all.
+    """Return the state of the newest whole checkpoint below `folder`, or None if there is no checkpoint.
 
-    A damaged one is named in a warning and passed over.
+    A damaged one is named in a warning and skipped.
 
     Raises:
         ValueError: If there are checkpoints and none is whole.
@@ -181,11 +179,9 @@ def check_finite(tree: Tree, path: str = "") -> None:
 
 
 def _checked(folder: Path, name: str) -> bytes:
-    """Return a file's content if it is the one that the manifest tells of."""
+    """Return a file's content if its size and hash are those in the manifest."""
     content = (folder / name).read_bytes()
     if not (folder / _MANIFEST).is_file():
-        if json.loads((folder / "state.json").read_bytes())["schema"] == 1:
-            return content
         raise ValueError(f"`{folder}` is not a whole checkpoint: it has no {_MANIFEST}.")
     expected = json.loads((folder / _MANIFEST).read_bytes())[name]
     if len(content) != expected["bytes"]:
@@ -202,15 +198,23 @@ def _split(tree: Tree, tensors: dict[str, torch.Tensor], path: str) -> Tree:
         tensors[path] = tree.detach().clone(memory_format=torch.contiguous_format)
         return {_TENSOR: path}
     if isinstance(tree, dict):
-        return {str(k): _split(v, tensors, f"{path}/{k}") for k, v in tree.items()}
+        parts = {k: _split(v, tensors, f"{path}/{k}") for k, v in tree.items()}
+        # JSON has text keys only, and schedulers count milestones by numbers
+        return parts if all(isinstance(k, str) for k in parts) else {_ITEMS: [[k, v] for k, v in parts.items()]}
     if isinstance(tree, (list, tuple)):
-        return [_split(v, tensors, f"{path}/{i}") for i, v in enumerate(tree)]
+        row = [_split(v, tensors, f"{path}/{i}") for i, v in enumerate(tree)]
+        return {_TUPLE: row} if isinstance(tree, tuple) else row
     return tree
 
 
 def _join(tree: Tree, tensors: dict[str, torch.Tensor]) -> Tree:
     if isinstance(tree, dict):
-        return tensors[tree[_TENSOR]] if _TENSOR in tree else {k: _join(v, tensors) for k, v in tree.items()}
+        if _TENSOR in tree:
+            return tensors[tree[_TENSOR]]
+        if _TUPLE in tree:
+            return tuple(_join(v, tensors) for v in tree[_TUPLE])
+        items = tree[_ITEMS] if _ITEMS in tree else tree.items()
+        return {k: _join(v, tensors) for k, v in items}
     return [_join(v, tensors) for v in tree] if isinstance(tree, list) else tree
 
 
@@ -244,8 +248,7 @@ def _replace(folder: Path, staging: Path) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Let two paths change places in one step (Linux, renameat2 with RENAME_EXCHANGE)."""
-    rename = getattr(ctypes.CDLL(None), "renameat2", None)
-    here, exchange = -100, 2
+    rename, here, exchange = libc("renameat2"), -100, 2
     return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
@@ -257,6 +260,8 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _sync(folder: Path) -> None:
+    if sys.platform == "win32":  # which opens no folder
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

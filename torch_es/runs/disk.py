@@ -1,4 +1,4 @@
-"""What a run needs of the disk, looked at before the first generation."""
+"""What a run needs of the disk, checked before the first generation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MIB = 2**20
 
 
 def check_folder(folder: Path, needed: int) -> None:
-    """Make sure that `folder` can be written to and its disk has `needed` bytes left.
+    """Check that `folder` can be written to and that its disk has `needed` bytes left.
 
     Raises:
         ResourceError: If not.

@@ -1,10 +1,8 @@
-"""A run's folder: one run at a time writes it, every generation stands in it once, and the newest states are whole."""
+"""A run's folder: one run at a time writes it, it holds every generation once, and its newest checkpoints are whole."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import logging
 import os
@@ -14,18 +12,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from torch_es.checks import check_choice, check_count
-from torch_es.errors import RunFolderError
+from filelock import BaseFileLock, FileLock, Timeout, UnixFileLock
+
+from torch_es.checks import check_choice, check_count, differences
+from torch_es.errors import ResourceError, RunFolderError
 from torch_es.loggers import JsonlLogger
 from torch_es.runs import checkpoint
 from torch_es.runs.checkpoint import Tree
 from torch_es.runs.disk import check_folder
+from torch_es.runs.machine import describe
+from torch_es.runs.options import is_function
 from torch_es.runs.replay_log import Record, ReplayLog
 from torch_es.types import Metrics
 
 _log = logging.getLogger(__name__)
 
 OnSaveError = Literal["warn", "raise"]
+_TENSORS = 6  # of theta's size in a checkpoint: theta, the best, Adam's two, and room
+_CHANGEABLE = ("num_lanes", "eval_every", "eval_episodes")  # without changing the weights that a run reaches
 
 
 class RunFolder:
@@ -34,8 +38,8 @@ class RunFolder:
     Args:
         path: Made if it does not exist.
         keep: Newest checkpoints to keep.
-        on_save_error: Whether a full disk stops training ("raise") or is told and tried again later ("warn"). What is
-            saved stays as it is either way, and at the end of a run it is always an error.
+        on_save_error: What happens when the disk is full: "raise" stops training, "warn" logs a warning and tries again
+            later. What is already saved stays as it is either way, and at the end of a run it is always an error.
 
     Raises:
         RunFolderError: On entering, if another process has it open.
@@ -51,11 +55,13 @@ class RunFolder:
     def __init__(self, path: str | Path, keep: int = 3, on_save_error: OnSaveError = "warn") -> None:
         self.path = Path(path)
         self.saved: int | None = None  # the newest checkpoint's generation
+        self.generation = 0  # the next to be recorded
         self._keep = check_count("keep", keep)
         self._on_save_error = check_choice("on_save_error", on_save_error, ("warn", "raise"))
-        self._lock: int | None = None
+        self._lock: BaseFileLock | None = None
         self._metrics: JsonlLogger | None = None
         self._replay: ReplayLog | None = None
+        self._warned = False  # that the folder was deleted
 
     @property
     def checkpoints(self) -> Path:
@@ -78,7 +84,7 @@ class RunFolder:
                 file.close()
         self._metrics = self._replay = None
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def newest(self) -> Tree | None:
@@ -90,23 +96,47 @@ class RunFolder:
         """Whether there is anything of a run in it."""
         return any((self.path / name).exists() for name in ("metrics.jsonl", "replay.log", "checkpoints"))
 
-    def open(self, header: Mapping[str, Any], generation: int, checkpoint_bytes: int) -> None:
-        """Begin to record at `generation`: what was recorded of it and of later ones is forgotten.
+    def continued(self, resume: bool, options: Mapping[str, Any]) -> Tree | None:
+        """Return the state from which the run in this folder goes on, or None where a run begins.
+
+        Args:
+            resume: Whether a run may be in it.
+            options: The arguments of the trainer that goes on, as plain data.
+
+        Raises:
+            RunFolderError: If a run is in it and `resume` is not set.
+            ValueError: If that run was made with other arguments; every difference is named.
+        """
+        if self.begun and not resume:
+            raise RunFolderError(f"`{self.path}` holds a run; name another folder, or set `resume=True`.")
+        state = self.newest()
+        if state is None:
+            return None
+        own = {name: value for name, value in options.items() if name not in _CHANGEABLE}
+        saved = {name: v for name, v in state["options"].items() if name in own or is_function(v)}
+        if found := differences(saved, {name: own[name] for name in saved if name in own}):
+            raise ValueError(f"The run in `{self.path}` is another one: {found}.")
+        self.saved = state["generation"]
+        return state
+
+    def open(self, header: Mapping[str, Any], generation: int, theta_bytes: int) -> None:
+        """Begin to record at `generation`; what is already recorded of it and of later ones is removed.
 
         Args:
             header: What a replay is checked against, if the log does not exist yet.
             generation: The next to be played.
-            checkpoint_bytes: About the size of one checkpoint, to see whether the disk has room.
+            theta_bytes: Size of the weights, to see whether the disk has room for checkpoints.
 
         Raises:
             ResourceError: If it has not.
         """
-        check_folder(self.path, (self._keep + 1) * checkpoint_bytes)
+        check_folder(self.path, (self._keep + 1) * _TENSORS * theta_bytes)
+        self.generation = generation
         cut_metrics(self.path / "metrics.jsonl", generation)
         self._metrics = JsonlLogger()
         self._metrics.start({}, self.path)
         path = self.path / "replay.log"
-        header = {**header, "generation": generation}
+        header = {**header, "machine": describe(), "generation": generation}
         try:
             self._replay = ReplayLog(path, header)
             self._replay.keep(generation)
@@ -122,26 +152,43 @@ class RunFolder:
         """Write a generation's row and what it returned."""
         assert self._metrics is not None
         assert self._replay is not None
+        self.generation = record.generation + 1
+        if self._deleted():
+            return
         with self._saving(f"generation {record.generation} of the logs"):
             self._replay.append(record)
         with self._saving(f"row {record.generation} of metrics.jsonl"):
             self._metrics.log(metrics)
 
-    def save(self, generation: int, state: Callable[[], Tree], last: bool = False) -> None:
-        """Write a checkpoint; the logs reach the disk before it, so that it never knows more than they do.
+    def save(self, state: Callable[[], Tree], last: bool = False) -> None:
+        """Write a checkpoint at the generation to be played next.
+
+        The logs reach the disk before it, so that it never holds more generations than they do.
 
         Raises:
             OSError: If there is no room, and it is the last one, or `on_save_error` is "raise".
+            ResourceError: If it is the last one, and the folder was deleted during the run.
         """
-        if self.saved == generation:
-            return
-        with self._saving(f"checkpoint {generation}", must=last):
-            for file in (self._replay, self._metrics):
-                if file is not None:
-                    file.sync()
-            checkpoint.save(self.checkpoints / f"generation-{generation:06d}", state())
-            self.saved = generation
-            checkpoint.prune(self.checkpoints, self._keep)
+        deleted, generation = self._deleted(), self.generation
+        if self.saved != generation or deleted:
+            with self._saving(f"checkpoint {generation}", must=last):
+                for file in (self._replay, self._metrics):
+                    if file is not None and not deleted:
+                        file.sync()
+                checkpoint.save(self.checkpoints / f"generation-{generation:06d}", state())
+                self.saved = generation
+                checkpoint.prune(self.checkpoints, self._keep)
+        if last and deleted:
+            raise ResourceError(f"`{self.path}` was deleted during the run: its logs are lost, the checkpoint is new.")
+
+    def _deleted(self) -> bool:
+        """Return whether somebody deleted the logs; the first time, warn."""
+        if self._metrics is None or not self._metrics.deleted:
+            return False
+        if not self._warned:
+            _log.warning("`%s` was deleted: its logs are lost; checkpoints are written there again.", self.path)
+            self._warned = True
+        return True
 
     @contextlib.contextmanager
     def _saving(self, what: str, must: bool = False) -> Iterator[None]:
@@ -153,8 +200,13 @@ class RunFolder:
             _log.warning("Could not write %s (%s); what was saved before stands, and training goes on.", what, error)
 
 
+def entered(folder: str | Path | RunFolder) -> contextlib.AbstractContextManager[RunFolder]:
+    """Return a run folder to be used in a `with` statement; one that the caller has open stays open after it."""
+    return contextlib.nullcontext(folder) if isinstance(folder, RunFolder) else RunFolder(folder)
+
+
 def cut_metrics(path: Path, generations: int) -> None:
-    """Forget the rows of `metrics.jsonl` from generation number `generations` on, and a row that is not whole.
+    """Remove the rows of `metrics.jsonl` from generation number `generations` on, and a row that is not whole.
 
     Example:
         >>> import tempfile
@@ -174,22 +226,25 @@ def cut_metrics(path: Path, generations: int) -> None:
     os.truncate(path, size)  # in one step: a process killed here leaves the rows before, or the rows after
 
 
-def locked(path: Path) -> int:
-    """Return a handle that holds the lock; the kernel lets go of it when this process ends, however it ends.
+def locked(path: Path) -> BaseFileLock:
+    """Return a lock that is held until its `release`, or until this process ends, however it ends.
 
     Raises:
         RunFolderError: If another process holds it; it is named.
     """
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    lock = FileLock(path, thread_local=False)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        owner = os.read(handle, 200).decode(errors="replace")
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):  # a file system without locks
-            _log.warning("`%s` cannot be locked (%s): see to it that one run at a time writes it.", path.parent, error)
-            return handle
-        os.close(handle)
-        raise RunFolderError(f"`{path.parent}` is being written by {owner}; wait for it or end it.") from error
-    os.ftruncate(handle, 0)
-    os.write(handle, f"process {os.getpid()} on {socket.gethostname()}".encode())
-    return handle
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise RunFolderError(f"`{path.parent}` is being written by {_owner(path)}; wait for it or end it.") from error
+    except (OSError, NotImplementedError) as error:  # a file system without locks
+        _log.warning("`%s` cannot be locked (%s): see to it that one run at a time writes it.", path.parent, error)
+    if isinstance(lock, UnixFileLock):  # elsewhere the file is the lock's own
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    return lock
+
+
+def _owner(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return path.read_text(errors="replace")[:200] or "another process"
+    return "another process"

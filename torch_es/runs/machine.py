@@ -1,4 +1,4 @@
-"""What the bits of a run depend on besides its seed: this machine's arithmetic and the versions installed."""
+"""What the bits of a run depend on besides its seed: the machine's arithmetic and the installed versions."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def processor() -> str:
 
 @functools.cache
 def arithmetic() -> str:
-    """Return a digest of a fixed small computation by the routines that episodes and updates are made of.
+    """Return a digest of a small fixed computation with the routines that episodes and updates use.
 
-    Matrix products, tanh, exp and sums take other instructions on another CPU, and round differently. Two machines of
-    one digest most likely give a run the same bits; two of different digests do not.
+    On another CPU, matrix products, tanh, exp and sums use other instructions and round differently. Two machines with
+    the same digest most likely give a run the same bits; two with different digests do not.
 
     Example:
         >>> len(arithmetic())
@@ -75,7 +75,7 @@ def describe() -> dict[str, Any]:
 
 
 def difference(then: dict[str, Any]) -> str:
-    """Say how this machine differs from the one described, or "" where the bits will be the same.
+    """Say how this machine differs from the one described; "" if the bits will be the same.
 
     Example:
         >>> difference(describe())

@@ -1,4 +1,4 @@
-"""The arguments of `ES` as plain data, for checkpoints; of functions, only `torch.optim`'s own are made again."""
+"""The arguments of `ES` as plain data, for checkpoints; of functions, only `torch.optim`'s can be restored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch_es.envs.rules import EpisodeRules
 
 
 def describe(options: dict[str, Any]) -> dict[str, Any]:
-    """Plain values as they are, `torch.optim` factories by name; of other functions the name, to be asked for.
+    """Return plain values as they are, `torch.optim` factories by name, and only the name of any other function.
 
     Example:
         >>> describe({"sigma": 0.1, "optimizer": partial(torch.optim.SGD, lr=0.1), "shaping": max})
@@ -30,13 +30,12 @@ def _described(value: Any) -> Any:
     function, keywords = (value.func, value.keywords) if isinstance(value, partial) else (value, {})
     name = getattr(function, "__qualname__", type(function).__qualname__)
     if getattr(torch.optim, name, None) is function:
-        plain = {key: list(v) if isinstance(v, tuple) else v for key, v in keywords.items()}  # as JSON has them
-        return {"torch.optim": name, "keywords": plain}
+        return {"torch.optim": name, "keywords": dict(keywords)}
     return {"function": name}  # without its module, which is another where a script is imported
 
 
 def is_function(described: object) -> bool:
-    """Whether a description is that of a function that cannot be made again.
+    """Return whether this describes a function that cannot be restored.
 
     Example:
         >>> [is_function(value) for value in describe({"sigma": 0.1, "shaping": max}).values()]
@@ -45,30 +44,17 @@ def is_function(described: object) -> bool:
     return isinstance(described, dict) and "function" in described
 
 
-def migrated(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a checkpoint of schema 1, or a later one, under the names that they have now.
-
-    Example:
-        >>> migrated({"max_episode_steps": 5})
-        {'rules': {'max_steps': 5}}
-    """
-    made = dict(options)
-    if "rules" not in made:
-        made["rules"] = {"max_steps": made.pop("max_episode_steps", None)}
-    return made
-
-
 def saved_options(state: dict[str, Any], given: Collection[str] = ()) -> dict[str, Any]:
     """Return the arguments of `ES` from a checkpoint's state.
 
     Args:
-        state: Of `ES`.
-        given: Names of those that are given again, so that a function among them need not be made.
+        state: What `ES.state_dict` returned.
+        given: Names of those that the caller gives again.
 
     Raises:
-        ValueError: If another was a function, or one names something that is no optimiser.
+        ValueError: If another one was a function, or one names something that is not an optimiser.
     """
-    saved = migrated(state["options"])
+    saved = dict(state["options"])
     functions = {name: value["function"] for name, value in saved.items() if is_function(value)}
     if missing := [f"`{name}` (it was `{function}`)" for name, function in functions.items() if name not in given]:
         raise ValueError(
@@ -83,5 +69,5 @@ def saved_options(state: dict[str, Any], given: Collection[str] = ()) -> dict[st
 def _optimizer(name: str, described: dict[str, Any]) -> Any:
     kind = getattr(torch.optim, str(described.get("torch.optim")), None)
     if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
-        raise ValueError(f"`{name}` of the checkpoint is no optimiser of torch.optim: {described}.")
+        raise ValueError(f"`{name}` of the checkpoint is not an optimiser of torch.optim: {described}.")
     return partial(kind, **described["keywords"])

@@ -1,12 +1,12 @@
-"""`replay.log`: what every generation returned, from which any generation's theta can be built again.
+"""`replay.log`: the returns of every generation, from which any generation's theta can be rebuilt.
 
-A generation's step is a function of theta, the seeds and the returns; so the returns are all that has to be kept, 8
-bytes an evaluation, and 4 for its length. The observation statistics are a function of the episodes, which would have
-to be played again to know them; so they are logged as they stand after each generation, with the counters: bytes per
-generation, not per parameter. A digest of theta after each generation tells a replay that its bits are the run's.
+A generation's step follows from theta, the seeds and the returns. So only the returns have to be kept: 8 bytes for each
+member, and 4 for its length. The observation statistics follow from the episodes, which would have to be played again
+to know them, so they are logged after each generation, with the counters: their size does not grow with the number of
+parameters. A digest of theta after each generation tells a replay whether its bits are those of the run.
 
-The file is a header and a frame for each generation: its size, its digest, its content. A digest covers the one before
-it, so that a frame that is damaged, missing or moved is found, and where.
+The file is a header and one frame for each generation: its size, its digest, its content. Each digest covers the one
+before it, so a damaged, missing or moved frame is found.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Record(NamedTuple):
 
     Attributes:
         generation: Its number.
-        fitness: Of its members, as the strategy was told it, `(num_pairs, 2)`; NaN for one that was dropped.
+        fitness: Its members' fitness, as the strategy was told it, `(num_pairs, 2)`; NaN for one that was dropped.
         lengths: Steps of each member, `(num_pairs, 2)`.
         theta: Digest of theta after its step.
         progress: The trainer's statistics and counters after it; see `Trainer.progress_dict`.
@@ -57,14 +57,14 @@ class _Frame(NamedTuple):
 
 
 class ReplayLog:
-    """The log of a run, open to be appended to.
+    """A run's replay log, open for appending.
 
     Args:
-        path: Made, with `header`, if it does not exist.
+        path: The file; created, with `header`, if it does not exist.
         header: Plain data that a replay is checked against.
 
     Raises:
-        RunFolderError: If the file is no replay log, or its header is damaged.
+        RunFolderError: If the file is not a replay log, or its header is damaged.
 
     Example:
         >>> import tempfile
@@ -102,7 +102,7 @@ class ReplayLog:
         self._file.append(_FRAME.pack(len(content), self._chain) + content)
 
     def keep(self, generations: int) -> None:
-        """Forget the generations from number `generations` on, and what a killed process left half written.
+        """Cut the generations from number `generations` on, and anything that a killed process left half written.
 
         Raises:
             RunFolderError: If one before it is damaged or missing.
@@ -128,10 +128,10 @@ class ReplayLog:
 
 
 def read(path: str | Path) -> tuple[Tree, Iterator[Record]]:
-    """Return the header, and the generations in order; damage ends them with an error.
+    """Return the header and an iterator over the generations, in order; it raises an error where the file is damaged.
 
     Raises:
-        RunFolderError: If the file is missing or no replay log.
+        RunFolderError: If the file is missing or is not a replay log.
     """
     path = Path(path)
     if not path.is_file():
@@ -144,7 +144,7 @@ def read(path: str | Path) -> tuple[Tree, Iterator[Record]]:
 
 
 def digest(theta: torch.Tensor) -> bytes:
-    """Return 8 bytes that stand for the bits of `theta`."""
+    """Return an 8-byte digest of the bits of `theta`."""
     return _digest(theta.detach().contiguous().numpy().tobytes())
 
 
@@ -166,7 +166,7 @@ def _digest(content: bytes) -> bytes:
 
 
 def _frames(content: bytes, path: Path, strict: bool = False) -> Iterator[_Frame]:
-    """Yield whole frames; at the first that is not, end, or with `strict` say what is wrong unless it is the tail."""
+    """Yield whole frames. End at the first damaged one; with `strict`, raise unless it is an unfinished tail."""
     if not content.startswith(_MAGIC):
         if _MAGIC.startswith(content):
             return

@@ -32,6 +32,8 @@ class Nowhere(gym.Env[Any, Any]):
         Discrete(3)
     """
 
+    metadata = {"spaces_only": True}  # so that it is not tried  # noqa: RUF012 - Gymnasium's
+
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
         self.observation_space, self.action_space = observation_space, action_space
 
@@ -133,11 +135,12 @@ def _of_spec(spec: Any) -> str | EnvFactory | None:
     spec.additional_wrappers = tuple(w for w in spec.additional_wrappers if w.name != Monitor.__name__)
     if not spec.additional_wrappers and _is_registered(spec):
         return str(spec.id)
+    factory = env_factory(spec)
     try:
-        gym.make(spec).close()
+        factory().close()
     except (ValueError, TypeError, gym.error.Error):
         return None
-    return partial(gym.make, spec)
+    return factory
 
 
 def _is_registered(spec: Any) -> bool:

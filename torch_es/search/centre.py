@@ -215,9 +215,7 @@ class Centre:
         if (state["scheduler"] is None) != (self.scheduler is None):
             rule, had = ("left out", "none") if self.scheduler else ("given", "one")
             raise ValueError(f"`scheduler` must be {rule}: the state was saved with {had}.")
-        optimizer = dict(state["optimizer"])
-        optimizer["state"] = {int(k): v for k, v in optimizer["state"].items()}  # JSON made the keys strings
-        self.optimizer.load_state_dict(optimizer)
+        self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])
         self.generation = state["generation"]

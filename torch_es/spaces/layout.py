@@ -220,4 +220,4 @@ def _joined(space: gym.Space[Any], inputs: Inputs) -> Tensor:
     if isinstance(space, gym.spaces.Tuple):
         return torch.cat([_joined(part, own) for part, own in zip(space.spaces, inputs, strict=True)], 1)
     leaf: Tensor = inputs
-    return leaf.reshape(len(leaf), -1)
+    return leaf.reshape(leaf.shape[0], -1)

@@ -35,7 +35,7 @@ def plain_space(space: gym.Space[Any]) -> Plain:
     if isinstance(space, gym.spaces.MultiBinary):
         return {"kind": "MultiBinary", "n": space.shape[0] if len(space.shape) == 1 else list(space.shape)}
     if isinstance(space, gym.spaces.Dict):
-        # pairs, since an observation's rows follow the order of the keys, and who writes JSON may sort them
+        # pairs: their order is that of an observation's row, and who writes JSON may sort keys
         return {"kind": "Dict", "parts": [[name, plain_space(part)] for name, part in space.spaces.items()]}
     if isinstance(space, gym.spaces.Tuple):
         return {"kind": "Tuple", "parts": [plain_space(part) for part in space.spaces]}
@@ -60,30 +60,22 @@ def space_of(plain: Mapping[str, Any]) -> gym.Space[Any]:
 
 
 def _box(low: Any, high: Any, shape: list[int], dtype: str) -> gym.Space[Any]:
-    kind = np.dtype(check_choice("dtype", dtype, ("float16", "float32", "float64", "bool", *_WHOLE)))
+    kind = np.dtype(check_choice("dtype", dtype, ("bool", "float16", "float32", "float64", *_WHOLE)))
     given = [np.asarray(bound, kind) for bound in (low, high)]
     bounds = [bound.reshape(shape) if bound.ndim else np.full(shape, bound) for bound in given]
     return gym.spaces.Box(bounds[0], bounds[1], dtype=kind)
 
 
-def _discrete(n: int, start: int, dtype: str) -> gym.Space[Any]:
-    kind: Any = np.dtype(check_choice("dtype", dtype, _WHOLE))
-    if kind == np.int64:  # an older gymnasium has no other
-        return gym.spaces.Discrete(n, start=start)
-    return gym.spaces.Discrete(kind.type(n), start=kind.type(start), dtype=kind.type)
-
-
-def _multi_discrete(nvec: list[Any], start: list[Any], dtype: str) -> gym.Space[Any]:
-    kind: Any = np.dtype(check_choice("dtype", dtype, _WHOLE)).type
-    return gym.spaces.MultiDiscrete(np.asarray(nvec, kind), dtype=kind, start=np.asarray(start, kind))
+def _whole(dtype: str) -> Any:
+    return np.dtype(check_choice("dtype", dtype, _WHOLE)).type
 
 
 _WHOLE = tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))
 
 _MAKERS: dict[str, Callable[..., gym.Space[Any]]] = {
     "Box": _box,
-    "Discrete": _discrete,
-    "MultiDiscrete": _multi_discrete,
+    "Discrete": lambda n, start, dtype: gym.spaces.Discrete(n, start=start, dtype=_whole(dtype)),
+    "MultiDiscrete": lambda nvec, start, dtype: gym.spaces.MultiDiscrete(nvec, dtype=_whole(dtype), start=start),
     "MultiBinary": lambda n: gym.spaces.MultiBinary(n),
     "Dict": lambda parts: gym.spaces.Dict([(name, space_of(part)) for name, part in parts]),
     "Tuple": lambda parts: gym.spaces.Tuple([space_of(part) for part in parts]),

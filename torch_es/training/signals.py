@@ -15,15 +15,12 @@ from typing import Any
 
 from torch import Tensor
 
+from torch_es.errors import Stopped
 from torch_es.evaluators import Evaluator
 from torch_es.evaluators.protocol import NextTasks
 from torch_es.types import EpisodeResult, Float64Array, Snapshot
 
 _log = logging.getLogger(__name__)
-
-
-class Stopped(BaseException):
-    """A signal asked to stop while a generation was being played; theta is that of the last whole one."""
 
 
 class StopSignals:

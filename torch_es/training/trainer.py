@@ -36,6 +36,7 @@ class Trainer:
         eval_every: Evaluate the centre every so many generations, in the pool of the next one; 0 is never.
         eval_episodes: Episodes of such an evaluation.
         rules: Of the episodes.
+        frames_per_step: Steps of the simulator that an action holds for; above 1, `time/total_frames` is reported too.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Trainer:
         eval_every: int = 10,
         eval_episodes: int = 4,
         rules: EpisodeRules = EpisodeRules(),
+        frames_per_step: int = 1,
     ) -> None:
         self.strategy = strategy
         self.rules = rules
@@ -57,7 +59,7 @@ class Trainer:
         self.total_timesteps = 0
         self.total_episodes = 0
         self.seconds = 0.0
-        self.frames_per_step = 1  # where an action holds for longer, `time/total_frames` is reported too
+        self.frames_per_step = frames_per_step
         self.played: Generation | None = None  # the last one
         self._warned = False  # of a NaN observation
         self.best: dict[str, Any] | None = None  # the centre that was best when evaluated
@@ -222,12 +224,18 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next generation depends on, the counters, and the best centre."""
-        return {"strategy": self.strategy.state_dict(), "best": self.best, **self.progress_dict()}
+        generation = self.strategy.centre.generation
+        return {
+            "generation": generation,
+            "strategy": self.strategy.state_dict(),
+            "best": self.best,
+            **self.progress_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         self.strategy.load_state_dict(state["strategy"])
-        self.best = state.get("best")
+        self.best = state["best"]
         self.load_progress_dict(state)
 
     def progress_dict(self) -> dict[str, Any]:
@@ -247,7 +255,7 @@ class Trainer:
             self.observation_norm.load_state_dict(progress["observation_norm"])
         self.total_timesteps = progress["total_timesteps"]
         self.total_episodes = progress["total_episodes"]
-        self.max_steps = progress.get("max_steps", self.max_steps)  # schema 1 had no such rule
+        self.max_steps = progress["max_steps"]
         self.seconds = progress["seconds"]
 
 

@@ -1,0 +1,142 @@
+"""From a config, as plain data, to a trainer and its loggers."""
+
+from __future__ import annotations
+
+import inspect
+from functools import partial
+from typing import Any
+
+import gymnasium as gym
+import torch
+
+from torch_es.checks import check_choice, check_count, check_positive, suggestion
+from torch_es.envs import EnvFactory, env_factory, repeated
+from torch_es.envs.rules import EpisodeRules
+from torch_es.es import ES
+from torch_es.evaluators import FaultTolerance
+from torch_es.heads import make_head
+from torch_es.loggers import CsvLogger, Logger, TensorBoardLogger, WandbLogger
+from torch_es.loggers.names import NAMINGS
+from torch_es.policies import make_network
+from torch_es.seeding import check_seed
+
+Config = dict[str, Any]
+
+_LOGGERS: dict[str, type] = {"csv": CsvLogger, "tensorboard": TensorBoardLogger, "wandb": WandbLogger}
+
+
+def check_values(config: Config) -> None:
+    """Refuse the values of a run that nobody else would look at before it begins.
+
+    Raises:
+        TypeError: If a value is of the wrong kind.
+        ValueError: If a value is out of its range.
+
+    Example:
+        >>> check_values({"seed": 0, "total_timesteps": 0})
+        Traceback (most recent call last):
+        ValueError: `total_timesteps` must be at least 1, got 0.
+    """
+    check_seed(config["seed"])
+    for name in ("total_timesteps", "eval_episodes", "final_episodes", "keep_checkpoints"):
+        check_count(name, config[name])
+    check_count("eval_every", config["eval_every"], minimum=0)
+    if config["checkpoint_every"] != 0:  # 0 saves after each generation
+        check_positive("checkpoint_every", config["checkpoint_every"])
+    if config["max_seconds"] is not None:
+        check_positive("max_seconds", config["max_seconds"])
+    policy = config["policy"]
+    kinds: list[tuple[str, str, Any]] = [("box_head", "a word", str), ("action_noise", "a word or null", str | None)]
+    kinds += [("hidden", "a list, as [64, 64] is", list)] * (policy["name"] == "mlp")
+    for name, what, kind in kinds:
+        if name in policy and not isinstance(value := policy[name], kind):
+            raise TypeError(f"`policy.{name}` must be {what}, got {value!r} of type {type(value).__name__}.")
+
+
+def build(config: Config, factory: EnvFactory | None = None) -> ES:
+    """Return the trainer that a config describes; no process is started.
+
+    Args:
+        config: Plain data.
+        factory: Makes the environments instead of those in the config, for example to render them.
+
+    Raises:
+        TypeError: If a value is of the wrong kind.
+        ValueError: If a value is out of its range.
+    """
+    env, policy, strategy = config["env"], dict(config["policy"]), dict(config["strategy"])
+    evaluator = dict(config["evaluator"])
+    factory = repeated(factory or env_factory(env["id"], **env["kwargs"]), env["action_repeat"])
+    acting = {name: policy.pop(name) for name in ("box_head", "action_noise")}
+    probe = factory()
+    probe.close()  # its spaces are looked at, no more
+    return ES(
+        _network(policy, probe, acting["box_head"], config["seed"]),
+        factory,
+        strategy=strategy.pop("name"),
+        optimizer=_optimizer(config["optimizer"]),
+        **acting,
+        rules=EpisodeRules(**config["episode"]),
+        eval_every=config["eval_every"],
+        eval_episodes=config["eval_episodes"],
+        seed=config["seed"],
+        tolerance=FaultTolerance(**evaluator.pop("tolerance", {})),
+        **evaluator,
+        **strategy,
+    )
+
+
+def build_loggers(config: Config) -> list[Logger]:
+    """Return the loggers besides `metrics.jsonl`: none, one, or several; further options are those of W&B.
+
+    Raises:
+        ValueError: If a name or a naming does not exist.
+    """
+    options = dict(config["logger"])
+    names, naming = options.pop("name") or [], check_choice("logger.naming", options.pop("naming", "both"), NAMINGS)
+    names = [check_choice("logger.name", name, _LOGGERS) for name in ([names] if isinstance(names, str) else names)]
+    return [_LOGGERS[name](naming=naming, **(options if name == "wandb" else {})) for name in names]
+
+
+def name_group(config: Config, name: str) -> None:
+    """Put a run's loggers into a group, if they have groups and none is set."""
+    if config["logger"].get("group", "") is None:
+        config["logger"]["group"] = name
+
+
+def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
+    """Return a class of `torch.optim` by its name.
+
+    Raises:
+        ValueError: If there is none of that name.
+
+    Example:
+        >>> optimizer_class("Adam").__name__
+        'Adam'
+    """
+    known = [n for n, k in vars(torch.optim).items() if isinstance(k, type) and issubclass(k, torch.optim.Optimizer)]
+    kind: type[torch.optim.Optimizer] = getattr(torch.optim, check_choice("optimizer.name", name, known))
+    return kind
+
+
+def optimizer_arguments(kind: type[torch.optim.Optimizer]) -> list[str]:
+    """Return the names of an optimiser's arguments, without the parameters it steps."""
+    return list(inspect.signature(kind).parameters)[1:]
+
+
+def _network(options: Config, env: gym.Env[Any, Any], box_head: str, seed: int) -> torch.nn.Module:
+    env.close()
+    outputs = make_head(env.action_space, box_head).size
+    return make_network(env.observation_space, outputs, seed=seed, **options)
+
+
+def _optimizer(options: Config) -> Any:
+    keywords = dict(options)
+    kind = optimizer_class(keywords.pop("name"))
+    try:
+        kind([torch.nn.Parameter(torch.zeros(1))], **keywords)
+    except (TypeError, ValueError) as error:
+        takes = optimizer_arguments(kind)
+        near = next((suggestion(k, takes) for k in keywords if k not in takes), "")
+        raise ValueError(f"`optimizer`: {kind.__name__} does not take {keywords}: {error}.{near}") from error
+    return partial(kind, **keywords)

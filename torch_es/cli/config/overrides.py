@@ -1,0 +1,192 @@
+"""The words of a command line: checked one by one, then composed with the YAML files into a config."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser  # Hydra offers no other way to tell its flags from overrides
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ChoiceSweep, Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from torch_es.checks import check_flag, flat, suggestion
+from torch_es.cli.config.build import Config, optimizer_arguments, optimizer_class
+from torch_es.loggers import WandbLogger
+from torch_es.runs.commands import override
+
+_OPEN = ("env.kwargs.", "optimizer.", "policy.", "strategy.")  # where a plus adds an argument that is checked later
+
+
+def conf_dir() -> Path:
+    """Return the folder of the YAML files: in the installed package, or at the top of the source tree.
+
+    Example:
+        >>> (conf_dir() / "config.yaml").is_file()
+        True
+    """
+    package = Path(__file__).parents[2]
+    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
+
+
+def compose_config(overrides: Sequence[str] = (), name: str = "config") -> Config:
+    """Return the config that the command line `torch-es OVERRIDES` composes, as plain data.
+
+    Args:
+        overrides: As on the command line.
+        name: The file at the top: `config`, or `sweep` for a search.
+
+    Raises:
+        TypeError: If a value should be true or false and is neither.
+        ValueError: If a key or an option does not exist; the error names the nearest one.
+
+    Example:
+        >>> compose_config(["env=hopper"])["env"]["id"]
+        'Hopper-v5'
+    """
+    check_overrides(overrides, name)
+    with _config_files():
+        return plain(compose(name, overrides=list(overrides)))
+
+
+def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return Hydra's flags and the overrides of a command line, on which they may stand in any order.
+
+    `--config-dir DIR` becomes the override `hydra.searchpath=[DIR]`, which the jobs of a multirun get too.
+
+    Raises:
+        ValueError: If a flag does not exist.
+
+    Example:
+        >>> split_flags(["seed=1,2", "--multirun", "-cd", "/my/conf"])
+        (['--multirun'], ['seed=1,2', 'hydra.searchpath=[/my/conf]'])
+    """
+    given, unknown = get_args_parser().parse_known_intermixed_args(list(arguments))
+    if unknown or given.experimental_rerun:  # which would unpickle a file
+        flag = (unknown or ["--experimental-rerun"])[0]
+        raise ValueError(f"`{flag}` is not an option of torch-es; a value of the config is set by KEY=VALUE.")
+    overrides, flags = list(given.overrides), []
+    words = iter(word for word in arguments if word not in overrides)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name not in ("--config-dir", "-cd"):
+            flags.append(word)
+        elif not equals:
+            next(words)
+    if given.config_dir is not None:
+        path = override("", str(Path(given.config_dir).resolve()))[1:]
+        overrides.append(f"hydra.searchpath=[{path}]")
+    return flags, overrides
+
+
+def plain(config: DictConfig) -> Config:
+    """Return a config as dicts and lists, with every interpolation resolved."""
+    made: Config = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[assignment]
+    return made
+
+
+def check_overrides(overrides: Sequence[str], name: str = "config") -> None:
+    """Refuse keys and options that do not exist, before Hydra writes or starts anything.
+
+    Raises:
+        TypeError: If a value should be true or false and is neither.
+        ValueError: If a key or an option does not exist; the error names the nearest one.
+
+    Example:
+        >>> check_overrides(["env=hoper"])
+        Traceback (most recent call last):
+        ValueError: `env` has no option `hoper`. Did you mean `hopper`? It may be acrobot, ...
+    """
+    parsed = parsed_overrides(overrides)
+    search_path = [str(o.input_line) for o in parsed if o.key_or_group == "hydra.searchpath"]
+    given = [o for o in parsed if not o.is_delete() and not o.key_or_group.startswith(("hydra.", "hydra/"))]
+    with _config_files() as loader:
+        options = {
+            o.key_or_group: loader.get_group_options(o.key_or_group, config_name=name, overrides=search_path)
+            for o in given
+        }
+        groups = [o for o in given if options[o.key_or_group]]
+        for group in groups:
+            _check_options(group, options[group.key_or_group])
+        deciding = [*groups, *(o for o in given if o.key_or_group == "optimizer.name")]
+        chosen = [f"{o.get_key_element()}={_choices(o)[0]}" for o in deciding]
+        _check_keys([o for o in given if o not in groups], compose(name, overrides=[*search_path, *chosen]))
+
+
+def parsed_overrides(overrides: Sequence[str]) -> list[Override]:
+    """Return overrides as Hydra understands them.
+
+    Raises:
+        ValueError: If one is not an override.
+    """
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ValueError(f"{error} An override looks like KEY=VALUE.") from error
+
+
+@contextlib.contextmanager
+def _config_files() -> Iterator[ConfigLoader]:
+    """Let Hydra compose from `conf/`; its errors become ValueErrors."""
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        try:
+            yield GlobalHydra.instance().config_loader()
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ValueError(str(error)) from error
+
+
+def _choices(given: Override) -> list[Any]:
+    """Return the values of a multirun's `key=a,b`, or the one value."""
+    value = given.value()
+    return list(value.list) if isinstance(value, ChoiceSweep) else [value]
+
+
+def _check_options(given: Override, options: Sequence[str]) -> None:
+    for value in _choices(given):
+        if str(value) not in options:
+            near = suggestion(str(value), options)
+            raise ValueError(f"`{given.key_or_group}` has no option `{value}`.{near} It may be {', '.join(options)}.")
+
+
+def _check_keys(overrides: Sequence[Override], config: DictConfig) -> None:
+    tree = OmegaConf.to_container(config)
+    known, defaults = _leaves(tree, ""), flat(tree)
+    for given in overrides:
+        key = given.key_or_group
+        if key not in known:
+            _check_new(given, known, config.optimizer.name)
+        for value in _choices(given) if isinstance(defaults.get(key), bool) else ():
+            if not str(value).startswith("${"):
+                check_flag(key, value)
+
+
+def _check_new(given: Override, known: Sequence[str], optimizer: str) -> None:
+    """Refuse a key that is not in the config, unless it begins with a plus and somebody will check it."""
+    key, line = given.key_or_group, given.input_line
+    if given.is_add() or given.is_force_add():
+        if key.startswith(_OPEN) or key in [f"logger.{n}" for n in inspect.signature(WandbLogger).parameters]:
+            return
+    elif key.startswith("env.kwargs."):
+        near = suggestion(key, [k for k in known if k.startswith("env.kwargs.")])
+        raise ValueError(f"`{key}` is not in the config.{near} A further argument takes a plus: `+{line}`.")
+    elif key.startswith("optimizer."):
+        kind = optimizer_class(optimizer)
+        takes = [f"optimizer.{argument}" for argument in optimizer_arguments(kind)]
+        if key in takes:
+            raise ValueError(f"`{key}` is not in the config; a further argument takes a plus: `+{line}`.")
+        raise ValueError(f"`{key}` is not an argument of torch.optim.{kind.__name__}.{suggestion(key, takes)}")
+    raise ValueError(f"`{key}` is not a key of the config.{suggestion(key, known)}")
+
+
+def _leaves(tree: Any, path: str) -> list[str]:
+    if not isinstance(tree, dict):
+        return [path]
+    return [path] * bool(path) + [leaf for k, v in tree.items() for leaf in _leaves(v, f"{path}.{k}" if path else k)]

@@ -1,0 +1,103 @@
+"""The config of a run folder: written once, read again, and compared with what a command line asks for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from torch_es.checks import differences, flat
+from torch_es.cli.config.build import Config
+from torch_es.cli.config.overrides import parsed_overrides, plain
+from torch_es.runs import commands
+
+CHANGEABLE = (
+    "total_timesteps", "max_seconds", "eval_every", "eval_episodes", "final_episodes", "video", "evaluator", "logger",
+    "checkpoint_every", "keep_checkpoints", "on_save_error", "run_dir", "resume",
+)  # fmt: skip
+_TRACES = {".lock", ".config.yaml.tmp"}  # what a run leaves that was killed before it wrote anything
+
+
+def check_free(folder: Path) -> None:
+    """Refuse a run folder that exists: a run never writes over another.
+
+    Raises:
+        ValueError: If it exists and holds anything of a run.
+    """
+    if folder.is_dir() and {p.name for p in folder.iterdir()} <= _TRACES:
+        return
+    if folder.exists():
+        raise ValueError(f"`run_dir` {folder} exists; name another, or continue it with `{commands.resume(folder)}`.")
+
+
+def find_run(config: Config) -> Path | None:
+    """Return the run that `resume=auto` continues, or None for a new one.
+
+    That is `run_dir` itself if there is a run in it, else the newest beside it that was started by the same settings.
+
+    Raises:
+        ValueError: If the run in `run_dir` was started by other settings; every difference is named.
+    """
+    folder = Path(config["run_dir"])
+    if (folder / "config.yaml").is_file():
+        resumed_config(folder, config)
+        return folder
+    beside = sorted(folder.parent.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return next((path.parent for path in beside if not fixed_differences(load_config(path.parent), config)), None)
+
+
+def resumed_config(folder: Path, config: Config) -> Config:
+    """Return a run's own config with what `config` may change of it: how long, by which workers, to which logger.
+
+    Raises:
+        ValueError: If `config` differs in anything else; every key is named with both values.
+    """
+    saved = load_config(folder)
+    if found := fixed_differences(saved, config):
+        raise ValueError(
+            f"`{folder}` was started by other settings: {found}. "
+            f"A resumed run may change {', '.join(CHANGEABLE)}; start a new one for the rest."
+        )
+    return {**saved, **{key: config[key] for key in CHANGEABLE if key in config}}
+
+
+def changed(config: Config, overrides: Sequence[str], saved: Config) -> Config:
+    """Return the saved config with the values that the overrides of a command line set.
+
+    Args:
+        config: Composed with these overrides.
+        overrides: As on the command line.
+        saved: The config of the run folder.
+    """
+    merged = OmegaConf.create({**config, **saved})  # a key that is newer than the run has its default
+    for override in parsed_overrides(overrides):
+        key = override.key_or_group
+        OmegaConf.update(merged, key, OmegaConf.select(OmegaConf.create(config), key), force_add=True)
+    return plain(merged)
+
+
+def fixed_differences(saved: Config, config: Config, changeable: Sequence[str] = CHANGEABLE) -> str:
+    """List what differs and must not; a key that is newer than the saved config counts as unchanged."""
+    then, now = (flat({key: c[key] for key in c if key not in changeable}) for c in (saved, config))
+    return differences(then, {key: now.get(key, "absent") for key in then})
+
+
+def save_config(config: Config, folder: Path) -> None:
+    """Write `config.yaml`, from which the run can be built again."""
+    staging = folder / ".config.yaml.tmp"
+    OmegaConf.save(OmegaConf.create(config), staging)
+    os.replace(staging, folder / "config.yaml")
+
+
+def load_config(folder: Path) -> Config:
+    """Read a run's `config.yaml`.
+
+    Raises:
+        ValueError: If the folder is not a run folder.
+    """
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise ValueError(f"`{folder}` is not a run folder: it has no config.yaml.")
+    return plain(OmegaConf.load(path))  # type: ignore[arg-type]

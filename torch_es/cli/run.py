@@ -1,0 +1,124 @@
+"""A run from its config to its result: what `torch-es train` does once, and `torch-es sweep` for each trial."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from torch_es.cli import INTERRUPTED, config
+from torch_es.cli.run_log import run_log
+from torch_es.cli.video import record_apart
+from torch_es.errors import WorkerError
+from torch_es.loggers.progress import Terminal
+from torch_es.loggers.protocol import opened
+from torch_es.report.plotting import plot_runs
+from torch_es.runs import commands
+from torch_es.runs.folder import RunFolder
+from torch_es.training.trainer import centre_metrics
+from torch_es.types import EpisodeResult, Metrics
+
+Callback = Callable[[Metrics], bool | None]
+
+
+def run(
+    settings: config.Config, folder: Path, resume: bool, callback: Callback | None = None, quiet: bool = False
+) -> list[EpisodeResult]:
+    """Train as `settings` say, in `folder`; return the last episodes of the centre.
+
+    Args:
+        settings: Of the run.
+        folder: Where it is written.
+        resume: Whether to continue the run in `folder`.
+        callback: Called with each generation's metrics; training stops when it returns False.
+        quiet: Whether to print neither the progress nor the result.
+    """
+    config.check_values(settings)
+    loggers = config.build_loggers(settings)
+    keeping = {"keep": settings["keep_checkpoints"], "on_save_error": settings["on_save_error"]}
+    with config.build(settings) as es, RunFolder(folder, **keeping) as run_folder, run_log(folder):
+        if not resume:
+            config.save_config(settings, folder)
+        with _explained(run_folder), opened(loggers, settings, folder) as log:
+
+            def logged(metrics: Metrics) -> bool | None:
+                log(metrics)
+                return None if callback is None else callback(metrics)
+
+            es.learn(
+                settings["total_timesteps"],
+                logged,
+                progress_bar=not quiet,
+                folder=run_folder,
+                resume=resume,
+                checkpoint_every=settings["checkpoint_every"],
+                max_seconds=settings["max_seconds"],
+                reset_num_timesteps=False,
+            )
+            episodes = es.evaluate(settings["final_episodes"])
+            es.close()
+            result = centre_metrics(episodes)
+            log({"global_step": float(es.trainer.total_timesteps), **result})
+            _keep(folder / "summary.json", {"generation": es.strategy.centre.generation, **result})
+            plot_runs([folder], folder / "curve.png")
+            if not quiet:
+                _say_result(folder, settings, episodes)
+            if settings["video"]:
+                video = record_apart(folder)  # before the loggers close, since one of them sends it
+                if not quiet:
+                    Terminal().print(f"video        {video}", markup=False)
+    return episodes
+
+
+@contextlib.contextmanager
+def _explained(run_folder: RunFolder) -> Iterator[None]:
+    """Where training is stopped, say what is saved and how to go on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        code = int(stop.code or 0) if isinstance(stop, SystemExit) else INTERRUPTED
+        how = f"`{commands.resume(run_folder.path)}` continues from generation {run_folder.saved or 0}"
+        print(f"torch-es: stopped by {signal.Signals(code - 128).name}; {how}.", file=sys.stderr)
+        raise
+    except WorkerError as error:
+        if error.task is None:
+            raise
+        t = error.task
+        member = (
+            ["--pair", str(t.pair), "--sign", "+" if t.sign > 0 else "-"] if t.sign else ["--episode", str(t.episode)]
+        )
+        again = commands.command("replay", run_folder.path, "--generation", str(t.generation), *member)
+        raise WorkerError(f"{error}\n\nThis plays it again: {again}", t) from error
+
+
+def _keep(path: Path, values: Metrics) -> None:
+    staging = path.with_name(f".{path.name}.tmp")
+    staging.write_text(json.dumps(values, indent=1) + "\n")
+    os.replace(staging, path)  # a process killed here leaves no half of it
+
+
+def _say_result(folder: Path, settings: config.Config, episodes: list[EpisodeResult]) -> None:
+    """Print the result, and the commands that go on from it."""
+    returns = [episode.return_ for episode in episodes]
+    console = Terminal()
+    console.print(
+        f"\n[bold]{settings['env']['id']}[/]: centre return {np.mean(returns):,.1f} ± {np.std(returns):,.1f} "
+        f"over {len(returns)} noise-free episodes"
+    )
+    lines = {name: commands.command(name, folder) for name in ("evaluate", "plot", "record")}
+    lines["continue"] = commands.resume(folder, f"total_timesteps={2 * settings['total_timesteps']}")
+    if not shutil.which("torch-es"):  # after `make train` the environment is not active
+        ours = shlex.quote(os.path.relpath(Path(sys.executable).with_name("torch-es")))
+        lines = {name: line.replace("torch-es", ours, 1) for name, line in lines.items()}
+    lines = {"run folder": str(folder), **lines}
+    console.print("\n".join(f"{name:<13}{line}" for name, line in lines.items()), markup=False)
+    if settings["video"]:
+        console.print("recording a video of one episode ...")

@@ -1,0 +1,174 @@
+"""Whether what a factory makes is an environment that keeps to its spaces: told before any worker starts."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from torch_es.envs.make import Env, EnvFactory
+
+_log = logging.getLogger(__name__)
+
+
+def probed(factory: EnvFactory) -> Env:
+    """Return a new environment that was reset and stepped once, with what came of it compared with its spaces.
+
+    Raises:
+        TypeError: If the factory makes something that is no environment.
+        ValueError: If it returns one environment twice, or `reset` or `step` do not return what the spaces say.
+
+    Example:
+        >>> probed(lambda: gym.make("CartPole-v1")).action_space
+        Discrete(2)
+    """
+    first = _made(factory)
+    first.close()
+    env = _made(factory)
+    if env.unwrapped is first.unwrapped:
+        raise ValueError(
+            f"`env` returned the same {_name(env)} twice, but several episodes are played side by side: make a new "
+            "environment at each call, as in `lambda: gym.make(...)`, or give the id or the class."
+        )
+    if env.metadata.get("spaces_only"):  # it stands for one that is given later
+        return env
+    try:
+        _check_reset(env)
+        _check_step(env)
+    except BaseException:
+        env.close()
+        raise
+    return env
+
+
+def _made(factory: EnvFactory) -> Env:
+    env: object = factory()
+    if isinstance(env, gym.Env):
+        return env
+    if env is None:
+        raise TypeError("`env` must make a gymnasium.Env, got None: does the function return what it makes?")
+    way = "which is many: give a function that makes one" if isinstance(env, gym.vector.VectorEnv) else "wrap it in one"
+    raise TypeError(f"`env` must make a gymnasium.Env, got {type(env).__module__}.{type(env).__qualname__}; {way}.")
+
+
+def _check_reset(env: Env) -> None:
+    answer: object = env.reset(seed=0)
+    if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):
+        raise ValueError(f"{_name(env)}.reset must return (observation, info), got {_described(answer)}.")
+    check_observation(env, env.observation_space, answer[0])
+    _check_values(env, answer[0], "reset")
+
+
+def _check_step(env: Env) -> None:
+    env.action_space.seed(0)
+    answer: object = env.step(env.action_space.sample())
+    if not (isinstance(answer, tuple) and len(answer) == 5):
+        raise ValueError(
+            f"{_name(env)}.step must return (observation, reward, terminated, truncated, info), got "
+            f"{_described(answer)}."
+        )
+    observation, reward, terminated, truncated, _ = answer
+    check_observation(env, env.observation_space, observation, "step")
+    _check_values(env, observation, "step")
+    numbers = ("reward", "number", reward), ("terminated", "bool", terminated), ("truncated", "bool", truncated)
+    for name, kind, value in numbers:
+        if np.asarray(value).dtype.kind not in "biuf" or np.shape(value):
+            raise ValueError(f"{_name(env)}.step must return a {kind} as {name}, got {_described(value)}.")
+
+
+def check_observation(env: Env, space: gym.Space[Any], observation: Any, method: str = "reset") -> None:
+    """Compare the form of an observation, not its values, with the space that it should be of.
+
+    Raises:
+        ValueError: Naming environment, method, what came and what was expected.
+
+    Example:
+        >>> check_observation(gym.make("FrozenLake-v1"), gym.spaces.Discrete(16), np.array([3]))
+        Traceback (most recent call last):
+        ValueError: FrozenLakeEnv.reset must return an observation of Discrete(16), got [3] of shape (1,), int64.
+    """
+    for path, leaf, value in _leaves(space, observation):
+        if _shape(value) != leaf.shape:
+            raise ValueError(_expected(env, method, path, leaf, value))
+
+
+def _check_values(env: Env, observation: Any, method: str) -> None:
+    """Compare the values too: numbers, choices that there are; a Box may be left, which is said."""
+    for path, space, value in _leaves(env.observation_space, observation):
+        array, box = np.asarray(value), isinstance(space, gym.spaces.Box)
+        within = array.dtype.kind in ("biuf" if box else "biu") and (box or space.contains(array.astype(space.dtype)))
+        if not within:
+            raise ValueError(_expected(env, method, path, space, value))
+        if isinstance(space, gym.spaces.Box) and ((array < space.low) | (array > space.high)).any():
+            _log.warning("%s It lies outside.", _expected(env, method, path, space, value))
+
+
+def _leaves(space: gym.Space[Any], value: Any, path: str = "") -> Iterator[tuple[str, gym.Space[Any], Any]]:
+    """Yield path, space and value of each leaf; of a Dict or Tuple of another form, itself."""
+    if isinstance(space, gym.spaces.Dict) and isinstance(value, Mapping) and space.spaces.keys() <= value.keys():
+        for key, part in space.spaces.items():
+            yield from _leaves(part, value[key], f"{path}[{key!r}]")
+    elif isinstance(space, gym.spaces.Tuple) and isinstance(value, tuple) and len(value) == len(space.spaces):
+        for number, part in enumerate(space.spaces):
+            yield from _leaves(part, value[number], f"{path}[{number}]")
+    else:
+        yield path, space, value
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    try:
+        return tuple(np.shape(value))
+    except ValueError:  # lists of different lengths
+        return None
+
+
+def _expected(env: Env, method: str, path: str, space: gym.Space[Any], value: Any) -> str:
+    of = f"observation{path} of {space}" if path else f"observation of {space}"
+    return f"{_name(env)}.{method} must return an {of}, got {_described(value)}."
+
+
+def _name(env: Env) -> str:
+    return type(env.unwrapped).__name__
+
+
+def _described(value: Any) -> str:
+    """Say in a few words what came in place of what was expected."""
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)} ({', '.join(type(part).__name__ for part in value[:6])})"
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} with the keys {', '.join(map(str, value))}"
+    if isinstance(value, np.ndarray):
+        return f"{value.tolist() if value.size <= 4 else 'an array'} of shape {value.shape}, {value.dtype}"
+    return "None" if value is None else f"{str(value)[:80]} of type {type(value).__name__}"
+
+
+def random_observations(env: Env, count: int, seed: int, every: int = 8) -> list[Any]:
+    """Play at random and return `count` observations, every eighth of those seen, so that they are not all alike.
+
+    Args:
+        env: Left at some point of an episode.
+        count: How many to keep.
+        seed: Of the environment and of the actions.
+        every: Steps from one that is kept to the next.
+
+    Example:
+        >>> len(random_observations(gym.make("CartPole-v1"), 5, seed=0))
+        5
+    """
+    env.action_space.seed(seed)
+    kept = [copy.deepcopy(env.reset(seed=seed)[0])]  # at once: the next step may write over it
+    over, step = False, 0
+    while len(kept) < count:
+        if over:
+            observation, over = env.reset()[0], False
+        else:
+            observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
+            over = terminated or truncated
+        step += 1
+        if step % every == 0:
+            kept.append(copy.deepcopy(observation))
+    return kept

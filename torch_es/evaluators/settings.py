@@ -1,0 +1,50 @@
+"""What is set for a whole process, by the user's script: workers take it over, so that they compute as their parent."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+
+Settings = tuple[Any, ...]
+
+
+def _set_autocast(value: tuple[bool, torch.dtype]) -> None:
+    torch.set_autocast_enabled("cpu", value[0])
+    torch.set_autocast_dtype("cpu", value[1])
+
+
+_SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_default_device, torch.set_default_device),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (lambda: torch.backends.mkldnn.enabled, lambda on: setattr(torch.backends.mkldnn, "enabled", on)),
+    (lambda: torch.backends.quantized.engine, lambda name: setattr(torch.backends.quantized, "engine", name)),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    (lambda: sys.float_info.min / 2 == 0.0, torch.set_flush_denormal),  # torch has no question for it
+    (lambda: (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")), _set_autocast),
+    (np.geterr, lambda how: np.seterr(**how)),
+    (lambda: gym.logger.min_level, lambda level: setattr(gym.logger, "min_level", level)),
+    (sys.getrecursionlimit, sys.setrecursionlimit),
+)
+
+
+def settings() -> Settings:
+    """Return what is set in this process.
+
+    Example:
+        >>> settings()[0]
+        torch.float32
+    """
+    return tuple(ask() for ask, _ in _SETTINGS)
+
+
+def adopt(given: Settings) -> None:
+    """Set what is set otherwise here."""
+    for (ask, tell), value in zip(_SETTINGS, given, strict=True):
+        if ask() != value:
+            tell(value)

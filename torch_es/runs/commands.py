@@ -1,0 +1,47 @@
+"""Commands about a run as they are printed: each works when it is pasted into a shell."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+
+def command(name: str, folder: Path, *words: str) -> str:
+    """Return a command about a run folder.
+
+    Example:
+        >>> command("replay", Path("my runs/a"), "--generation", "3")
+        "torch-es replay 'my runs/a' --generation 3"
+    """
+    return shlex.join(["torch-es", name, str(folder), *words])
+
+
+def resume(folder: Path, *words: str) -> str:
+    """Return the command that continues a run.
+
+    Example:
+        >>> print(resume(Path("runs/lr=0.1"), "total_timesteps=100"))
+        torch-es train 'resume="runs/lr=0.1"' total_timesteps=100
+    """
+    return shlex.join(["torch-es", "train", override("resume", str(folder)), *words])
+
+
+def override(key: str, text: str) -> str:
+    """Return the override that sets a key to a text, in quotes where Hydra would read another value.
+
+    Example:
+        >>> override("resume", "7")
+        'resume="7"'
+    """
+    plain = re.fullmatch(r"[\w./-]+", text, re.ASCII) and text.lower() not in ("true", "false", "null")
+    quoted = re.sub(r'(\\*)("|$)', r"\1\1\\\2", text)[:-1]  # Hydra reads a backslash as itself, but before a quote
+    return f"{key}={text}" if plain and not _is_number(text) else f'{key}="{quoted}"'
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
