@@ -1,6 +1,7 @@
 """The command, as a user types it."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 from command import SMALL_RUN, logged, torch_es
 
+from torch_es import __version__, cli
 from torch_es.cli import config
+from torch_es.cli.video import render_without_a_screen
 
 
 def test_a_run_leaves_its_folder_and_says_what_next(run):
@@ -94,3 +97,68 @@ def test_an_environments_module_may_lie_in_the_present_folder(tmp_path):
     words = [command, "env.id=reach:Reach-v0", "strategy.num_pairs=1", *small]
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_version_is_our_own(tmp_path):
+    assert torch_es("--version", cwd=tmp_path).stdout == f"torch-es {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "`trian` is not a command. Did you mean `train`?"),
+        (["--env", "cartpole"], "`--env` is not an option of torch-es; a value of the config is set by KEY=VALUE"),
+        (["run_dir=lr=1"], """an override looks like KEY=VALUE. A value with"""),
+        (["--experimental-rerun", "x.pkl"], "`--experimental-rerun` is not an option of torch-es"),
+    ],
+)
+def test_a_word_that_means_nothing_is_refused(arguments, message, tmp_path):
+    done = torch_es(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_a_module_and_a_line_of_help(name, tmp_path):
+    assert f"torch-es {name} " in cli.commands_help()
+    if name != "train":
+        done = torch_es(name, "--help", cwd=tmp_path)
+        assert done.returncode == 0
+        assert f"torch-es {name}" in done.stdout
+
+
+def test_a_command_imports_no_other(tmp_path):
+    code = "import sys; from torch_es.cli import main; main(['plot', 'nowhere']); print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True).stdout.split()
+    assert "torch_es.cli.plot" in loaded
+    assert not {"torch_es.cli.train", "torch_es.cli.push", "torch_es.hub", "torch_es.cli.sweep"} & set(loaded)
+
+
+def test_a_terminal_that_knows_ascii_only(tmp_path, run):
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    words = [sys.executable, "-m", "torch_es", "evaluate", str(run[0]), "--episodes", "2"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "+/-" in done.stdout
+
+
+@pytest.mark.parametrize("pair", ["99", "-5"])
+def test_a_pair_that_was_not_played_is_refused(pair, run, tmp_path):
+    done = torch_es("replay", str(run[0]), "--generation", "1", f"--pair={pair}", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"`--pair` must be from 0 to 1 in generation 1, got {pair}." in done.stderr
+
+
+def test_on_a_machine_without_a_screen_a_run_is_filmed_too(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch_es.cli.video.ctypes.util.find_library", lambda name: None)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DISPLAY", ":0")
+    render_without_a_screen()
+    assert "MUJOCO_GL" not in os.environ
+    monkeypatch.delenv("DISPLAY")
+    render_without_a_screen()
+    assert os.environ["MUJOCO_GL"] == "osmesa"
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+    render_without_a_screen()
+    assert os.environ["MUJOCO_GL"] == "glfw"

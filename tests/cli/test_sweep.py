@@ -28,7 +28,7 @@ SMALL = [
         (["final_episodes=0"], "`final_episodes` must be at least 1"),
         (["sweep.trials=abc"], "`sweep.trials` must be a whole number"),
         (["sweep.trails=3"], "Did you mean `sweep.trials`"),
-        (["strategy.sigma=interval(0,1"], "An override looks like KEY=VALUE"),
+        (["strategy.sigma=interval(0,1"], "an override looks like KEY=VALUE"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_written(overrides, message, tmp_path, monkeypatch, capsys):

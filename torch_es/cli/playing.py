@@ -19,41 +19,58 @@ from torch_es.runs import checkpoint
 
 def evaluate(arguments: list[str]) -> None:
     """Play noise-free episodes of a run's centre."""
-    parser = argparse.ArgumentParser("torch-es evaluate", description=evaluate.__doc__)
-    parser.add_argument("run", type=Path)
+    parser = run_parser("evaluate", evaluate.__doc__)
     parser.add_argument("--best", action="store_true", help="the best centre evaluated in training, not the last")
     parser.add_argument("--episodes", type=int, default=10)
     given = parser.parse_args(arguments)
-    with load(given.run, {}, best=given.best) as es:
+    with load(given, {}, best=given.best) as es:
         returns = [episode.return_ for episode in es.evaluate(given.episodes)]
     Terminal().print(f"centre return {np.mean(returns):,.1f} ± {np.std(returns):,.1f} over {len(returns)} episodes")
 
 
 def record(arguments: list[str]) -> None:
     """Record an episode of a run's centre as video.mp4."""
-    parser = argparse.ArgumentParser("torch-es record", description=record.__doc__)
-    parser.add_argument("run", type=Path)
+    parser = run_parser("record", record.__doc__)
     parser.add_argument("--out", type=Path, help="by default video.mp4 in the run's folder")
     given = parser.parse_args(arguments)
-    frames, fps, factory = camera(config.load_config(given.run)["env"])
-    with load(given.run, {"num_workers": 0, "num_lanes": 1}, factory) as es:
+    settings = settings_of(given)
+    frames, fps, factory = camera(settings["env"])
+    with load(given, {"num_workers": 0, "num_lanes": 1}, factory) as es:
         es.evaluate(1)
     Terminal().print(str(write_video(frames, given.out or given.run / "video.mp4", fps)))
 
 
-def load(folder: Path, evaluator: dict[str, int], factory: Any = None, best: bool = False) -> ES:
-    """Return a run's trainer as its newest checkpoint has it.
+def run_parser(command: str, description: str | None) -> argparse.ArgumentParser:
+    """Return the parser of a command about a run."""
+    parser = argparse.ArgumentParser(f"torch-es {command}", description=description)
+    parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument(
+        "--import", dest="imports", metavar="MODULE", action="append", default=[],
+        help="a module that the run's config.yaml names and that may be imported, which runs its code",
+    )  # fmt: skip
+    return parser
+
+
+def settings_of(given: argparse.Namespace) -> config.Config:
+    """Return the config of the run that a command line names, if it imports only modules that this names too."""
+    settings = config.load_config(given.run)
+    config.check_imports(given.run, settings, given.imports)
+    return settings
+
+
+def load(given: argparse.Namespace, evaluator: dict[str, int], factory: Any = None, best: bool = False) -> ES:
+    """Return a run's trainer at its newest checkpoint.
 
     Args:
-        folder: Of the run.
-        evaluator: In place of what its config says of the evaluator.
-        factory: Makes environments in place of those of its config.
+        given: Of `run_parser`.
+        evaluator: Replaces values of `evaluator` in its config.
+        factory: Makes the environments instead of those in its config.
         best: Take the best centre evaluated in training, not the last.
 
     Raises:
-        ValueError: If the folder is no run, or holds no checkpoint yet, or no centre was evaluated.
+        ValueError: If the folder is not a run folder, holds no checkpoint yet, or no centre was evaluated.
     """
-    settings = config.load_config(folder)
+    folder, settings = given.run, settings_of(given)
     settings["evaluator"] = {**settings["evaluator"], **evaluator}
     newest = checkpoint.newest(folder / "checkpoints")
     if newest is None:
@@ -66,15 +83,15 @@ def load(folder: Path, evaluator: dict[str, int], factory: Any = None, best: boo
 
 
 def camera(env: config.Config) -> tuple[list[Frame], float, partial[Env]]:
-    """Return where frames go, how many there are a second, and what makes environments that leave them there."""
+    """Return the list that frames go to, the frames a second, and a function that makes environments that fill it."""
     render_without_a_screen()
     frames: list[Frame] = []
-    options, fps = _rendering(env["id"], env["kwargs"])
+    options, fps = _rendering(env["id"], env.get("kwargs", {}))
     return frames, fps, partial(_recorded, env["id"], options, frames)
 
 
 def _rendering(env_id: str, kwargs: dict[str, Any]) -> tuple[dict[str, Any], float]:
-    """Return what to make the environment with so that it renders, and its frames a second."""
+    """Return the arguments with which an environment renders, and its frames a second."""
     env = env_factory(env_id, **kwargs)()
     env.close()
     # unless named, MuJoCo's camera stays put and the animal runs out of the picture (gymnasium 1.4)

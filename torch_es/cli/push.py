@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
 from torch_es.cli import config
-from torch_es.cli.playing import load
+from torch_es.cli.playing import load, run_parser, settings_of
 from torch_es.es import ES
 from torch_es.hub import HubPolicy
 from torch_es.loggers.progress import Terminal
@@ -17,8 +16,7 @@ from torch_es.runs.machine import describe
 
 def push(arguments: list[str]) -> None:
     """Evaluate a run's centre and upload it to the Hugging Face Hub, with a model card that says how well it does."""
-    parser = argparse.ArgumentParser("torch-es push", description=push.__doc__)
-    parser.add_argument("run", type=Path)
+    parser = run_parser("push", push.__doc__)
     parser.add_argument("repo", help="USER/NAME on the hub")
     parser.add_argument("--best", action="store_true", help="the best centre evaluated in training, not the last")
     parser.add_argument("--episodes", type=int, default=10, help="noise-free episodes of the evaluation")
@@ -27,8 +25,8 @@ def push(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     if given.folder is not None and given.folder.exists():
         raise ValueError(f"`--folder` {given.folder} exists; name another.")
-    with load(given.run, {}, best=given.best) as es:
-        policy = _shared(config.load_config(given.run), es, given.episodes)
+    with load(given, {}, best=given.best) as es:
+        policy = _shared(settings_of(given), es, given.episodes)
     video = given.run / "video.mp4"
     policy.video = video if video.is_file() else None
     if given.folder is not None:
@@ -47,13 +45,14 @@ def _shared(settings: config.Config, es: ES, episodes: int) -> HubPolicy:
         "total_timesteps": es.trainer.total_timesteps, "generation": es.strategy.centre.generation,
         "strategy": settings["strategy"]["name"], "seed": settings["seed"], "versions": describe()["versions"],
     }  # fmt: skip
-    policy, acting = es.policy, ("box_head", "action_noise")
+    policy = es.policy
     assert policy is not None
+    described = {key: value for key, value in settings["policy"].items() if key not in config.ACTING}
     shared = HubPolicy(
-        {key: value for key, value in settings["policy"].items() if key not in acting},
+        es.network if ":" in described["name"] else described,  # a class of the user's own is not described
         policy.layout.space,
         policy.action_space,
-        **{key: settings["policy"][key] for key in acting},
+        **{key: settings["policy"][key] for key in config.ACTING if key in settings["policy"]},
         reference=policy.reference,
         env=settings["env"],
         results=results,

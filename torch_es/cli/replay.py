@@ -1,15 +1,14 @@
-"""`torch-es replay`: any generation of a run again, from what its log says the generation returned."""
+"""`torch-es replay`: rebuild any generation of a run from the returns in its log."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from torch_es.cli import config
-from torch_es.cli.playing import camera
+from torch_es.cli.playing import camera, run_parser, settings_of
 from torch_es.cli.video import write_video
 from torch_es.loggers.progress import Terminal
 from torch_es.runs.replay_log import Record, digest
@@ -18,16 +17,17 @@ from torch_es.types import EpisodeResult, Task
 
 def replay(arguments: list[str]) -> None:
     """Rebuild the theta of a generation from the run's log, without a checkpoint, and play a member or the centre."""
-    parser = argparse.ArgumentParser("torch-es replay", description=replay.__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--generation", type=int, required=True, help="which is to be played next; 0 is the start")
+    parser = run_parser("replay", replay.__doc__)
+    parser.add_argument(
+        "--generation", type=int, required=True, help="the generation to be played next; 0 is the start"
+    )
     parser.add_argument("--pair", type=int, help="play a member of this pair, instead of the centre")
-    parser.add_argument("--sign", choices="+-", default="+", help="which of the pair's two members")
-    parser.add_argument("--episode", type=int, default=0, help="which evaluation episode of the centre")
+    parser.add_argument("--sign", choices="+-", default="+", help="the member of the pair")
+    parser.add_argument("--episode", type=int, default=0, help="the number of the centre's evaluation episode")
     parser.add_argument("--record", action="store_true", help="record the episode")
     parser.add_argument("--out", type=Path, help="save the generation as a checkpoint in this new folder")
     given = parser.parse_args(arguments)
-    settings = config.load_config(given.run)
+    settings = settings_of(given)
     console = Terminal()
     frames, fps, factory = camera(settings["env"]) if given.record else ([], 0.0, None)
     settings["evaluator"] = {**settings["evaluator"], "num_workers": 0}
@@ -35,6 +35,12 @@ def replay(arguments: list[str]) -> None:
         logged = es.replay(given.run / "replay.log", given.generation)
         theta = es.strategy.centre.theta
         console.print(f"generation {given.generation}: theta {digest(theta).hex()}, as in the run")
+        if given.pair is not None:
+            pairs = es.strategy.centre.num_pairs if logged is None else len(logged.fitness)
+            if not 0 <= given.pair < pairs:
+                raise ValueError(
+                    f"`--pair` must be from 0 to {pairs - 1} in generation {given.generation}, got {given.pair}."
+                )
         if given.out:
             es.save(given.out)
         pair, sign = (-1, 0) if given.pair is None else (given.pair, 1 if given.sign == "+" else -1)

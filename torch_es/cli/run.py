@@ -47,7 +47,7 @@ def run(
     with config.build(settings) as es, RunFolder(folder, **keeping) as run_folder, run_log(folder):
         if not resume:
             config.save_config(settings, folder)
-        with _explained(run_folder), opened(loggers, settings, folder) as log:
+        with _explained(run_folder, settings), opened(loggers, settings, folder) as log:
 
             def logged(metrics: Metrics) -> bool | None:
                 log(metrics)
@@ -72,20 +72,23 @@ def run(
             if not quiet:
                 _say_result(folder, settings, episodes)
             if settings["video"]:
-                video = record_apart(folder)  # before the loggers close, since one of them sends it
+                video = record_apart(
+                    folder, *_imports(settings)
+                )  # before the loggers close, since one of them sends it
                 if not quiet:
                     Terminal().print(f"video        {video}", markup=False)
     return episodes
 
 
 @contextlib.contextmanager
-def _explained(run_folder: RunFolder) -> Iterator[None]:
+def _explained(run_folder: RunFolder, settings: config.Config) -> Iterator[None]:
     """Where training is stopped, say what is saved and how to go on."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
         code = int(stop.code or 0) if isinstance(stop, SystemExit) else INTERRUPTED
-        how = f"`{commands.resume(run_folder.path)}` continues from generation {run_folder.saved or 0}"
+        again = commands.resume(run_folder.path, *config.modules(settings).values())
+        how = f"`{again}` continues from generation {run_folder.saved or 0}"
         print(f"torch-es: stopped by {signal.Signals(code - 128).name}; {how}.", file=sys.stderr)
         raise
     except WorkerError as error:
@@ -95,8 +98,15 @@ def _explained(run_folder: RunFolder) -> Iterator[None]:
         member = (
             ["--pair", str(t.pair), "--sign", "+" if t.sign > 0 else "-"] if t.sign else ["--episode", str(t.episode)]
         )
-        again = commands.command("replay", run_folder.path, "--generation", str(t.generation), *member)
+        again = commands.command(
+            "replay", run_folder.path, "--generation", str(t.generation), *member, *_imports(settings)
+        )
         raise WorkerError(f"{error}\n\nThis plays it again: {again}", t) from error
+
+
+def _imports(settings: config.Config) -> list[str]:
+    """Return the options with which a command may import the modules that a run's config names."""
+    return [word for module in config.modules(settings) for word in ("--import", module)]
 
 
 def _keep(path: Path, values: Metrics) -> None:
@@ -113,8 +123,10 @@ def _say_result(folder: Path, settings: config.Config, episodes: list[EpisodeRes
         f"\n[bold]{settings['env']['id']}[/]: centre return {np.mean(returns):,.1f} ± {np.std(returns):,.1f} "
         f"over {len(returns)} noise-free episodes"
     )
-    lines = {name: commands.command(name, folder) for name in ("evaluate", "plot", "record")}
-    lines["continue"] = commands.resume(folder, f"total_timesteps={2 * settings['total_timesteps']}")
+    trusted, named = _imports(settings), config.modules(settings).values()
+    lines = {name: commands.command(name, folder, *trusted) for name in ("evaluate", "record")}
+    lines["plot"] = commands.command("plot", folder)
+    lines["continue"] = commands.resume(folder, f"total_timesteps={2 * int(settings['total_timesteps'])}", *named)
     if not shutil.which("torch-es"):  # after `make train` the environment is not active
         ours = shlex.quote(os.path.relpath(Path(sys.executable).with_name("torch-es")))
         lines = {name: line.replace("torch-es", ours, 1) for name, line in lines.items()}

@@ -59,29 +59,32 @@ def train(arguments: list[str]) -> None:
 
 
 def _train_job(composed: DictConfig) -> float:
-    settings = config.plain(composed)
-    running = HydraConfig.get()
+    settings, running = config.plain(composed), HydraConfig.get()
+    given = [o for o in running.overrides.task if "=" in o and not o.startswith("resume=")]
+    named = "run_dir" in {override.key_or_group for override in config.parsed_overrides(given)}
     if running.mode == RunMode.MULTIRUN:
-        _tell_apart(settings)
+        _set_apart(settings, named)
+    run_dir = Path(str(settings["run_dir"]))
     if settings["resume"] is None:
-        config.check_free(Path(settings["run_dir"]))
-        return _reached(settings, Path(settings["run_dir"]), resume=False)
+        config.check_free(run_dir)
+        return _reached(settings, run_dir, resume=False)
     if settings["resume"] == "auto":
-        folder = config.find_run(settings)
+        folder = config.find_run(settings, named)
         if folder is None:
-            return _reached(settings, Path(settings["run_dir"]), resume=False)
+            return _reached(settings, run_dir, resume=False)
     else:
-        folder = Path(settings["resume"])
-        overrides = [o for o in running.overrides.task if "=" in o and not o.startswith("resume=")]
-        settings = config.changed(settings, overrides, config.load_config(folder))
+        folder = Path(str(settings["resume"]))
+        saved = config.load_config(folder)
+        config.check_imports(folder, saved, config.modules(settings))
+        settings = config.changed(settings, given, saved)
     return _reached(config.resumed_config(folder, settings), folder, resume=True)
 
 
-def _tell_apart(settings: config.Config) -> None:
+def _set_apart(settings: config.Config, named: bool) -> None:
     """Give a job of a multirun a folder of its own, and its loggers the multirun's name as their group."""
     running = HydraConfig.get()
-    if not any(override.startswith("run_dir=") for override in running.overrides.task):
-        settings["run_dir"] += f"-{running.job.num}"  # jobs that differ in other values have the same name else
+    if not named:  # jobs that differ in other values would have the same name
+        settings["run_dir"] += f"-{running.job.num}"
     config.name_group(settings, Path(running.sweep.dir).name)
 
 

@@ -71,17 +71,18 @@ def render_without_a_screen() -> None:
         os.environ.setdefault("MUJOCO_GL", "egl" if ctypes.util.find_library("EGL") else "osmesa")
 
 
-def record_apart(folder: Path) -> str:
+def record_apart(folder: Path, *words: str) -> str:
     """Run `torch-es record` as another process, which a broken OpenGL may end; return the file, or why there is none.
 
     Args:
         folder: Of the run.
+        words: Further words of the command.
     """
     why = ""
     for backend in dict.fromkeys((os.environ.get("MUJOCO_GL", "egl"), "egl", "osmesa")):
         try:
             done = subprocess.run(  # noqa: S603 - our own command
-                [sys.executable, "-m", "torch_es", "record", str(folder)],
+                [sys.executable, "-m", "torch_es", "record", str(folder), *words],
                 env={**os.environ, "MUJOCO_GL": backend},
                 capture_output=True,
                 text=True,

@@ -1,8 +1,8 @@
-"""Whether an environment keeps to Gymnasium's rules, and its episodes follow from their seeds.
+"""Check whether an environment keeps to Gymnasium's rules, and whether its episodes follow from their seeds.
 
-That the same seed gives the same episode is what resuming, retrying and comparing rest on. Not every environment keeps
-to it: BipedalWalker-v3 of gymnasium 1.4 remembers the episode before (as LunarLander did, Gymnasium issue 728), others
-draw from a global generator or from the clock. So episodes are written down step by step, and compared.
+Resuming, retrying and comparing all rest on this: the same seed gives the same episode. Some environments break it.
+BipedalWalker-v3 of gymnasium 1.4 remembers the episode before (as LunarLander did, Gymnasium issue 728); others draw
+from a global generator or from the clock. So episodes are written down step by step, and compared.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _COLUMNS = ("observation", "reward", "terminated", "truncated")
 
 
 def objections(factory: EnvFactory) -> tuple[str, list[str]]:
-    """Return what Gymnasium's own checker refuses, "" where it refuses nothing, and what it warns of.
+    """Return what Gymnasium's own checker refuses ("" if nothing), and its warnings.
 
     Example:
         >>> objections(lambda: gym.make("CartPole-v1"))[1][0]
@@ -48,8 +48,8 @@ class Transcript(gym.Wrapper[Any, Any, Any, Any]):
 
     Args:
         factory: Makes the environment.
-        folder: Exists.
-        fresh: Whether every episode gets an environment of its own, in which nothing was played before.
+        folder: An existing folder.
+        fresh: Whether to make a new environment for every episode.
 
     Example:
         >>> import tempfile
@@ -80,7 +80,7 @@ class Transcript(gym.Wrapper[Any, Any, Any, Any]):
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Step, and note what was done and what came of it."""
+        """Step, and write down the action and its results."""
         outcome = self.env.step(action)
         observation, *rest, _ = outcome
         self._steps.append((self._action_row(action).copy(), self._row(observation).copy(), *rest))
@@ -105,28 +105,28 @@ Episode = dict[str, np.ndarray[Any, Any]]
 
 
 def read(folder: Path, seed: int) -> Episode:
-    """Return what a `Transcript` wrote of an episode: a row a step of each column, and the first observation."""
+    """Return a `Transcript` of an episode: columns with one row for each step, and the first observation."""
     with np.load(folder / f"{seed}.npz") as file:
         return dict(file)
 
 
 class Difference(NamedTuple):
-    """Where two plays of an episode part."""
+    """The first place where two plays of an episode differ."""
 
     seed: int
     what: str
 
 
 def compare(one: Path, other: Path, seeds: Sequence[int]) -> list[Difference]:
-    """Return for each episode that differs between two folders where it does first."""
+    """Return the first difference of each episode that differs between two folders."""
     found = [(seed, first_difference(read(one, seed), read(other, seed))) for seed in seeds]
     return [Difference(seed, what) for seed, what in found if what]
 
 
 def first_difference(one: Episode, other: Episode) -> str:
-    """Say in which step two plays of an episode part, and in what; "" if they are the same, bit for bit.
+    """Say in which step two plays of an episode first differ, and in what; "" if they are the same, bit for bit.
 
-    Where the actions are the first to differ, the environment is not to blame: the policy rounded differently.
+    If the actions differ first, the environment is not at fault: the policy rounded differently.
 
     Example:
         >>> steps = {name: np.zeros((2, 1)) for name in ("first", "action", *_COLUMNS)}

@@ -1,4 +1,4 @@
-"""Which environment is being made: a simulator may need a port, a licence or a display of its own."""
+"""The number of the environment that is being made: a simulator may need a port, licence or display of its own."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _worker = 0  # the number of this process among the workers
 
 
 def env_index() -> int:
-    """Return the number of the environment that is being made, for a factory that must tell them apart.
+    """Return the number of the environment that is being made, for factories that need to tell environments apart.
 
-    Each of `num_workers` processes makes `num_lanes` environments and keeps them: the numbers go from 0 to
-    `num_workers * num_lanes - 1`, and a worker that replaces a lost one has the numbers of that one. Before, the
-    trainer makes number 0 in its own process, to see the spaces, and closes it. The worlds do not depend on the number.
+    Each of `num_workers` processes makes `num_lanes` environments and keeps them, so numbers go from 0 to
+    `num_workers * num_lanes - 1`. A worker that replaces a lost one takes over its numbers. Before that, the trainer
+    makes number 0 in its own process, to look at the spaces, and closes it. Episodes do not depend on the number.
 
     Example:
         >>> class Simulator:

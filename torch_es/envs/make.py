@@ -1,4 +1,4 @@
-"""Gymnasium environments: made with clear errors, and stepped without wrappers that a rollout does not need."""
+"""Gymnasium environments: made with clear errors, and stepped without the wrappers that a rollout does not need."""
 
 from __future__ import annotations
 
@@ -24,28 +24,26 @@ _LEANER = {
     for task, name in (
         ("half_cheetah", "HalfCheetah"),
         ("hopper", "Hopper"),
-        ("humanoid", "Humanoid"),
-        ("swimmer", "Swimmer"),
     )
 }
 
 
 class BareEnv(NamedTuple):
-    """An environment to step directly, and the limit that its `TimeLimit` wrapper would have set."""
+    """An environment to step directly, and the time limit of its `TimeLimit` wrapper."""
 
     env: Env
     max_steps: int | None
 
 
 def env_factory(env: str | EnvSpec | EnvFactory, **kwargs: Any) -> EnvFactory:
-    """Return a function that makes a new environment at each call, in this process or in another.
+    """Return a function that makes a new environment with each call, in this process or in another.
 
-    What an id stands for is looked up here, so workers need not know of a registration in the user's script.
+    An id is looked up here, so workers need not know what the user's script registered.
 
     Args:
-        env: A Gymnasium id, a spec, or a function without arguments that makes a new environment at each call. An id
-            ALE/... makes the game with the preprocessing of `torch_es.envs.atari.Atari`.
-        kwargs: For `gymnasium.make`, or for `Atari`.
+        env: A Gymnasium id, a spec, or a function without arguments that makes a new environment with each call. An id
+            ALE/... makes the game with the preprocessing of `torch_es.envs.Atari`.
+        kwargs: Passed on to `gymnasium.make`, or to `Atari`.
 
     Raises:
         TypeError: If `env` is something else.
@@ -72,7 +70,7 @@ def env_factory(env: str | EnvSpec | EnvFactory, **kwargs: Any) -> EnvFactory:
 
 
 def _spec(env_id: str) -> EnvSpec:
-    """Return what the id stands for, having imported the module that it may name."""
+    """Return the spec of an id, after importing the module that the id may name."""
     module, _, name = env_id.rpartition(":")
     try:
         if module:
@@ -90,7 +88,7 @@ def _spec(env_id: str) -> EnvSpec:
 
 
 def _by_value(spec: EnvSpec) -> EnvSpec:
-    """Return the spec with the class itself where a string names one of the script, which workers do not import."""
+    """Return the spec with the class itself, if it names one of the user's script, which workers do not import."""
     if isinstance(spec.entry_point, str) and spec.entry_point.startswith("__main__:"):
         return dataclasses.replace(spec, entry_point=cast(Any, load_env_creator(spec.entry_point)))
     return spec
@@ -110,8 +108,8 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
     """Takes each action several times; the reward is the sum.
 
     Args:
-        env: The environment, whose own time limit goes on counting its own steps.
-        times: How often.
+        env: The environment; its time limit counts its own steps.
+        times: How often to repeat each action.
 
     Example:
         >>> env = ActionRepeat(gym.make("CartPole-v1"), 3)
@@ -122,10 +120,10 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: Env, times: int) -> None:
         super().__init__(env)
-        self.times = check_count("action_repeat", times)
+        self.times = check_count("times", times)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Step up to `times` times, fewer if the episode ends."""
+        """Step `times` times, or until the episode ends."""
         total = 0.0
         for _ in range(self.times):
             observation, reward, terminated, truncated, info = self.env.step(action)
@@ -136,13 +134,13 @@ class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):
 
 
 def repeated(factory: EnvFactory, times: int) -> EnvFactory:
-    """Return a function that makes the same environments with each action taken `times` times.
+    """Return a function that makes the same environments, with each action repeated `times` times.
 
     Example:
         >>> repeated(env_factory("CartPole-v1"), 2)()
         <ActionRepeat<TimeLimit<OrderEnforcing<CartPoleEnv<CartPole-v1>>>>>
     """
-    check_count("action_repeat", times)
+    times = check_count("times", times)
     return factory if times == 1 else partial(_repeated, factory, times)
 
 
@@ -151,7 +149,7 @@ def _repeated(factory: EnvFactory, times: int) -> Env:
 
 
 def frames_per_step(env: Env) -> int:
-    """Return for how many steps of the simulator itself an action holds; of Atari, frames of the console.
+    """Return for how many steps of the simulator an action is repeated; on Atari, for how many frames.
 
     Example:
         >>> frames_per_step(ActionRepeat(env_factory("ALE/Pong-v5")(), 2))
@@ -165,10 +163,10 @@ def frames_per_step(env: Env) -> int:
 
 
 def bare(env: Env) -> BareEnv:
-    """Take off the outer wrappers that only check or count, and say what limit they set.
+    """Remove the outer wrappers that only check or count, and return the time limit that they set.
 
-    A rollout counts steps itself, and 1-2 us of wrappers a step are 4% of HalfCheetah's physics. Any other wrapper, a
-    subclass of these included, changes what the environment does: it and all below it stay.
+    A rollout counts steps itself, and these wrappers take 1-2 us a step, 4% of HalfCheetah's physics. Any other
+    wrapper, and any subclass of these, changes what the environment does, so it stays with everything below it.
 
     Example:
         >>> bare(gym.make("CartPole-v1")).max_steps

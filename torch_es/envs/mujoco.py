@@ -1,8 +1,8 @@
-"""Gymnasium's MuJoCo tasks with the same bits in less Python.
+"""Gymnasium's Hopper-v5 and HalfCheetah-v5 with the same bits in less Python.
 
 A step of Hopper-v5 spends a fifth of its time in NumPy calls on arrays of a dozen numbers. Each class here is
-gymnasium's with those few parts said again in Python floats and ufuncs: observations, rewards, ends and `info` stay,
-bit for bit (a test holds both). Gymnasium gives a task whose behaviour changes another version, so v5 is what it is.
+gymnasium's, with those parts rewritten in Python floats and ufuncs. Observations, rewards, endings and `info` have the
+same bits, as a test checks. Gymnasium gives a task a new version when its behaviour changes, so v5 will stay as it is.
 """
 
 from __future__ import annotations
@@ -14,23 +14,21 @@ import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.envs.mujoco.half_cheetah_v5 import HalfCheetahEnv
 from gymnasium.envs.mujoco.hopper_v5 import HopperEnv
-from gymnasium.envs.mujoco.humanoid_v5 import HumanoidEnv
-from gymnasium.envs.mujoco.swimmer_v5 import SwimmerEnv
 from mujoco import get_mju_user_warning, mj_rnePostConstraint, mj_step, set_mju_user_warning  # after gymnasium's check
 
 from torch_es.types import Float64Array
 
 
 class _Lean(MujocoEnv):
-    """What several share: the simulation of an action, and its cost."""
+    """The simulation of an action, and its cost."""
 
     _ctrl_cost_weight: float
 
     def do_simulation(self, ctrl: Any, n_frames: int) -> None:
-        """Hold the action for `n_frames` steps of the simulation.
+        """Apply the action for `n_frames` steps of the simulation.
 
         Raises:
-            ValueError: If it has another shape.
+            ValueError: If the action has another shape.
         """
         if np.shape(ctrl) != (self.model.nu,):
             raise ValueError(f"`action` must have shape {(self.model.nu,)}, got {np.shape(ctrl)}.")
@@ -51,7 +49,7 @@ class HalfCheetah(_Lean, HalfCheetahEnv):
         return np.concatenate((data.qpos[self._exclude_current_positions_from_observation :], data.qvel))
 
     def _initialize_simulation(self) -> Any:
-        """Load the model; MuJoCo 4 would say of every single one, and in a log file, that it is of an older kind."""
+        """Load the model without MuJoCo 4's warning, in a log file too, that each model is of an older format."""
         before = get_mju_user_warning()
         set_mju_user_warning(_warn)
         try:
@@ -65,15 +63,11 @@ def _warn(text: str) -> None:
         warnings.warn(text, stacklevel=2)
 
 
-class Swimmer(_Lean, SwimmerEnv):
-    """Swimmer-v5."""
-
-
 class Hopper(_Lean, HopperEnv):
-    """Hopper-v5, whose health looks at the whole state, and was asked twice a step."""
+    """Hopper-v5, which checks its health, and with it the whole state, twice a step in gymnasium."""
 
     def step(self, action: Any) -> tuple[Float64Array, Any, bool, bool, dict[str, Any]]:
-        """Step once, asking once for the health."""
+        """Step once, and check the health once."""
         before = self.data.qpos[0]
         self.do_simulation(action, self.frame_skip)
         x, z = self.data.qpos[:2]
@@ -102,18 +96,3 @@ class Hopper(_Lean, HopperEnv):
         position, velocity = self.data.qpos, np.minimum(self.data.qvel, 10.0)
         np.maximum(velocity, -10.0, out=velocity)
         return np.concatenate((position[self._exclude_current_positions_from_observation :], velocity))
-
-
-class Humanoid(_Lean, HumanoidEnv):
-    """Humanoid-v5."""
-
-    def control_cost(self, action: Any) -> Any:
-        """Return the cost of the action that the simulation holds."""
-        return super().control_cost(self.data.ctrl)
-
-    @property
-    def contact_cost(self) -> Any:
-        """The cost of contact forces, cut to its range."""
-        cost = self._contact_cost_weight * np.add.reduce(np.square(self.data.cfrc_ext), axis=None)
-        low, high = self._contact_cost_range
-        return min(max(cost, low), high)  # in this order NaN stays NaN

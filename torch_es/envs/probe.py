@@ -1,4 +1,4 @@
-"""Whether what a factory makes is an environment that keeps to its spaces: told before any worker starts."""
+"""Check that a factory makes environments that keep to their spaces, before any worker starts."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _log = logging.getLogger(__name__)
 
 
 def probed(factory: EnvFactory) -> Env:
-    """Return a new environment that was reset and stepped once, with what came of it compared with its spaces.
+    """Return a new environment, after one reset and one step whose results were compared with its spaces.
 
     Raises:
-        TypeError: If the factory makes something that is no environment.
-        ValueError: If it returns one environment twice, or `reset` or `step` do not return what the spaces say.
+        TypeError: If the factory makes something other than an environment.
+        ValueError: If it returns the same environment twice, or `reset` or `step` do not return what the spaces say.
 
     Example:
         >>> probed(lambda: gym.make("CartPole-v1")).action_space
@@ -81,10 +81,10 @@ def _check_step(env: Env) -> None:
 
 
 def check_observation(env: Env, space: gym.Space[Any], observation: Any, method: str = "reset") -> None:
-    """Compare the form of an observation, not its values, with the space that it should be of.
+    """Compare the form of an observation, but not its values, with its space.
 
     Raises:
-        ValueError: Naming environment, method, what came and what was expected.
+        ValueError: If they differ; it names the environment, the method, what came and what was expected.
 
     Example:
         >>> check_observation(gym.make("FrozenLake-v1"), gym.spaces.Discrete(16), np.array([3]))
@@ -97,7 +97,7 @@ def check_observation(env: Env, space: gym.Space[Any], observation: Any, method:
 
 
 def _check_values(env: Env, observation: Any, method: str) -> None:
-    """Compare the values too: numbers, choices that there are; a Box may be left, which is said."""
+    """Compare the values too: they must be numbers, and choices that exist. Leaving a Box is only a warning."""
     for path, space, value in _leaves(env.observation_space, observation):
         array, box = np.asarray(value), isinstance(space, gym.spaces.Box)
         within = array.dtype.kind in ("biuf" if box else "biu") and (box or space.contains(array.astype(space.dtype)))
@@ -108,7 +108,7 @@ def _check_values(env: Env, observation: Any, method: str) -> None:
 
 
 def _leaves(space: gym.Space[Any], value: Any, path: str = "") -> Iterator[tuple[str, gym.Space[Any], Any]]:
-    """Yield path, space and value of each leaf; of a Dict or Tuple of another form, itself."""
+    """Yield path, space and value of each leaf; a Dict or Tuple of another form is yielded whole."""
     if isinstance(space, gym.spaces.Dict) and isinstance(value, Mapping) and space.spaces.keys() <= value.keys():
         for key, part in space.spaces.items():
             yield from _leaves(part, value[key], f"{path}[{key!r}]")
@@ -136,7 +136,7 @@ def _name(env: Env) -> str:
 
 
 def _described(value: Any) -> str:
-    """Say in a few words what came in place of what was expected."""
+    """Describe in a few words a value that was not expected."""
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)} ({', '.join(type(part).__name__ for part in value[:6])})"
     if isinstance(value, Mapping):
@@ -147,13 +147,13 @@ def _described(value: Any) -> str:
 
 
 def random_observations(env: Env, count: int, seed: int, every: int = 8) -> list[Any]:
-    """Play at random and return `count` observations, every eighth of those seen, so that they are not all alike.
+    """Play random actions and return `count` observations, by default every eighth, so that they are not all alike.
 
     Args:
-        env: Left at some point of an episode.
-        count: How many to keep.
-        seed: Of the environment and of the actions.
-        every: Steps from one that is kept to the next.
+        env: The environment; it is left in the middle of an episode.
+        count: How many observations to return.
+        seed: Seed of the environment and of the actions.
+        every: Keep one observation in so many steps.
 
     Example:
         >>> len(random_observations(gym.make("CartPole-v1"), 5, seed=0))

@@ -1,4 +1,4 @@
-"""What a worker needs, as bytes; and which part of it is to blame when that cannot be."""
+"""What a worker needs, as bytes, and which part is at fault if that fails."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _DEPTH = 8
 
 
 def dumps(player_factory: PlayerFactory) -> bytes:
-    """Pickle by value what makes a worker's player, and what is set in this process.
+    """Pickle, by value, the function that makes a worker's player, and the settings of this process.
 
     Raises:
-        TypeError: Naming the path of what cannot be pickled.
+        TypeError: If a part cannot be pickled; the message names the path to it.
 
     Example:
         >>> import threading
@@ -55,7 +55,7 @@ def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any]:
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what a value holds: arguments of a partial, variables of a function, items, attributes."""
+    """Yield the parts of a value: arguments of a partial, variables of a function, items, attributes."""
     if isinstance(value, partial):
         yield ".func", value.func
         yield from ((f"[{i}]", part) for i, part in enumerate(value.args))

@@ -23,17 +23,17 @@ from torch_es.evaluators.wire import Board
 from torch_es.evaluators.worker import PARENTS_SIGNALS, SAY_WHERE, main
 from torch_es.types import Task
 
-_DUMP_SECONDS = 0.5  # for a hung worker to write its stack; what holds the GIL still answers
+_DUMP_SECONDS = 0.5  # for a hung worker to write its stack, which it does even if something holds the GIL
 _DUMP_BYTES = 1 << 16
-_starting = threading.Lock()  # what is set for a start is the whole process's
+_starting = threading.Lock()  # a start changes settings of the whole process
 
 
 class _WithParent:
-    """Has the process that unpickles it die with its parent while it still imports torch; later it looks itself.
+    """Makes the process that unpickles it die with its parent, while it still imports torch; later it checks itself.
 
-    The kernel does that (prctl with PR_SET_PDEATHSIG), and only what Python itself has is needed to ask it. It means
-    the thread that started the process, so the worker takes it back when it is up. A parent that died before the kernel
-    was asked is looked for afterwards.
+    The kernel does this (prctl with PR_SET_PDEATHSIG), and asking it needs nothing but Python. To the kernel, the
+    parent is the thread that started the process, so the worker cancels it once it is up. Afterwards it checks whether
+    the parent died before the kernel was asked.
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -46,9 +46,9 @@ class Remote:
     """A worker process as its parent sees it.
 
     Args:
-        number: Of the worker, from 0.
+        number: The worker's number, from 0.
         board: The shared memory.
-        steps: Shared too: where the worker writes how many steps it took.
+        steps: Shared too: the worker writes here how many steps it took.
         payload: Makes the player, in the worker.
     """
 
@@ -58,11 +58,11 @@ class Remote:
         self.connection, theirs = context.Pipe()
         self._stacks, their_stacks = context.Pipe(duplex=False)
         self.tasks: set[Task] = set()
-        self.alone = False  # its one task is suspected of taking workers down
+        self.alone = False  # plays a task that is suspected of taking workers down
         self.num_lanes = 0  # unknown until it is up
         self.heard = time.monotonic()
         self._steps = steps[number].zero_()
-        self._seen = 0
+        self._seen = self._ended = 0  # steps when looked at, and when it last answered
         self.process = context.Process(
             target=main, args=(theirs, their_stacks, board, steps, payload, number), name=f"torch-es-worker-{number}"
         )
@@ -70,26 +70,34 @@ class Remote:
             self.process._config["dies"] = _WithParent()  # type: ignore[attr-defined]  # unpickled before our modules
         with _starting, _single_thread_libraries(), _without_main(), _known_start_method(), _signals_blocked():
             self.process.start()
-            # before Python waits for its children at the end: nobody need have closed the evaluator
+            # runs before Python waits for its children at exit, so nobody has to close the evaluator
             self._kill = util.Finalize(self, _kill, args=(self.process,), exitpriority=0)
         theirs.close()
         their_stacks.close()
 
     def silence(self) -> float:
-        """Return for how many seconds it has neither answered nor taken a step."""
+        """Return for how many seconds the worker has neither answered nor taken a step."""
         now, steps = time.monotonic(), int(self._steps)
         if steps != self._seen:
             self._seen, self.heard = steps, now
         return now - self.heard
 
+    def answered(self) -> None:
+        """Note that it did."""
+        self.heard, self._ended = time.monotonic(), int(self._steps)
+
+    def endless(self) -> int:
+        """Return how many steps it took since it last answered."""
+        return int(self._steps) - self._ended if self.tasks else 0
+
     def send(self, *command: Any) -> None:
-        """Send a command; that a worker is dead is found by its sentinel."""
+        """Send a command. A dead worker is not noticed here, but by its sentinel."""
         with contextlib.suppress(OSError):
             self.connection.send_bytes(pickle.dumps(command))
 
     def end(self, grace: float) -> bool:
-        """Wait so long for the process to end, then kill it with all that it started; return whether it ended."""
-        in_time = bool(wait([self.process.sentinel], grace))  # not join(): until then nobody else has its number
+        """Wait up to `grace` seconds for the process to end, then kill it and what it started; say if it ended."""
+        in_time = bool(wait([self.process.sentinel], grace))  # not join(): before it, nobody else gets its id
         self._kill()
         self.process.join()
         self.connection.close()
@@ -106,7 +114,7 @@ class Remote:
         return f"was killed by {name}{' (possibly out of memory)' if name == 'SIGKILL' else ''}"
 
     def stack(self, ask: bool = False) -> str:
-        """Return where the process stood when it crashed, or with `ask` where one that hangs stands; else ""."""
+        """Return the stack of a crash or, with `ask`, the present stack of a hung process; "" if there is none."""
         if SAY_WHERE is None:
             return ""
         if ask:
@@ -118,7 +126,7 @@ class Remote:
 
 
 def _kill(process: Any) -> None:
-    """Kill a worker and what it started; its group has its number, if it came so far as to lead one."""
+    """Kill a worker and all it started: its process group, if it got so far as to have one."""
     if hasattr(os, "killpg"):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -126,7 +134,7 @@ def _kill(process: Any) -> None:
 
 
 def receive(connection: Connection) -> bytes | None:
-    """Return a message, or None from a process that is gone."""
+    """Return a message, or None if the process is gone."""
     try:
         return connection.recv_bytes()
     except (EOFError, OSError):
@@ -135,7 +143,7 @@ def receive(connection: Connection) -> bytes | None:
 
 @contextlib.contextmanager
 def _single_thread_libraries() -> Iterator[None]:
-    """Set, for a child about to start, what BLAS and OpenMP read when they are loaded."""
+    """Set the variables that BLAS and OpenMP read when they are loaded, for a child that is about to start."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
@@ -151,9 +159,9 @@ def _single_thread_libraries() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_main() -> Iterator[None]:
-    """Keep spawn from running the user's script again in the child: no `if __name__ == "__main__"` is needed.
+    """Keep spawn from running the user's script again in the child, so no `if __name__ == "__main__"` is needed.
 
-    What the child needs of `__main__` came by value in cloudpickle's payload.
+    The child gets what it needs from `__main__` by value, in cloudpickle's payload.
     """
     own = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
@@ -165,7 +173,7 @@ def _without_main() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _known_start_method() -> Iterator[None]:
-    """Keep a process of joblib's from telling a child of its start method, loky, of which the child would die."""
+    """Hide joblib's start method, loky, from the child, which would fail if it saw it."""
     method = mp.get_start_method(allow_none=True)
     strange = method not in (None, *mp.get_all_start_methods())
     if strange:
@@ -179,15 +187,16 @@ def _known_start_method() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Keep a Ctrl-C or SIGTERM to the whole group from ending a child before it has learnt to leave them to us.
+    """Keep a Ctrl-C or SIGTERM to the whole group from ending a child that has not yet learnt to ignore them.
 
-    Nor may it end our own start half way, with the child waiting for the rest: another thread may take the signal, and
-    Python has the main thread act on it whatever that one blocks, so it is also put off until the start is over.
+    The signal must not end this process's start half way either, while the child waits for the rest. Another thread may
+    receive it, and Python then handles it in the main thread, whatever that one blocks. So it is also put off until the
+    start is over.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # by start() it would be started then, and unblock the signals again
+    resource_tracker.ensure_running()  # otherwise start() would start it, and unblock the signals again
     received: list[int] = []
     handlers: dict[int, Any] = {}
     if threading.current_thread() is threading.main_thread():

@@ -1,4 +1,4 @@
-"""What a run needs of the machine, looked at before the first generation, where a lack costs nothing yet."""
+"""What a run needs of the machine, checked before the first generation, when a lack costs nothing yet."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ except ImportError:  # Windows, which has no such limit
 _SHARED = Path("/dev/shm")  # noqa: S108 - where Linux keeps shared memory
 _SPARE_DESCRIPTORS = 32  # Python, torch, environments, loggers
 _MIB = 2**20
-_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def libc(name: str) -> Callable[..., int] | None:
@@ -36,10 +36,10 @@ def libc(name: str) -> Callable[..., int] | None:
 
 
 def check_shared_memory(needed: int) -> None:
-    """Refuse to start when shared memory cannot hold `needed` bytes: a worker would die of SIGBUS later.
+    """Check that shared memory can hold `needed` bytes; otherwise a worker would die of SIGBUS later.
 
     Raises:
-        ResourceError: With both sizes and the way out.
+        ResourceError: If it cannot; the message names both sizes and the way out.
 
     Example:
         >>> check_shared_memory(0)
@@ -55,10 +55,10 @@ def check_shared_memory(needed: int) -> None:
 
 
 def check_descriptors(needed: int) -> None:
-    """Make sure of `needed` file descriptors, raising this process's own limit as far as the system lets it.
+    """Check that there are `needed` file descriptors; this process's own limit is raised as far as the system allows.
 
     Raises:
-        ResourceError: If the limit is below.
+        ResourceError: If the limit is lower.
 
     Example:
         >>> check_descriptors(1)
@@ -77,8 +77,8 @@ def check_descriptors(needed: int) -> None:
 def default_num_workers() -> int:
     """Return the number of cores that this process may use.
 
-    That is the least of those that it may run on (`taskset`, SLURM), a container's CPU quota, rounded up, and
-    PYTHON_CPU_COUNT, by which Python 3.13 lets a user say it.
+    This is the smallest of three numbers: the cores that the process may run on (`taskset`, SLURM), a container's CPU
+    quota, rounded up, and PYTHON_CPU_COUNT, which Python 3.13 lets a user set.
 
     Example:
         >>> default_num_workers() >= 1
@@ -96,7 +96,7 @@ def _quotas() -> Iterator[float]:
         if (quota := int((_CGROUPS / "cpu/cpu.cfs_quota_us").read_text())) > 0:
             yield quota / period
     with contextlib.suppress(OSError):
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = _OWN_GROUPS.read_text().splitlines()
         own = next((line[3:].lstrip("/") for line in lines if line.startswith("0::")), "")  # version 2
         for group in (_CGROUPS / own, *(_CGROUPS / own).parents):
             with contextlib.suppress(OSError, ValueError):  # ValueError: "max", which is no quota

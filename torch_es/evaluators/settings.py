@@ -1,4 +1,4 @@
-"""What is set for a whole process, by the user's script: workers take it over, so that they compute as their parent."""
+"""Process-wide settings of the user's script, which workers adopt so that they compute as their parent does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
     (lambda: torch.backends.mkldnn.enabled, lambda on: setattr(torch.backends.mkldnn, "enabled", on)),
     (lambda: torch.backends.quantized.engine, lambda name: setattr(torch.backends.quantized, "engine", name)),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
-    (lambda: sys.float_info.min / 2 == 0.0, torch.set_flush_denormal),  # torch has no question for it
+    (lambda: sys.float_info.min / 2 == 0.0, torch.set_flush_denormal),  # torch cannot be asked for it
     (lambda: (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")), _set_autocast),
     (np.geterr, lambda how: np.seterr(**how)),
     (lambda: gym.logger.min_level, lambda level: setattr(gym.logger, "min_level", level)),
@@ -34,7 +34,7 @@ _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
 
 
 def settings() -> Settings:
-    """Return what is set in this process.
+    """Return the settings of this process.
 
     Example:
         >>> settings()[0]
@@ -44,7 +44,7 @@ def settings() -> Settings:
 
 
 def adopt(given: Settings) -> None:
-    """Set what is set otherwise here."""
+    """Apply the settings that differ from this process's own."""
     for (ask, tell), value in zip(_SETTINGS, given, strict=True):
         if ask() != value:
             tell(value)

@@ -1,4 +1,4 @@
-"""What runs in a worker process: one player, one pipe, one thread."""
+"""The program of a worker process: one player, one pipe, one thread."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from torch_es.search.gradient import noise_sum_block
 
 # meant for the parent, which ends the workers; each platform has its own
 PARENTS_SIGNALS = tuple(getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, n))
-SAY_WHERE = getattr(signal, "SIGUSR2", None)  # has the worker write where it stands, also when it hangs; not on Windows
+SAY_WHERE = getattr(signal, "SIGUSR2", None)  # makes a worker write its stack, even if it hangs; not on Windows
 _PULSE = 0.5  # seconds
 
 
@@ -39,12 +39,12 @@ def main(connection: Connection, stacks: Connection, board: Board, steps: Tensor
     """Serve the parent until it says stop or goes away.
 
     Args:
-        connection: Commands in, results out.
-        stacks: Where a crash, or the parent's asking, writes the stack.
+        connection: Receives commands and sends results.
+        stacks: The stack is written here after a crash, or when the parent asks.
         board: The shared memory.
-        steps: Shared too: how many steps each worker took, for the parent to tell a slow one from one that hangs.
+        steps: Shared too: how many steps each worker took, so that the parent can tell a slow worker from a hung one.
         payload: Makes the player.
-        number: Of this worker.
+        number: This worker's number.
     """
     _settle(stacks)
     set_worker(number)
@@ -52,7 +52,7 @@ def main(connection: Connection, stacks: Connection, board: Board, steps: Tensor
         player = pickling.player(payload)
         threading.Thread(target=_pulse, args=(player, steps[number]), daemon=True).start()
         gc.collect()
-        gc.freeze()  # what stands now stays: the collector need not walk it again
+        gc.freeze()  # what exists now stays: the garbage collector need not look at it again
         connection.send_bytes(bytes([player.num_lanes]))
         _serve(connection, board, player)
         player.close()
@@ -62,16 +62,16 @@ def main(connection: Connection, stacks: Connection, board: Board, steps: Tensor
 
 
 def _pulse(player: Player, steps: Tensor) -> None:
-    """Say every half second how far the player is, from a thread of its own: it costs the player nothing."""
+    """Report every half second how far the player is, from a thread of its own, which costs the player nothing."""
     while True:
         steps.fill_(player.steps)
         time.sleep(_PULSE)
 
 
 def _settle(stacks: Connection) -> None:
-    """One thread; the parent alone handles signals, and is outlived by nobody; say where a crash happened."""
+    """Use one thread, leave signals to the parent, end when the parent ends, and write the stack after a crash."""
     if hasattr(os, "setpgrp"):
-        os.setpgrp()  # what an environment starts can be ended together with the worker
+        os.setpgrp()  # so that whatever an environment starts can be killed together with the worker
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if prctl := libc("prctl"):
         prctl(1, 0)  # see `remote._WithParent`: not with the thread that started us
@@ -142,7 +142,7 @@ def _obey(connection: Connection, board: Board, player: Player, command: str, ar
 
 
 def _report(connection: Connection, error: BaseException) -> None:
-    """Tell the parent: the name, the text, the traceback, and the exception itself where it can be pickled."""
+    """Send the parent an exception's name, text and traceback, and the exception itself if it can be pickled."""
     kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     trace = traceback.format_exc()
     try:

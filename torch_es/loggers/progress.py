@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Mapping
@@ -19,7 +20,14 @@ class Terminal(Console):
     """Standard output; the run continues if its reader goes away (`| head -1`)."""
 
     def __init__(self) -> None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a folder's name may have letters that the terminal lacks
         super().__init__(soft_wrap=True, highlight=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; a terminal without Unicode gets +/- for ±."""
+        plain = not self.encoding.startswith("utf")
+        super().print(*(o.replace("±", "+/-") if plain and isinstance(o, str) else o for o in objects), **options)
 
     def on_broken_pipe(self) -> None:
         """Say nothing more."""

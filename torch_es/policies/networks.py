@@ -161,6 +161,9 @@ def atari_cnn(
     return network
 
 
+NETWORKS = ("mlp", "recurrent", "atari_cnn")
+
+
 def make_network(space: gym.Space[Any], outputs: int, name: str = "mlp", seed: int = 0, **options: Any) -> nn.Module:
     """Return a network by its name, for observations of a space.
 
@@ -178,7 +181,7 @@ def make_network(space: gym.Space[Any], outputs: int, name: str = "mlp", seed: i
         >>> make_network(gym.spaces.Box(0, 1, (2, 3)), 4, hidden=[8])[0]
         Concatenate()
     """
-    check_choice("name", name, ("mlp", "recurrent", "atari_cnn"))
+    check_choice("name", name, NETWORKS)
     if name == "atari_cnn":
         return atari_cnn(space.shape or (), outputs, seed=seed, **options)
     size = Layout(space).size

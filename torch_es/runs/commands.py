@@ -35,7 +35,8 @@ def override(key: str, text: str) -> str:
         'resume="7"'
     """
     plain = re.fullmatch(r"[\w./-]+", text, re.ASCII) and text.lower() not in ("true", "false", "null")
-    quoted = re.sub(r'(\\*)("|$)', r"\1\1\\\2", text)[:-1]  # Hydra reads a backslash as itself, but before a quote
+    quoted = re.sub(r'(\\*)"', r'\1\1\\"', text)  # a backslash escapes in front of a quote only
+    quoted = re.sub(r"(\\+)$", r"\1\1", quoted)
     return f"{key}={text}" if plain and not _is_number(text) else f'{key}="{quoted}"'
 
 

@@ -90,7 +90,7 @@ class ES(BaseAlgorithm):
         self,
         policy: str | type[ActorCriticPolicy] | ActorCriticPolicy,
         env: AnyEnv,
-        learning_rate: float | Schedule = 0.01,
+        learning_rate: float | Schedule = 0.02,
         normalize_observations: bool | None = None,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,

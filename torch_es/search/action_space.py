@@ -40,7 +40,7 @@ class ActionSpaceES:
     def __init__(
         self,
         target: nn.Module | Tensor,
-        optimizer: OptimizerFactory = partial(torch.optim.Adam, lr=0.01),
+        optimizer: OptimizerFactory = partial(torch.optim.Adam, lr=0.02),
         *,
         sigma: float = 0.0,
         num_pairs: int | None = None,

@@ -109,7 +109,7 @@ class Centre:
         target: A module, trained in place, or a vector, copied.
         optimizer: Makes the optimiser from the parameters, as `functools.partial(torch.optim.Adam, lr=0.01)` does. Its
             param groups may carry a `sigma` of their own. Any but LBFGS and SparseAdam; Muon takes matrices alone.
-        num_pairs: Mirrored pairs in a generation.
+        num_pairs: Mirrored pairs in a generation, 16 by default.
         population_size: Twice `num_pairs`, for those who count members; give one of the two.
         seed: Of the noise.
         scheduler: Makes a learning-rate scheduler from the optimiser; stepped once a generation.
@@ -245,7 +245,7 @@ def check_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     return optimizer
 
 
-def resolve_pairs(num_pairs: int | None, population_size: int | None, default: int = 32) -> int:
+def resolve_pairs(num_pairs: int | None, population_size: int | None, default: int = 16) -> int:
     """Return the number of mirrored pairs from either way of saying it.
 
     Raises:

@@ -28,7 +28,7 @@ class PGPE:
         sigma: Initial standard deviation; a param group's own `sigma` goes first.
         sigma_lr: Step size of sigma.
         sigma_max_change: Largest relative change of a sigma in one generation.
-        num_pairs: Mirrored pairs in a generation.
+        num_pairs: Mirrored pairs in a generation, 16 by default.
         population_size: Instead of `num_pairs`, an even number of members.
         shaping: Name or function from returns to weights.
         non_finite: "drop" or "raise".

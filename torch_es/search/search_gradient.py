@@ -62,7 +62,7 @@ class SearchGradient:
         self,
         module: nn.Module,
         *,
-        sigma: float = 0.02,
+        sigma: float = 0.04,
         num_pairs: int | None = None,
         population_size: int | None = None,
         shaping: str | Shaping = "centered_ranks",

@@ -26,7 +26,7 @@ class SNES:
         optimizer: Makes the optimiser from the parameters.
         sigma: Initial standard deviation; a param group's own `sigma` goes first.
         sigma_lr: Step size of log sigma; the paper's `(3 + log d) / (5 sqrt d)` by default.
-        num_pairs: Mirrored pairs in a generation.
+        num_pairs: Mirrored pairs in a generation, 16 by default.
         population_size: Instead of `num_pairs`, an even number of members.
         non_finite: "drop" or "raise".
         seed: Of the noise.

@@ -1,6 +1,13 @@
-import pytest
+import inspect
+import sys
+import types
 
+import pytest
+import torch
+
+from torch_es import ES, mlp
 from torch_es.cli import config
+from torch_es.search import STRATEGIES
 
 OPTIONS = [(f.parent.name, f.stem) for f in sorted(config.conf_dir().glob("*/*.yaml"))]
 
@@ -78,8 +85,8 @@ def test_the_papers_hyperparameters():
     # golden: openai/evolution-strategies-starter configurations/humanoid.json
     composed = config.compose_config(["experiment=salimans_mujoco"])
     assert composed["strategy"]["sigma"] == 0.02
-    assert composed["strategy"]["min_episodes"] == 10_000
-    assert composed["strategy"]["min_timesteps"] == 100_000
+    assert composed["min_episodes"] == 10_000
+    assert composed["min_timesteps"] == 100_000
     assert composed["optimizer"] == {"name": "Adam", "lr": 0.01, "weight_decay": 0.005 / 0.02}
     assert composed["policy"]["hidden"] == [64, 64]
     assert composed["policy"]["action_noise"] == "gaussian:0.01"
@@ -141,3 +148,50 @@ def test_frames_are_counted_where_they_are_not_steps(overrides, frames):
     with config.build(config.compose_config([*small, *overrides])) as es:
         metrics = es.trainer.run_generation(es.evaluator())
     assert metrics.get("time/total_frames") == (frames and frames * metrics["time/total_timesteps"])
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_command_line_has_the_defaults_of_the_library(name):
+    composed = config.compose_config([f"strategy={name}", "env=cartpole"])
+    for parameter in inspect.signature(STRATEGIES[name]).parameters.values():
+        if parameter.name in composed["strategy"] and parameter.default is not None:
+            assert composed["strategy"][parameter.name] == parameter.default, parameter.name
+    with config.build(composed) as built, ES(mlp(4, 2), "CartPole-v1", strategy=name) as made:
+        one, other = built.strategy.centre, made.strategy.centre
+        assert type(one.optimizer) is type(other.optimizer)
+        assert one.optimizer.defaults == other.optimizer.defaults
+        assert one.num_pairs == other.num_pairs
+        assert built.strategy.sigma == pytest.approx(made.strategy.sigma)
+        for key in set(built.described) - {"env", "optimizer"} - composed["strategy"].keys():
+            assert built.described[key] == made.described[key], key
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere:Net", r"`policy.name` must be MODULE:CLASS, got 'nowhere:Net': No module named 'nowhere'"),
+        ("math:Net", "has no attribute 'Net'"),
+        ("math:hypot", "must make a torch.nn.Module, got float"),
+        ("mlpp", "`policy.name` must be one of atari_cnn, mlp, recurrent; got 'mlpp'. Did you mean `mlp`"),
+    ],
+)
+def test_a_policy_that_cannot_be_made_is_refused(name, message, monkeypatch):
+    monkeypatch.setattr("math.hypot", lambda *_, **__: 0.0)
+    composed = {**config.compose_config(["env=cartpole"]), "policy": {"name": name}}
+    with pytest.raises((TypeError, ValueError), match=message):
+        config.build(composed)
+
+
+def test_a_policy_of_ones_own_follows_from_the_seed(monkeypatch):
+    module = types.ModuleType("own_policies")
+    module.Net = lambda space, outputs, bias: torch.nn.Linear(space.shape[0], outputs, bias=bias)
+    monkeypatch.setitem(sys.modules, "own_policies", module)
+    composed = config.compose_config(["env=cartpole"])
+    weights = []
+    for seed in (0, 0, 1):
+        settings = {**composed, "policy": {"name": "own_policies:Net", "bias": False}, "seed": seed}
+        state = torch.random.get_rng_state()
+        weights.append(config.build(settings).network.weight)
+        assert torch.equal(torch.random.get_rng_state(), state)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])

@@ -1,6 +1,7 @@
 """The words of a command line, checked before anything is composed, written or started."""
 
 import pytest
+from command import torch_es
 
 from torch_es.cli import config
 
@@ -13,7 +14,7 @@ from torch_es.cli import config
         ("env=hopper,swimer", "`env` has no option `swimer`. Did you mean `swimmer`"),
         ("strategy.sgma=1", "`strategy.sgma` is not a key of the config. Did you mean `strategy.sigma`"),
         ("sed=1", "`sed` is not a key of the config. Did you mean `seed`"),
-        ("seed", "An override looks like KEY=VALUE"),
+        ("seed", "an override looks like KEY=VALUE"),
         ("+total_timestep=5", "`total_timestep` is not a key of the config. Did you mean `total_timesteps`"),
         ("++episods=3", "`episods` is not a key of the config. Did you mean `episode`"),
         ("+env.kwarg.x=3", "Did you mean `env.kwargs`"),
@@ -44,3 +45,55 @@ def test_new_arguments_go_where_somebody_checks_them():
     config.check_overrides(
         [*added, "+policy.x=true", "+strategy.population_size=4", "hydra.job.chdir=true", "video=true,false"]
     )
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A folder of a user's own: an environment, a policy, an experiment, and the module that has their code."""
+    (tmp_path / "mine_abroad.py").write_text(
+        "import gymnasium as gym, torch\n"
+        "gym.register('Abroad-v0', 'gymnasium.envs.classic_control:CartPoleEnv', max_episode_steps=20)\n"
+        "class Net(torch.nn.Sequential):\n"
+        "    def __init__(self, space, outputs, hidden=8):\n"
+        "        super().__init__(torch.nn.Linear(space.shape[0], hidden), torch.nn.Linear(hidden, outputs))\n"
+    )
+    for name, text in {
+        "env/mine": "id: mine_abroad:Abroad-v0\n",
+        "policy/mine": "name: mine_abroad:Net\nhidden: 5\n",
+        "experiment/first": "# @package _global_\ndefaults: [override /env: mine, override /policy: mine]\n"
+        "total_timesteps: 40\nfinal_episodes: 1\nvideo: false\nevaluator: {num_workers: 0}\nstrategy: {num_pairs: 1}\n",
+    }.items():
+        path = tmp_path / "my conf" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def test_an_experiment_folder_of_ones_own(own):
+    done = torch_es("--config-dir", "my conf", "experiment=first", "run_dir=r", cwd=own)
+    assert done.returncode == 0, done.stderr
+    settings = config.load_config(own / "r")
+    assert (settings["env"]["id"], settings["policy"]) == (
+        "mine_abroad:Abroad-v0", {"name": "mine_abroad:Net", "hidden": 5},
+    )  # fmt: skip
+    assert settings["total_timesteps"] == 40
+    done = torch_es("evaluate", "r", "--import", "mine_abroad", cwd=own)
+    assert done.returncode == 0, done.stderr
+    done = torch_es("export", "r", "--import", "mine_abroad", "--format", "pt2", cwd=own)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--config-dir=my conf", "-cd=my conf", "hydra.searchpath=['my conf']"])
+def test_every_way_to_name_a_folder_of_configs(flag, own):
+    done = torch_es("policy=mine", "env=mine", flag, "--cfg", "job", cwd=own)
+    assert done.returncode == 0, done.stderr
+    assert "id: mine_abroad:Abroad-v0" in done.stdout
+    done = torch_es("policy=mien", flag, cwd=own)
+    assert "`policy` has no option `mien`. Did you mean `mine`?" in done.stderr
+
+
+def test_the_values_of_an_experiment_replace_the_defaults():
+    composed = config.compose_config(["experiment=salimans_atari"])
+    assert composed["episode"]["max_steps"] == "members:5_000"
+    assert composed["total_timesteps"] == 250_000_000
+    assert config.compose_config(["experiment=salimans_atari", "total_timesteps=7"])["total_timesteps"] == 7

@@ -1,6 +1,9 @@
 """The config of a run folder, and the folder that a command goes on with."""
 
+import shutil
+
 import pytest
+from command import torch_es
 
 from torch_es.cli import config
 
@@ -10,3 +13,83 @@ def test_an_existing_run_folder_is_refused(tmp_path):
     (tmp_path / "config.yaml").touch()
     with pytest.raises(ValueError, match="exists; name another, or continue it with"):
         config.check_free(tmp_path)
+
+
+DOORS = [
+    ["evaluate", "r"], ["record", "r"], ["export", "r"], ["push", "r", "user/name", "--folder", "hub"],
+    ["replay", "r", "--generation", "0"], ["train", "resume=r"], ["run_dir=r", "resume=auto"], ["report", "r"],
+    ["plot", "r"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        ("id: CartPole-v1", "id: payload:CartPole-v1"),
+        ("name: mlp", "name: payload:Policy"),
+        ("kwargs: {}", "kwargs: {env_id: payload:CartPole-v1}"),
+    ],
+)
+@pytest.mark.parametrize("arguments", DOORS, ids=lambda words: words[0])
+def test_a_run_folder_imports_no_module_that_the_user_has_not_named(arguments, was, becomes, run, tmp_path):
+    shutil.copytree(run[0], tmp_path / "r")
+    settings = tmp_path / "r" / "config.yaml"
+    assert was in settings.read_text()
+    settings.write_text(settings.read_text().replace(was, becomes))
+    (tmp_path / "payload.py").write_text("open('ran', 'w')\n")
+    done = torch_es(*arguments, cwd=tmp_path)
+    assert not (tmp_path / "ran").exists()
+    if arguments[0] in ("report", "plot"):
+        assert done.returncode == 0, done.stderr
+    elif arguments[-1] == "resume=auto":
+        assert "was started by other settings" in done.stderr
+    else:
+        assert done.returncode == 2
+        assert "would import the module `payload` and run its code" in done.stderr
+        assert f"{becomes.split(' ')[-1].strip('}')}" in done.stderr
+        assert "name it: `--import payload`" in done.stderr
+
+
+def test_a_module_that_the_user_names_is_imported(run, tmp_path):
+    shutil.copytree(run[0], tmp_path / "r")
+    settings = tmp_path / "r" / "config.yaml"
+    settings.write_text(settings.read_text().replace("id: CartPole-v1", "id: named_by_user:CartPole-v1"))
+    (tmp_path / "named_by_user.py").write_text("")
+    done = torch_es("evaluate", "r", "--episodes", "1", "--import", "named_by_user", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    more = ["total_timesteps=310", "env.id=named_by_user:CartPole-v1"]
+    done = torch_es("train", "resume=r", *more, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "total_timesteps=620 env.id=named_by_user:CartPole-v1" in done.stdout
+    assert "evaluate r --import named_by_user" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("env: [", "cannot be read"),
+        ("env: {id: CartPole-v1}", "is not the config of a run: it has no `policy`"),
+        ("- a", "is not the config of a run"),
+    ],
+)
+def test_a_file_that_is_not_the_config_of_a_run_is_refused(content, message, tmp_path):
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        config.load_config(tmp_path)
+
+
+def test_a_config_is_read_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOKEN", "secret")
+    composed = {**config.compose_config(), "run_dir": "${oc.env:TOKEN}"}
+    config.save_config(composed, tmp_path)
+    assert config.load_config(tmp_path) == composed
+
+
+@pytest.mark.parametrize(("folder", "named", "found"), [("a", True, True), ("b", True, False), ("b", False, True)])
+def test_auto_continues_the_folder_that_is_named_and_no_other(folder, named, found, tmp_path):
+    (tmp_path / "a").mkdir()
+    settings = {**config.compose_config(), "run_dir": str(tmp_path / "a")}
+    config.save_config(settings, tmp_path / "a")
+    assert config.find_run({**settings, "run_dir": str(tmp_path / folder)}, named) == (
+        tmp_path / "a" if found else None
+    )

@@ -1,5 +1,6 @@
 """From the words of a command line to a trainer: the YAML files of `conf/`, checked, composed and built."""
 
+from torch_es.cli.config.build import ACTING as ACTING
 from torch_es.cli.config.build import Config as Config
 from torch_es.cli.config.build import build as build
 from torch_es.cli.config.build import build_loggers as build_loggers
@@ -14,8 +15,10 @@ from torch_es.cli.config.overrides import split_flags as split_flags
 from torch_es.cli.config.resume import CHANGEABLE as CHANGEABLE
 from torch_es.cli.config.resume import changed as changed
 from torch_es.cli.config.resume import check_free as check_free
+from torch_es.cli.config.resume import check_imports as check_imports
 from torch_es.cli.config.resume import find_run as find_run
 from torch_es.cli.config.resume import fixed_differences as fixed_differences
 from torch_es.cli.config.resume import load_config as load_config
+from torch_es.cli.config.resume import modules as modules
 from torch_es.cli.config.resume import resumed_config as resumed_config
 from torch_es.cli.config.resume import save_config as save_config

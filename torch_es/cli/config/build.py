@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from functools import partial
 from typing import Any
@@ -18,10 +19,12 @@ from torch_es.heads import make_head
 from torch_es.loggers import CsvLogger, Logger, TensorBoardLogger, WandbLogger
 from torch_es.loggers.names import NAMINGS
 from torch_es.policies import make_network
+from torch_es.policies.networks import NETWORKS
 from torch_es.seeding import check_seed
 
 Config = dict[str, Any]
 
+ACTING = ("box_head", "action_noise")  # of a policy, besides its network
 _LOGGERS: dict[str, type] = {"csv": CsvLogger, "tensorboard": TensorBoardLogger, "wandb": WandbLogger}
 
 
@@ -47,7 +50,7 @@ def check_values(config: Config) -> None:
         check_positive("max_seconds", config["max_seconds"])
     policy = config["policy"]
     kinds: list[tuple[str, str, Any]] = [("box_head", "a word", str), ("action_noise", "a word or null", str | None)]
-    kinds += [("hidden", "a list, as [64, 64] is", list)] * (policy["name"] == "mlp")
+    kinds += [("hidden", "a list, as [64, 64] is", list)] * (policy.get("name") == "mlp")
     for name, what, kind in kinds:
         if name in policy and not isinstance(value := policy[name], kind):
             raise TypeError(f"`policy.{name}` must be {what}, got {value!r} of type {type(value).__name__}.")
@@ -66,17 +69,20 @@ def build(config: Config, factory: EnvFactory | None = None) -> ES:
     """
     env, policy, strategy = config["env"], dict(config["policy"]), dict(config["strategy"])
     evaluator = dict(config["evaluator"])
-    factory = repeated(factory or env_factory(env["id"], **env["kwargs"]), env["action_repeat"])
-    acting = {name: policy.pop(name) for name in ("box_head", "action_noise")}
+    made = factory or env_factory(env["id"], **env.get("kwargs", {}))
+    factory = repeated(made, check_count("env.action_repeat", env.get("action_repeat", 1)))
+    acting = {name: policy.pop(name) for name in ACTING if name in policy}
     probe = factory()
-    probe.close()  # its spaces are looked at, no more
+    probe.close()  # only its spaces are read
     return ES(
-        _network(policy, probe, acting["box_head"], config["seed"]),
+        _network(policy, probe, acting.get("box_head", "clip"), config["seed"]),
         factory,
         strategy=strategy.pop("name"),
         optimizer=_optimizer(config["optimizer"]),
         **acting,
         rules=EpisodeRules(**config["episode"]),
+        min_episodes=config["min_episodes"],
+        min_timesteps=config["min_timesteps"],
         eval_every=config["eval_every"],
         eval_episodes=config["eval_episodes"],
         seed=config["seed"],
@@ -125,9 +131,25 @@ def optimizer_arguments(kind: type[torch.optim.Optimizer]) -> list[str]:
 
 
 def _network(options: Config, env: gym.Env[Any, Any], box_head: str, seed: int) -> torch.nn.Module:
-    env.close()
+    """Return the network that `policy` describes: one of torch_es, or `name: MODULE:CLASS`, a class of the user's own.
+
+    The user's class is called with the observation space, the number of outputs and the other values of `policy`.
+    """
     outputs = make_head(env.action_space, box_head).size
-    return make_network(env.observation_space, outputs, seed=seed, **options)
+    module, colon, name = str(options.get("name")).partition(":")
+    if not colon:
+        check_choice("policy.name", options.get("name"), NETWORKS)
+        return make_network(env.observation_space, outputs, seed=seed, **options)
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"`policy.name` must be MODULE:CLASS, got {options['name']!r}: {error}.") from error
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = kind(env.observation_space, outputs, **{k: v for k, v in options.items() if k != "name"})
+    if not isinstance(network, torch.nn.Module):
+        raise TypeError(f"`policy.name` {options['name']} must make a torch.nn.Module, got {type(network).__name__}.")
+    return network
 
 
 def _optimizer(options: Config) -> Any:

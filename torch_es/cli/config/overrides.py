@@ -130,7 +130,11 @@ def parsed_overrides(overrides: Sequence[str]) -> list[Override]:
     try:
         return OverridesParser.create().parse_overrides(list(overrides))
     except HydraException as error:
-        raise ValueError(f"{error} An override looks like KEY=VALUE.") from error
+        message = str(error).split("\nSee http")[0]  # a page about the grammar of an older Hydra
+        raise ValueError(
+            f"{message}: an override looks like KEY=VALUE. A value with spaces, commas or = has quotes of its own, as "
+            "in 'run_dir=\"lr=1\"'."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
+import yaml
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from torch_es.checks import differences, flat
 from torch_es.cli.config.build import Config
@@ -17,6 +20,8 @@ CHANGEABLE = (
     "total_timesteps", "max_seconds", "eval_every", "eval_episodes", "final_episodes", "video", "evaluator", "logger",
     "checkpoint_every", "keep_checkpoints", "on_save_error", "run_dir", "resume",
 )  # fmt: skip
+_GROUPS = ("env", "policy", "strategy", "optimizer", "evaluator", "logger", "episode")
+_MODULE = re.compile(r"([A-Za-z_][\w.]*):.")  # as gymnasium reads `module:Id-v0`
 _TRACES = {".lock", ".config.yaml.tmp"}  # what a run leaves that was killed before it wrote anything
 
 
@@ -32,18 +37,25 @@ def check_free(folder: Path) -> None:
         raise ValueError(f"`run_dir` {folder} exists; name another, or continue it with `{commands.resume(folder)}`.")
 
 
-def find_run(config: Config) -> Path | None:
+def find_run(config: Config, named: bool) -> Path | None:
     """Return the run that `resume=auto` continues, or None for a new one.
 
-    That is `run_dir` itself if there is a run in it, else the newest beside it that was started by the same settings.
+    That is the run in `run_dir`, if there is one. Without a `run_dir` on the command line it is otherwise the newest
+    run beside it that was started by the same settings.
+
+    Args:
+        config: Composed from the command line.
+        named: Whether the command line names `run_dir`.
 
     Raises:
         ValueError: If the run in `run_dir` was started by other settings; every difference is named.
     """
-    folder = Path(config["run_dir"])
+    folder = Path(str(config["run_dir"]))
     if (folder / "config.yaml").is_file():
         resumed_config(folder, config)
         return folder
+    if named:
+        return None
     beside = sorted(folder.parent.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
     return next((path.parent for path in beside if not fixed_differences(load_config(path.parent), config)), None)
 
@@ -95,9 +107,49 @@ def load_config(folder: Path) -> Config:
     """Read a run's `config.yaml`.
 
     Raises:
-        ValueError: If the folder is not a run folder.
+        ValueError: If the folder is not a run folder, or the file is not a run's config.
     """
     path = folder / "config.yaml"
     if not path.is_file():
         raise ValueError(f"`{folder}` is not a run folder: it has no config.yaml.")
-    return plain(OmegaConf.load(path))  # type: ignore[arg-type]
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.load(path))  # nothing in it is resolved, such as ${oc.env:TOKEN}
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ValueError(f"`{path}` cannot be read: {error}") from error
+    for group in _GROUPS:
+        if not isinstance(loaded, dict) or not isinstance(loaded.get(group), dict):
+            raise ValueError(f"`{path}` is not the config of a run: it has no `{group}`.")
+    return loaded  # type: ignore[return-value]
+
+
+def modules(config: Config) -> dict[str, str]:
+    """Return the modules that building a config would import, and the override that names each.
+
+    Example:
+        >>> modules({"env": {"id": "mine:Reach-v0", "kwargs": {}}, "policy": {"name": "mlp"}})
+        {'mine': 'env.id=mine:Reach-v0'}
+    """
+    values = flat({"env": config["env"], "policy": config["policy"]})
+    found = {key: _MODULE.match(value) for key, value in values.items() if isinstance(value, str)}
+    return {match[1]: f"{key}={values[key]}" for key, match in found.items() if match}
+
+
+def check_imports(folder: Path, config: Config, named: Collection[str]) -> None:
+    """Refuse the config of a run folder that would import a module which the user has not named.
+
+    A run folder may come from somebody else, and importing a module runs its code.
+
+    Args:
+        folder: The run folder.
+        config: Its config.
+        named: The modules that the user has named.
+
+    Raises:
+        ValueError: If there is one; the error says how to name it.
+    """
+    for module, override in modules(config).items():
+        if module not in named:
+            raise ValueError(
+                f"`{folder}/config.yaml` would import the module `{module}` and run its code ({override}). If you "
+                f"trust it, name it: `--import {module}`, or `{override}` to resume the run."
+            )
