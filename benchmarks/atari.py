@@ -50,7 +50,7 @@ def trainer(batch_norm: bool, max_steps: int | None) -> ES:
     network = atari_cnn(SHAPE, ACTIONS, batch_norm=batch_norm)
     rules = EpisodeRules(max_steps=max_steps)
     options = {"num_pairs": NUM_PAIRS, "sigma": 0.02, "eval_every": 0, "num_workers": WORKERS}
-    return ES(network, GAME, normalize_observations=False, rules=rules, **options)
+    return ES(network, GAME, rules=rules, **options)
 
 
 class Clock:

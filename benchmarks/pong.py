@@ -42,7 +42,7 @@ def main() -> None:
     game = env_factory("ALE/Pong-v5")
     network = atari_cnn((4, 84, 84), 6, seed=0)
     optimizer = partial(torch.optim.Adam, lr=given.lr, weight_decay=0.005)
-    options: dict[str, Any] = {"normalize_observations": False, "sigma": given.sigma, "num_pairs": given.num_pairs}
+    options: dict[str, Any] = {"sigma": given.sigma, "num_pairs": given.num_pairs}
     start, rows = time.perf_counter(), [measured(network, game, 0, 0, 0.0)]
     with ES(network, game, optimizer=optimizer, rules=EpisodeRules(max_steps=CAP), eval_every=0, **options) as es:
         while time.perf_counter() - start < 60 * given.minutes:
@@ -56,7 +56,7 @@ def main() -> None:
 
 def measured(network: torch.nn.Module, game: Any, generation: int, steps: int, start: float) -> dict[str, float]:
     """Return where the run stands, with the centre's return over ten whole games."""
-    with ES(copy.deepcopy(network), game, normalize_observations=False, num_workers=2) as whole:
+    with ES(copy.deepcopy(network), game, num_workers=2) as whole:
         returns = [episode.return_ for episode in whole.evaluate(10)]
     minutes = (time.perf_counter() - start) / 60 if start else 0.0
     centre = {"centre_return": float(np.mean(returns)), "centre_std": float(np.std(returns))}

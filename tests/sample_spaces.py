@@ -7,6 +7,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete, Tuple
 from torch import nn
 
+from torch_es.nn import ObservationNorm
 from torch_es.spaces import Layout
 from torch_es.spaces.layout import concatenated
 
@@ -64,11 +65,12 @@ class Random(gym.Env):
 
 
 class Leafwise(nn.Module):
-    """Takes whatever tree of tensors the space gives."""
+    """Normalises, then takes whatever tree of tensors the space gives."""
 
     def __init__(self, space, outputs):
         super().__init__()
+        self.norm = ObservationNorm(space)
         self.linear = nn.Linear(Layout(space).size, outputs)
 
     def forward(self, observation):
-        return self.linear(concatenated(observation))
+        return self.linear(concatenated(self.norm(observation)))

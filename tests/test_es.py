@@ -29,9 +29,9 @@ def test_it_learns_what_is_known():
 
 def test_the_module_itself_is_trained_in_place():
     policy = mlp(3, 1)
-    before = policy[0].weight.clone()
+    before = policy[1].weight.clone()
     ES(policy, Stepper, num_pairs=2, num_workers=0).learn(20)
-    assert not torch.equal(before, policy[0].weight)
+    assert not torch.equal(before, policy[1].weight)
 
 
 def test_saved_and_loaded_it_goes_on_bit_for_bit(tmp_path):
@@ -111,7 +111,7 @@ def test_a_checkpoint_for_another_architecture_is_refused(tmp_path):
     ES(mlp(4, 2, (8,)), "CartPole-v1").save(tmp_path / "c")
     with pytest.raises(
         ValueError,
-        match=r"another module: `0.bias` was \[8\], is \[4\]; `0.weight` was \[8, 4\], is \[4, 4\]; `2.weight` was",
+        match=r"another module: `1.bias` was \[8\], is \[4\]; `1.weight` was \[8, 4\], is \[4, 4\]; `3.weight` was",
     ):
         ES.load(tmp_path / "c", mlp(4, 2, (4,))[:], num_workers=0)
 

@@ -47,7 +47,7 @@ def assert_same(one, other):
 
 POLICIES = {
     "mlp": {"env": {"id": "Toy-v0"}, "results": RESULTS},
-    "no normalisation": {"normalize_observations": False},
+    "no normalisation": {"network": {"name": "mlp", "hidden": [8], "normalize_observations": False}},
     "dict": {"observations": OBSERVATIONS["dict"], "actions": ACTIONS["dict"][0], "box_head": "uniform:3"},
     "gaussian": {"actions": Box(-1, 1, (2,)), "box_head": "gaussian", "action_noise": "sample"},
     "lstm": {"network": {"name": "recurrent", "kind": "lstm", "hidden": 5}},
@@ -164,7 +164,7 @@ MALICIOUS = {
     "target as network": (_config(network=CALL), "unexpected keyword argument '_target_'"),
     "target as space": (_config(action_space=CALL), "`kind` must be one of Box"),
     "a space with more": (_config(action_space={**plain_space(TWO), **CALL}), "describes no Discrete"),
-    "another network": (_config(network={"name": "os.system"}), "`policy.name` must be one of atari_cnn, mlp"),
+    "another network": (_config(network={"name": "os.system"}), "`name` must be one of atari_cnn, mlp"),
     "a dtype that is none": (_config(observation_space={**plain_space(BOX3), "dtype": "O"}), "`dtype` must be one of"),
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,10 +20,12 @@ from torch_es.envs import Env, EnvFactory, env_factory, frames_per_step, probed
 from torch_es.envs.rules import EpisodeRules
 from torch_es.evaluators import TOLERANCE, Evaluator, FaultTolerance, make_evaluator
 from torch_es.heads import BoxHead, GivenNoise
+from torch_es.lanes import LaneChoice, lanes_for
 from torch_es.loggers import Logger
 from torch_es.loggers.progress import ProgressLogger
 from torch_es.loggers.protocol import opened
-from torch_es.nn import batch_norms, virtual_batch_norms
+from torch_es.nn import batch_norms
+from torch_es.nn.prepare import prepared_parts
 from torch_es.policies import Policy, reference_batch
 from torch_es.rollout import FunctionPlayer, Rollout
 from torch_es.rollout.score import Scorer
@@ -50,11 +52,11 @@ class ES:
     """Evolves any module, in place.
 
     Args:
-        policy: The network to evolve, called with a batch of observations; its weights are the start.
+        policy: The network to evolve, called with a batch of observations; its weights are the start. Observations are
+            normalised if it holds an `ObservationNorm`, as `mlp` does.
         env: A Gymnasium id, or a function that makes an environment. Give this or `fitness_fn`.
         fitness_fn: `fitness_fn(module) -> float`, higher is better.
         strategy: One of openai_es, pgpe, snes, ars.
-        normalize_observations: Whether the policy normalises by running statistics.
         box_head: How outputs become actions of a Box: clip, tanh, gaussian, uniform:N, custom:V1,V2,..., or a head of
             your own; see `torch_es.heads.make_head`.
         action_noise: Noise on the actions of training: gaussian:STD, epsilon:P, sample, or one of your own; see
@@ -89,7 +91,6 @@ class ES:
         *,
         fitness_fn: Callable[[Any], float] | None = None,
         strategy: str = "openai_es",
-        normalize_observations: bool = True,
         box_head: BoxHead = "clip",
         action_noise: GivenNoise | None = None,
         num_workers: int | None = None,
@@ -111,22 +112,17 @@ class ES:
         self.strategy: Strategy = make_strategy(strategy, policy, {**strategy_options, "seed": seed})
         self.seed = self.strategy.centre.seed
         self.num_workers = num_workers if num_workers is None else check_count("num_workers", num_workers, minimum=0)
-        acting = {"normalize_observations": normalize_observations, "box_head": box_head, "action_noise": action_noise}
+        acting = {"box_head": box_head, "action_noise": action_noise}
         self.policy: Policy | None = None
-        self.fitness_fn, self._env_name, self._frames = fitness_fn, "", 1
-        self._tolerance = tolerance
-        if num_lanes is not None:
-            check_count("num_lanes", num_lanes)
+        self.fitness_fn, self._tolerance, self._env_name, self._frames = fitness_fn, tolerance, "", 1
+        self._num_lanes = num_lanes if num_lanes is None else check_count("num_lanes", num_lanes)
         if unperturbed(self.strategy.sigma):
             check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
         if env is not None:
             self._factory = env_factory(env)
             self.policy = self._wrap(policy, acting)
         elif names := ", ".join(batch_norms(policy)):
-            _log.warning(
-                "BatchNorm at %s: in eval mode all members share its statistics; see convert_batch_norm.", names
-            )
-        self._num_lanes = num_lanes
+            _log.warning("BatchNorm at %s: in eval mode members share its statistics; see convert_batch_norm.", names)
         quota = Quota(
             self.strategy.centre.num_pairs,
             check_count("min_episodes", min_episodes, minimum=0),
@@ -150,7 +146,7 @@ class ES:
         self._env_name = env.spec.id if env.spec else ""
         try:
             seed = derive_seed("reference", self.seed)
-            reference = reference_batch(env, seed) if virtual_batch_norms(network) else None
+            reference = reference_batch(env, seed) if prepared_parts(network) else None
             policy = Policy(network, env.observation_space, env.action_space, **options, reference=reference)
         finally:
             env.close()
@@ -187,7 +183,7 @@ class ES:
             folder: Where `metrics.jsonl`, `replay.log` and `checkpoints/` are written.
             resume: Continue the run in `folder`, if there is one; this trainer must be made as that one was.
             checkpoint_every: Seconds between two checkpoints; the last generation is always saved.
-            max_seconds: Stop after this much wall-clock time.
+            max_seconds: Stop after this much wall-clock time; a generation that is not whole by then is left out.
             reset_num_timesteps: See `total_timesteps`.
 
         Raises:
@@ -211,7 +207,7 @@ class ES:
             shown = [*loggers, *([ProgressLogger(goal)] if progress_bar else [])]
             log = stack.enter_context(opened(shown, self.described, recording.path if recording else Path()))
             if self.policy is not None:
-                stack.callback(self.policy.measure)
+                stack.callback(self.policy.prepare)
             loop(trainer, self._generation, Budget(goal, seconds), recording, log, callback)
         return self
 
@@ -334,7 +330,7 @@ class ES:
             buffers[name].copy_(value)
         self.trainer.load_state_dict(state)
         if self.policy is not None:
-            self.policy.measure()
+            self.policy.prepare()
         if other := difference(state["machine"]):
             _log.warning("From here on the bits may differ from those of a run that stayed where it was: %s.", other)
 
@@ -359,7 +355,8 @@ class ES:
         """Return what is to be saved besides weights and observation statistics: all that is needed to act."""
         module = self.policy or self.network
         saved = module.state_dict()
-        return {n: b for n, b in module.named_buffers() if n in saved and not n.startswith("observation_norm.")}
+        apart = [id(b) for b in self.trainer.observation_norm.buffers()] if self.trainer.observation_norm else []
+        return {n: b for n, b in module.named_buffers() if n in saved and id(b) not in apart}
 
     def close(self) -> None:
         """End the workers; they start again when needed."""
@@ -391,7 +388,12 @@ class ES:
         if self.policy is None:
             assert self.fitness_fn is not None
             return partial(FunctionPlayer, self.network, self.fitness_fn, self.seed)
-        return partial(Rollout, self.policy, self._factory, self.seed, self._num_lanes, self.trainer.rules)
+        return partial(Rollout, self.policy, self._factory, self.seed, self._num_lanes, self.trainer.rules, self.lanes)
+
+    @cached_property
+    def lanes(self) -> LaneChoice | None:
+        """How workers run the network, chosen once and here for all of them; None with `fitness_fn`."""
+        return None if self.policy is None else lanes_for(self.policy, self._num_lanes)
 
 
 def _spaces(env: Env) -> dict[str, object]:

@@ -49,7 +49,6 @@ class HubPolicy(
             in config.json, so `from_pretrained` must be given one of its architecture again.
         observation_space: See `Policy`.
         action_space: See `Policy`.
-        normalize_observations: See `Policy`.
         box_head: See `Policy`.
         action_noise: See `Policy`.
         reference: See `Policy`; saved with the weights.
@@ -73,7 +72,6 @@ class HubPolicy(
         network: nn.Module | Mapping[str, Any],
         observation_space: gym.Space[Any],
         action_space: gym.Space[Any],
-        normalize_observations: bool = True,
         box_head: str = "clip",
         action_noise: str | None = None,
         reference: Tensor | None = None,
@@ -82,9 +80,7 @@ class HubPolicy(
     ) -> None:
         if isinstance(network, Mapping):
             network = make_network(observation_space, make_head(action_space, box_head).size, **network)
-        super().__init__(
-            network, observation_space, action_space, normalize_observations, box_head, action_noise, reference
-        )
+        super().__init__(network, observation_space, action_space, box_head, action_noise, reference)
         self.env, self.results = dict(env or {}), dict(results or {})
         self.video: Path | None = None
 

@@ -77,7 +77,7 @@ def ordinal_actor():
 )
 def test_an_actor_of_torchrl_acts_as_it_does_and_is_evolved_in_place(make, env_id):
     actor = make()
-    es = ES(from_tensordict(actor), env_id, normalize_observations=False, **SMALL)
+    es = ES(from_tensordict(actor), env_id, **SMALL)
     x = torch.randn(16, es.policy.layout.size)
     with torch.no_grad(), set_interaction_type(InteractionType.DETERMINISTIC):
         action = actor(TensorDict(observation=x, batch_size=[16]))["action"]

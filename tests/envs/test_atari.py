@@ -100,7 +100,7 @@ def test_F47_fitness_is_the_sum_of_the_unclipped_rewards_of_the_plain_path():
 
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4 * 84 * 84, 18, bias=False))
     space = make()
-    policy = Policy(network, space.observation_space, space.action_space, normalize_observations=False)
+    policy = Policy(network, space.observation_space, space.action_space)
     player = SerialEvaluator(lambda: Rollout(policy, make, 0, 1, EpisodeRules(max_steps=300)))
     results = list(player.evaluate(snapshot(policy)._replace(mean=None, std=None), pairs(2)))
     for result, (no_ops, actions) in zip(results, played, strict=True):
@@ -217,7 +217,7 @@ def test_a_missing_package_is_named_with_its_extra(module, monkeypatch):
 def test_the_papers_network_is_trained_on_a_game():
     network = atari_cnn((4, 84, 84), 6, seed=0)
     rules = EpisodeRules(max_steps="members:60")
-    with ES(network, "ALE/DemonAttack-v5", normalize_observations=False, rules=rules, num_pairs=2, num_workers=1) as es:
+    with ES(network, "ALE/DemonAttack-v5", rules=rules, num_pairs=2, num_workers=1) as es:
         before = es.strategy.centre.theta.clone()
         es.learn(1)
         assert es.trainer.total_timesteps == 240

@@ -236,7 +236,7 @@ def test_F34_a_run_of_other_settings_is_not_continued(tmp_path, tried):
             make(**options).learn(100, folder=folder, resume=True)
         tried()
     other = ES(mlp(3, 1, (4, 4), seed=0), Faulty, num_pairs=4, sigma=0.1, optimizer=ADAM, num_workers=0)
-    with pytest.raises(ValueError, match=r"`0.bias` was \[8\], is \[4\]; .*`4.bias` was absent, is \[1\]"):
+    with pytest.raises(ValueError, match=r"`1.bias` was \[8\], is \[4\]; .*`5.bias` was absent, is \[1\]"):
         other.learn(100, folder=folder, resume=True)
     make(num_lanes=2, eval_every=1).learn(10**9, callback=until(2), folder=folder, resume=True)
 

@@ -129,7 +129,7 @@ class Halved:
 
 @pytest.mark.parametrize("given", [Halved(), lambda space: Halved(), TanhHead, ClipHead(Stepper.action_space)])
 def test_a_head_may_be_an_object_or_what_makes_one(given):
-    with ES(nn.Linear(3, 1), Stepper, box_head=given, normalize_observations=False, num_pairs=2, num_workers=0) as es:
+    with ES(nn.Linear(3, 1), Stepper, box_head=given, num_pairs=2, num_workers=0) as es:
         action, _ = es.learn(20).predict(np.ones(3))
     output = es.network(torch.ones(1, 3)).detach().numpy()[0]
     expected = output / 2 if isinstance(es.policy.head, Halved) else es.policy.head(output)

@@ -236,7 +236,7 @@ def test_training_processes_and_lanes_give_the_same_bits():
 
 def test_acting_measures_again_when_weights_change_and_not_else():
     network = small()
-    policy = Policy(network, Stepper.observation_space, Stepper.action_space, False, reference=randn(16, 3, seed=2))
+    policy = Policy(network, Stepper.observation_space, Stepper.action_space, reference=randn(16, 3, seed=2))
     x = randn(5, 3, seed=3)
     with torch.no_grad():
         np.testing.assert_allclose(policy.act(x.numpy())[0], hand(network, policy.reference, x).clip(-1, 1), atol=1e-5)
@@ -253,7 +253,7 @@ def test_acting_measures_again_when_weights_change_and_not_else():
 
 def test_what_was_trained_answers_as_it_predicts(tmp_path):
     network, x = small(), randn(5, 3, seed=3)
-    with ES(network, Stepper, num_pairs=4, num_workers=0, sigma=0.5, normalize_observations=False) as es:
+    with ES(network, Stepper, num_pairs=4, num_workers=0, sigma=0.5) as es:
         es.learn(200)
         answers = network(x), es.policy(x)
         action, _ = es.predict(x.numpy())
@@ -326,5 +326,5 @@ print(es.predict(randn(4, 3, seed=6).numpy())[0].tolist(), [r.return_ for r in e
 
 
 def test_batch_norm_is_named_with_the_way_out():
-    with pytest.raises(ValueError, match=r"BatchNorm1d at `1`.*convert_batch_norm\(policy\)"):
+    with pytest.raises(ValueError, match=r"BatchNorm1d in train mode at `1`.*convert_batch_norm\(policy\)"):
         ES(nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), Stepper)

@@ -9,10 +9,10 @@ def test_mlp_is_seeded_and_leaves_the_global_state():
     state = torch.get_rng_state()
     a, b, c = mlp(3, 2, seed=1), mlp(3, 2, seed=1), mlp(3, 2, seed=2)
     assert torch.equal(state, torch.get_rng_state())
-    assert torch.equal(a[0].weight, b[0].weight)
-    assert not torch.equal(a[0].weight, c[0].weight)
-    assert torch.allclose(a[0].weight.norm(dim=1), torch.ones(64))
-    assert torch.allclose(a[4].weight.norm(dim=1), torch.full((2,), 0.01))
+    assert torch.equal(a[1].weight, b[1].weight)
+    assert not torch.equal(a[1].weight, c[1].weight)
+    assert torch.allclose(a[1].weight.norm(dim=1), torch.ones(64))
+    assert torch.allclose(a[5].weight.norm(dim=1), torch.full((2,), 0.01))
 
 
 def test_the_network_is_that_of_the_paper():

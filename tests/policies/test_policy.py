@@ -66,7 +66,7 @@ def test_single_and_batched_observations():
     [
         (nn.Linear(3, 2), r"`policy` must answer \(batch, 1\) to fit the action space, got \(1, 2\)"),
         (nn.Linear(4, 1), r"`policy` must take a batch of observations of shape \(3,\)"),
-        (nn.Sequential(nn.Linear(3, 1), nn.BatchNorm1d(1)), "`policy` holds BatchNorm1d at `1`"),
+        (nn.Sequential(nn.Linear(3, 1), nn.BatchNorm1d(1)), "`policy` holds BatchNorm1d in train mode at `1`"),
     ],
 )
 def test_a_network_that_does_not_fit_is_refused(network, message):

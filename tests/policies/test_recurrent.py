@@ -121,7 +121,7 @@ def test_processes_and_other_lanes_give_the_same_bits():
 
 
 def test_predict_carries_the_state_and_starts_it_anew_where_told():
-    with ES(Counter(), lambda: CountedTo(), num_pairs=2, num_workers=0, normalize_observations=False) as es:
+    with ES(Counter(), lambda: CountedTo(), num_pairs=2, num_workers=0) as es:
         x = np.zeros(3)
         action, state = es.predict(x)
         again, state = es.predict(x, state)
@@ -152,7 +152,7 @@ def test_evaluation_plays_what_predict_says():
 def test_virtual_batch_norm_in_a_recurrent_network():
     class Normed(RecurrentNetwork):
         def __init__(self):
-            super().__init__(3, 1, "gru", 6, output_scale=1.0)
+            super().__init__(3, 1, "gru", 6, output_scale=1.0, normalize_observations=False)
             self.norm = nn.BatchNorm1d(3)
 
         def forward(self, observation, state):

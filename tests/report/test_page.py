@@ -10,6 +10,7 @@ import torch
 from command import torch_es
 
 from torch_es import ES
+from torch_es.nn import ObservationNorm
 from torch_es.report import write_report
 from torch_es.report.plotting import read_metrics
 
@@ -41,7 +42,8 @@ class Page(HTMLParser):
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report") / "r"
     torch.manual_seed(0)
-    with ES(torch.nn.Linear(4, 2), "CartPole-v1", num_pairs=8, sigma=0.5, num_workers=0, eval_every=1) as es:
+    network = torch.nn.Sequential(ObservationNorm(4), torch.nn.Linear(4, 2))
+    with ES(network, "CartPole-v1", num_pairs=8, sigma=0.5, num_workers=0, eval_every=1) as es:
         es.learn(2000, folder=folder)
     return folder
 

@@ -5,7 +5,7 @@ import torch
 from helpers import Stepper, by_task, env, env_policy, evaluator, pairs, snapshot, stepper_policy
 
 from torch_es.envs.rules import EpisodeRules
-from torch_es.nn import normalize
+from torch_es.nn.observation_norm import normalize
 from torch_es.policies import Policy
 from torch_es.rollout import Rollout
 from torch_es.search.noise import Noise
@@ -23,7 +23,7 @@ def plain_episode(policy, env_id, shot, task):
     total, length, done = 0.0, 0, False
     while not done:
         x = np.zeros((4, len(observation)), np.float32)
-        x[0] = normalize(observation, shot.mean, shot.std, 5.0)
+        x[0] = normalize(observation, (shot.mean, shot.std), 5.0)
         action = policy.head(lanes.forward(x, [0]))[0]
         observation, reward, terminated, truncated, _ = world.step(action)
         total, length, done = total + float(reward), length + 1, terminated or truncated

@@ -21,7 +21,7 @@ def test_vec_normalize_is_taken_over_and_kept_up_to_date(tmp_path):
     np.testing.assert_array_equal(model.predict(vec.normalize_obs(raw))[0], expected)
     np.testing.assert_array_equal(model.es.predict(raw)[0], expected)
     np.testing.assert_allclose(
-        model.es.policy.normalized(torch.from_numpy(raw)).numpy(), vec.normalize_obs(raw), rtol=1e-3, atol=1e-5
+        model.es.policy.observation_norm(torch.from_numpy(raw)).numpy(), vec.normalize_obs(raw), rtol=1e-3, atol=1e-5
     )
     evaluation = EvalCallback(normalized(make_vec_env("CartPole-v1"), training=False), eval_freq=1, verbose=0)
     count = vec.obs_rms.count
@@ -32,7 +32,7 @@ def test_vec_normalize_is_taken_over_and_kept_up_to_date(tmp_path):
     model.save(tmp_path / "m")
     plain = ES.load(tmp_path / "m")
     far = torch.from_numpy(9 * raw)  # beyond where observations are cut
-    assert torch.equal(plain.es.policy.normalized(far), model.es.policy.normalized(far))
+    assert torch.equal(plain.es.policy.observation_norm(far), model.es.policy.observation_norm(far))
     np.testing.assert_array_equal(plain.predict(raw)[0], model.es.predict(raw)[0])
     other = normalized(make_vec_env("CartPole-v1"))
     np.testing.assert_array_equal(

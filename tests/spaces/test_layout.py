@@ -42,12 +42,12 @@ def test_leaves_are_normalised_each_by_its_own_scale_and_choices_and_pictures_no
     policy = Policy(Leafwise(space, 2), space, Discrete(2))
     rows = np.stack([policy.layout.row(space.sample()) for _ in range(400)]).astype(np.float64)
     policy.observation_norm.update(Moments.of(rows))
-    normalised = policy.layout.inputs(policy.normalized(torch.from_numpy(rows)))
+    normalised = policy.observation_norm(policy.layout.inputs(torch.from_numpy(rows)))
     assert 0.9 < normalised["far"].std() < 1.1
     assert normalised["near"].std() < 0.1  # deviation 0.006, below the floor of 0.1
     assert set(normalised["gear"].unique().tolist()) == {0.0, 1.0}
     picture = OBSERVATIONS["picture"]
-    assert Policy(nn.Sequential(nn.Flatten(), nn.Linear(20, 2)), picture, Discrete(2)).observation_norm is None
+    assert Policy(Leafwise(picture, 2), picture, Discrete(2)).observation_norm is None
 
 
 def test_statistics_of_what_is_not_measured_stay_zero_in_training():

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from torch_es.heads.protocol import Head, Output, typed
-from torch_es.nn.constants import Constants
+from torch_es.nn.buffers import Constants
 from torch_es.types import Float32Array
 
 BoxHead = str | Head | Callable[[gym.spaces.Box], Head]  # by its short name, itself, or what makes one for a Box

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from torch_es.heads.boxes import BoxHead, box_heads
 from torch_es.heads.protocol import Head, Output, typed
-from torch_es.nn.constants import Constants
+from torch_es.nn.buffers import Constants
 from torch_es.spaces.layout import leaves
 
 

@@ -1,9 +1,9 @@
 """Lanes for networks on pictures, with virtual batch norm folded into the layers when a member starts.
 
-A member's statistics follow from its weights and stay the same for the whole episode, so they can be multiplied into
-the weights: nothing is left to do between two products. Pictures are stored channels last. The first convolution, over
-few channels, is torch's. A later one is a single product over copied patches: NumPy's BLAS finishes it before torch has
-arranged its operands.
+The statistics of virtual batch norm follow from a member's weights. They stay the same for a whole episode, so each
+normalisation becomes part of the product before it. Pictures lie channels last. The first convolution, over few
+channels, is torch's. A later one is a product over copied patches, for which NumPy's BLAS takes less time than torch
+takes to arrange its operands.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch_es.lanes.chain import Kernel, activation, chain
 from torch_es.lanes.modules import Member
 from torch_es.nn import VirtualBatchNorm
+from torch_es.nn.observation_norm import Statistics
 from torch_es.policies.networks import Scale
 from torch_es.spaces.layout import Layout
 from torch_es.types import Float32Array
@@ -51,13 +52,12 @@ class FoldedLanes:
         self._members = [Member(network, layout) for _ in range(num_lanes)]
         self._kernels: list[list[Kernel]] = [[]] * num_lanes
         self._outputs: Float32Array | None = None
-        if reference is not None:
-            self.refer(reference)
+        self.begin(reference, None)
 
-    def refer(self, reference: Float32Array) -> None:
-        """See `Lanes.refer`."""
+    def begin(self, reference: Float32Array | None, scale: Statistics | None) -> None:
+        """See `Lanes.begin`."""
         for member in self._members:
-            member.refer(reference)
+            member.begin(reference, scale)
 
     @torch.no_grad()
     def write(self, lane: int, theta: Tensor) -> None:

@@ -9,14 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from torch_es.lanes.chain import Kernel, activation, chain
+from torch_es.nn.observation_norm import Statistics
 from torch_es.search.parameters import FlatParameters
+from torch_es.spaces.layout import Layout
 from torch_es.types import Float32Array
 
 
 class MatmulLanes:
     """A `Sequential` of linear layers and activations as stacked matrix-vector products."""
 
-    def __init__(self, network: nn.Module, num_lanes: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        num_lanes: int,
+        layout: Layout,
+        reference: Float32Array | None = None,
+    ) -> None:
         parameters = FlatParameters(network)
         if any(p.dtype != torch.float32 for p in network.parameters()):
             raise NotImplementedError("only float32 chains are stacked")
@@ -36,8 +44,8 @@ class MatmulLanes:
         """See `Lanes.write`; a chain has no buffers."""
         self._flat[lane] = theta
 
-    def refer(self, reference: Float32Array) -> None:
-        """A chain has no virtual batch norm."""
+    def begin(self, reference: Float32Array | None, scale: Statistics | None) -> None:
+        """See `Lanes.begin`; nothing in a chain is prepared."""
 
     def forward(self, rows: Float32Array, active: Sequence[int]) -> Float32Array:
         """See `Lanes.forward`."""

@@ -15,13 +15,29 @@ from torch.func import vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_map
 
-from torch_es.nn import collect_statistics, virtual_batch_norms
-from torch_es.policies.recurrent import State, initial_state, is_recurrent, respond
+from torch_es.nn import find_norm, prepare
+from torch_es.nn.observation_norm import Statistics
+from torch_es.policies.recurrent import State, dtype_of, initial_state, is_recurrent, respond
 from torch_es.search.parameters import FlatParameters
 from torch_es.spaces.layout import Inputs, Layout
 from torch_es.types import Float32Array
 
 Tensors = dict[str, Tensor]
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """Return a copy of a network, in eval mode.
+
+    Raises:
+        TypeError: If the network holds something that cannot be copied.
+    """
+    try:
+        return copy.deepcopy(network).eval()
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(
+            f"`policy` ({type(network).__name__}) must be a module that can be copied, since each lane runs a copy: "
+            f"{error}. Keep what cannot be copied out of it, or give it a `__deepcopy__`."
+        ) from error
 
 
 class Member:
@@ -35,17 +51,20 @@ class Member:
     def __init__(self, network: nn.Module, layout: Layout) -> None:
         self.network = copy.deepcopy(network)
         self.parameters = FlatParameters(self.network)
-        self.dtype = next(network.parameters()).dtype
+        self.dtype = dtype_of(network)
         self._layout = layout
-        layers = virtual_batch_norms(network)
-        measured = {f"{name}.{part}".removeprefix(".") for name in layers for part in ("mean", "variance")}
-        self._initial = {n: b.detach().clone() for n, b in network.named_buffers() if n not in measured}
-        self._reference: tuple[Any, ...] | None = None
+        self._norm = find_norm(self.network)
+        shared = {id(buffer) for buffer in self._norm.buffers()} if self._norm is not None else set()
+        self._initial = {n: b.detach().clone() for n, b in self.network.named_buffers() if id(b) not in shared}
+        self._reference: tuple[Any, ...] = ()
 
-    def refer(self, reference: Float32Array) -> None:
-        """Take the reference batch, rows `(batch, size)`, that virtual batch norms measure."""
-        state = (initial_state(self.network, len(reference)),) if is_recurrent(self.network) else ()
-        self._reference = (self.inputs(reference), *state)
+    def begin(self, reference: Float32Array | None, scale: Statistics | None) -> None:
+        """See `Lanes.begin`."""
+        if self._norm is not None and scale is not None:
+            self._norm.freeze(*scale)
+        if reference is not None:
+            state = (initial_state(self.network, len(reference)),) if is_recurrent(self.network) else ()
+            self._reference = (self.inputs(reference), *state)
 
     def inputs(self, rows: Float32Array) -> Inputs:
         """Return what the network takes for rows `(batch, size)`."""
@@ -53,13 +72,12 @@ class Member:
 
     @torch.no_grad()
     def start(self, theta: Tensor) -> State:
-        """Become the member with the weights `theta`: own statistics, fresh buffers; return the initial state."""
+        """Become the member with the weights `theta`: fresh buffers, prepared; return the initial state."""
         self.parameters.write(theta)
-        if self._reference is not None:
-            collect_statistics(self.network, *self._reference)
         for name, buffer in self.network.named_buffers():
             if name in self._initial:
                 buffer.copy_(self._initial[name])
+        prepare(self.network, *self._reference)
         # detached: a view of a parameter remembers that it has a gradient even here
         return tree_map(torch.Tensor.detach, initial_state(self.network, 1))
 
@@ -71,8 +89,7 @@ class TracedLanes:
         self, network: nn.Module, num_lanes: int, layout: Layout, reference: Float32Array | None = None
     ) -> None:
         member = self._member = Member(network, layout)
-        if reference is not None:
-            member.refer(reference)
+        member.begin(reference, None)
         state = tree_map(torch.clone, member.start(member.parameters.gather()))  # two parts may share memory
         frozen = {n: p.detach() for n, p in member.network.named_parameters() if not p.requires_grad}
 
@@ -93,9 +110,9 @@ class TracedLanes:
         inputs = member.inputs(np.zeros((num_lanes, layout.size), np.float32))
         self._graph = make_fx(vmap(one))(self._parameters, self._buffers, inputs, self._state)
 
-    def refer(self, reference: Float32Array) -> None:
-        """See `Lanes.refer`."""
-        self._member.refer(reference)
+    def begin(self, reference: Float32Array | None, scale: Statistics | None) -> None:
+        """See `Lanes.begin`."""
+        self._member.begin(reference, scale)
 
     def write(self, lane: int, theta: Tensor) -> None:
         """See `Lanes.write`."""
@@ -122,13 +139,12 @@ class CopiedLanes:
     ) -> None:
         self._members = [Member(network, layout) for _ in range(num_lanes)]
         self._states: list[State] = [()] * num_lanes
-        if reference is not None:
-            self.refer(reference)
+        self.begin(reference, None)
 
-    def refer(self, reference: Float32Array) -> None:
-        """See `Lanes.refer`."""
+    def begin(self, reference: Float32Array | None, scale: Statistics | None) -> None:
+        """See `Lanes.begin`."""
         for member in self._members:
-            member.refer(reference)
+            member.begin(reference, scale)
 
     def write(self, lane: int, theta: Tensor) -> None:
         """See `Lanes.write`."""

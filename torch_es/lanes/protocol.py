@@ -7,6 +7,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from torch_es.nn.observation_norm import Statistics
 from torch_es.types import Float32Array
 
 _CACHE_BYTES = 5 * 2**19  # weights of all lanes; beyond it workers wait for memory that they share
@@ -16,12 +17,17 @@ _MAX_LANES = 16
 class Lanes(Protocol):
     """Slots for weights, and their batched forward."""
 
-    def write(self, lane: int, theta: Tensor) -> None:
-        """Give the lane the weights `theta`, `(dim,)`, fresh buffers and an episode's initial state."""
+    def begin(self, reference: Float32Array | None, scale: Statistics | None) -> None:
+        """Take what the lanes written later share.
+
+        Args:
+            reference: Rows `(batch, size)` for what the network prepares.
+            scale: What an `ObservationNorm` in the network normalises by.
+        """
         ...
 
-    def refer(self, reference: Float32Array) -> None:
-        """Take rows `(batch, size)` as the reference batch of virtual batch norm; lanes written later measure it."""
+    def write(self, lane: int, theta: Tensor) -> None:
+        """Give the lane the weights `theta`, `(dim,)`, fresh buffers and an episode's initial state."""
         ...
 
     def forward(self, rows: Float32Array, active: Sequence[int]) -> Float32Array:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as torch names it
 
 from torch_es.checks import check_choice, check_count, check_positive
+from torch_es.nn.buffers import kept
 
 Form = Literal["2017", "2016"]
 
@@ -21,7 +22,7 @@ class VirtualBatchNorm(nn.Module):
     """Normalise each channel by the reference batch's mean and variance at this layer.
 
     Inside a network it needs `collect_statistics(network, reference)` before it answers, and again whenever weights of
-    the network change.
+    the network change. `ES` does that.
 
     Args:
         num_features: Channels, dimension 1 of the input.
@@ -59,6 +60,10 @@ class VirtualBatchNorm(nn.Module):
         self.collecting = False
         self._reached = False  # in this collection
 
+    def prepare(self, reference: Any) -> None:
+        """Forget the statistics, which belong to other weights; `collect_statistics` measures new ones."""
+        self.reference_size = 0
+
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `(batch, num_features, ...)`."""
         if x.dim() < 2 or x.shape[1] != self.num_features:
@@ -95,7 +100,7 @@ class VirtualBatchNorm(nn.Module):
         return x if self.bias is None else x + self.bias.reshape(self.num_features, *space)
 
     def extra_repr(self) -> str:
-        """Say what is not told by parameters."""
+        """Say its channels and options."""
         return f"{self.num_features}, eps={self.eps}, form={self.form}"
 
 
@@ -117,19 +122,25 @@ def virtual_batch_norms(network: nn.Module) -> dict[str, VirtualBatchNorm]:
 
 
 def batch_norms(network: nn.Module) -> dict[str, nn.modules.batchnorm._BatchNorm]:
-    """Return the plain batch norms of a network by name, whose statistics the members of a population would share.
+    """Return the batch norms of a network that normalise by the batch they see, by name.
+
+    One in eval mode with running statistics is left out: these are constants, which members may share.
 
     Example:
-        >>> batch_norms(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))["1"].num_features
-        2
+        >>> network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+        >>> list(batch_norms(network)), list(batch_norms(network.eval()))
+        (['1'], [])
     """
     plain = nn.modules.batchnorm._BatchNorm
-    return {name: layer for name, layer in network.named_modules() if isinstance(layer, plain)}
+    found = {name: layer for name, layer in network.named_modules() if isinstance(layer, plain)}
+    return {name: layer for name, layer in found.items() if layer.training or layer.running_mean is None}
 
 
 @torch.no_grad()
 def collect_statistics(network: nn.Module, *reference: Any) -> None:
-    """Give every virtual batch norm the statistics of `reference` under the present weights: one forward.
+    """Give every virtual batch norm the statistics of `reference` under the present weights, by one forward.
+
+    Nothing else in the network changes.
 
     Args:
         network: Any module with virtual batch norms in it, each used once a forward.
@@ -143,10 +154,13 @@ def collect_statistics(network: nn.Module, *reference: Any) -> None:
         torch.Size([1, 2])
     """
     layers = virtual_batch_norms(network).values()
+    if not layers:
+        return
     for layer in layers:
         layer.collecting, layer._reached = True, False
     try:
-        network(*reference)
+        with kept(network, [buffer for layer in layers for buffer in layer.buffers()]):
+            network(*reference)
     finally:
         for layer in layers:
             layer.collecting = False

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_es.checks import check_choice, check_count
-from torch_es.nn import Sign, Step, convert_batch_norm
+from torch_es.nn import ObservationNorm, Sign, Step, convert_batch_norm
 from torch_es.policies.recurrent import RecurrentNetwork
 from torch_es.spaces.layout import Inputs, Layout, concatenated
 
@@ -32,8 +32,9 @@ def mlp(
     activation: str = "tanh",
     output_scale: float = 0.01,
     seed: int = 0,
+    normalize_observations: bool = True,
 ) -> nn.Sequential:
-    """A multilayer perceptron, initialised as in Salimans et al. 2017's released code.
+    """A multilayer perceptron, as in Salimans et al. 2017's released code.
 
     Weights are Gaussian, each unit's incoming vector scaled to length 1 (`output_scale` in the last layer); biases
     are zero. A small last layer starts every run from near-zero actions.
@@ -45,6 +46,7 @@ def mlp(
         activation: One of tanh, relu, elu, silu, or sign and step, which have no gradient.
         output_scale: Length of the last layer's incoming vectors.
         seed: The weights follow from it; torch's global generator is neither read nor seeded.
+        normalize_observations: Whether an `ObservationNorm` comes first, which `ES` updates as it trains.
 
     Example:
         >>> [tuple(p.shape) for p in mlp(3, 2, hidden=(8,)).parameters()]
@@ -57,7 +59,7 @@ def mlp(
         check_count("outputs", outputs),
     ]
     generator = torch.Generator().manual_seed(seed)
-    layers: list[nn.Module] = []
+    layers: list[nn.Module] = [ObservationNorm(inputs)] if normalize_observations else []
     for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         last = i == len(sizes) - 2
         linear = _initialised(nn.Linear(fan_in, fan_out, device="meta"), generator, output_scale if last else 1.0)
@@ -176,7 +178,7 @@ def make_network(space: gym.Space[Any], outputs: int, name: str = "mlp", seed: i
         ValueError: If no network has this name, or it does not take these observations.
 
     Example:
-        >>> make_network(gym.spaces.Box(0, 1, (2, 3)), 4, "mlp", hidden=[8])[0]
+        >>> make_network(gym.spaces.Box(0, 1, (2, 3)), 4, hidden=[8])[0]
         Concatenate()
     """
     check_choice("name", name, NETWORKS)

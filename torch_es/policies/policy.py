@@ -1,8 +1,9 @@
-"""The policy: observation -> normalisation -> network -> head -> action, everything needed to act in one module."""
+"""The policy: from an observation to an action, by a network and a head."""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,31 +14,35 @@ import torch
 from torch import Tensor, nn
 
 from torch_es.heads import BoxHead, GivenNoise, make_action_noise, make_head, unbatched
-from torch_es.nn import ObservationNorm, batch_norms, collect_statistics, virtual_batch_norms
+from torch_es.nn import ObservationNorm, batch_norms, find_norm, prepare, virtual_batch_norms
+from torch_es.nn.buffers import kept
+from torch_es.nn.prepare import prepared_parts
+from torch_es.policies.answers import check_answer
 from torch_es.policies.export import export
-from torch_es.policies.recurrent import State, initial_state, is_recurrent, respond, restarted
-from torch_es.spaces.layout import Layout
+from torch_es.policies.recurrent import State, dtype_of, initial_state, is_recurrent, respond, restarted
+from torch_es.spaces.layout import Layout, concatenated
 
 
 class Policy(nn.Module):
     """Wraps a network for an environment's spaces; the network itself is kept, not copied.
 
-    The network is called with a batch of float32 observations, a tensor `(batch, *shape)` or a dict or tuple of them
-    (see `torch_es.spaces.layout`), and answers `(batch, size)`. One with a method `initial_state(batch_size)`
-    is recurrent: it is called with `(observation, state)` and answers `(output, state)`.
+    The network is called with a batch of observations, a tensor `(batch, *shape)` or a dict or tuple of them (see
+    `torch_es.spaces.layout`), and answers `(batch, size)`. One with a method `initial_state(batch_size)` is recurrent:
+    it is called with `(observation, state)` and answers `(output, state)`. Observations are normalised if the network
+    holds an `ObservationNorm`.
 
     Args:
         network: Any module.
         observation_space: A Box, Discrete, MultiDiscrete or MultiBinary space, or a Dict or Tuple of these.
         action_space: Likewise.
-        normalize_observations: Whether to normalise measurements by running statistics.
         box_head: How outputs become actions of a Box; see `make_head`.
         action_noise: Noise on the actions of training, never of evaluation; see `make_action_noise`.
-        reference: Observations as rows `(batch, size)`, whose statistics virtual batch norm normalises by.
+        reference: Observations as rows `(batch, size)`, for what the network prepares, as virtual batch norm does.
 
     Raises:
         ValueError: If a space is of another kind, the output does not fit the action space, the network holds a
-            BatchNorm layer, whose statistics population members would share, or a reference batch is missing.
+            BatchNorm layer in train mode or an ObservationNorm of another size, or a reference batch is missing.
+        TypeError: If the network answers with anything but a tensor.
 
     Example:
         >>> policy = Policy(nn.Linear(3, 2), gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2))
@@ -52,7 +57,6 @@ class Policy(nn.Module):
         network: nn.Module,
         observation_space: gym.Space[Any],
         action_space: gym.Space[Any],
-        normalize_observations: bool = True,
         box_head: BoxHead = "clip",
         action_noise: GivenNoise | None = None,
         reference: Tensor | None = None,
@@ -61,8 +65,9 @@ class Policy(nn.Module):
         self.layout = Layout(observation_space)
         for name, layer in batch_norms(network).items():
             raise ValueError(
-                f"`policy` holds {type(layer).__name__} at `{name}`, whose statistics a population would share; "
-                "make it virtual with `torch_es.nn.convert_batch_norm(policy)`, or use LayerNorm or GroupNorm."
+                f"`policy` holds {type(layer).__name__} in train mode at `{name}`, whose statistics a population would "
+                "share; call `policy.eval()` to keep those it has, make it virtual with "
+                "`torch_es.nn.convert_batch_norm(policy)`, or use LayerNorm or GroupNorm."
             )
         if virtual_batch_norms(network) and reference is None:
             raise ValueError("`reference` must be given: the network holds VirtualBatchNorm, which measures it.")
@@ -70,27 +75,28 @@ class Policy(nn.Module):
         self.action_space = action_space
         self.head = make_head(action_space, box_head)
         self.action_noise = make_action_noise(action_space, self.head, action_noise) if action_noise else None
-        normalize = normalize_observations and self.layout.measured.any()
-        self.observation_norm = ObservationNorm(self.layout.size, measured=self.layout.measured) if normalize else None
-        self.dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
         self.register_buffer("reference", reference)
-        self._measured: list[Tensor] = []  # the weights that virtual batch norm's statistics belong to
+        self._prepared: list[Tensor] | None = None  # what the network was prepared for
+        self.dtype = dtype_of(network)  # of the observations that the network is given
         self._check_output()
+
+    @property
+    def observation_norm(self) -> ObservationNorm | None:
+        """The network's layer that training updates; None where it has none, or none of its elements are measured."""
+        norm = find_norm(self.network)
+        return norm if norm is not None and norm.measured.any() else None
 
     def forward(self, observation: Tensor, state: State = ()) -> Any:
         """Return actions for observations `(batch, ...)`; for a recurrent network, actions and the next state."""
-        self.measure()
-        output, state = self.respond(observation.reshape(len(observation), -1), state)
+        self.prepare()
+        output, state = self.respond(observation.reshape(observation.shape[0], -1), state)
         actions = self.head(output)
         return (actions, state) if is_recurrent(self.network) else actions
 
-    def normalized(self, rows: Tensor) -> Tensor:
-        """Return observations as rows `(batch, size)`, normalised where the policy does that."""
-        return rows if self.observation_norm is None else self.observation_norm(rows)
-
     def respond(self, rows: Tensor, state: State) -> tuple[Tensor, State]:
         """Return the network's outputs `(batch, size)` for observations as rows, and the next state."""
-        return respond(self.network, self.layout.inputs(self.normalized(rows).to(self.dtype)), state)
+        output, state = respond(self.network, self.layout.inputs(rows.to(self.dtype)), state)
+        return output, state
 
     def initial_state(self, batch_size: int = 1) -> State:
         """Return the state at the start of an episode; empty for a network without one."""
@@ -115,14 +121,14 @@ class Policy(nn.Module):
             generator: Of the action noise; without it actions have none.
         """
         rows, single = self.layout.rows(observation)
-        self.measure()
-        with _left_as_it_is(self.network):
+        self.prepare()
+        with _evaluating(self.network), kept(self.network):
             initial = self.initial_state(len(rows))
             if state is None:
                 state = initial
             elif episode_start is not None:
                 state = restarted(state, initial, torch.as_tensor(np.atleast_1d(episode_start), dtype=torch.bool))
-            output, state = self.respond(torch.from_numpy(rows), state)
+            output, state = self.respond(torch.tensor(rows), state)
         noise, array = self.action_noise, (output.float() if output.dtype == torch.bfloat16 else output).numpy()
         if noise is None or generator is None:
             actions = self.head(array)
@@ -135,47 +141,83 @@ class Policy(nn.Module):
         return export(self, path, form)
 
     @torch.no_grad()
-    def measure(self) -> None:
-        """Have virtual batch norm measure the reference batch again if it or a weight has changed since."""
-        if self.reference is None:
+    def prepare(self) -> None:
+        """Prepare the network again if its weights, its statistics or the reference batch have changed since."""
+        if not prepared_parts(self.network):
             return
-        norm = self.observation_norm.buffers() if self.observation_norm else ()
-        now = [*self.network.parameters(), *norm, self.reference]
-        if len(now) == len(self._measured) and all(map(torch.equal, now, self._measured)):
+        norm = self.observation_norm
+        given = () if self.reference is None else (self.reference,)
+        now = [*self.network.parameters(), *(norm.buffers() if norm else ()), *given]
+        if (
+            self._prepared is not None
+            and len(now) == len(self._prepared)
+            and all(map(torch.equal, now, self._prepared))
+        ):
             return
-        inputs = self.layout.inputs(self.normalized(self.reference).to(self.dtype))
-        with _left_as_it_is(self.network):
-            state = (self.initial_state(len(self.reference)),) if is_recurrent(self.network) else ()
-            collect_statistics(self.network, inputs, *state)
-        self._measured = [tensor.detach().clone() for tensor in now]
+        with _evaluating(self.network):
+            if self.reference is None:
+                prepare(self.network)
+            else:
+                state = (self.initial_state(len(self.reference)),) if is_recurrent(self.network) else ()
+                prepare(self.network, self.layout.inputs(self.reference.to(self.dtype)), *state)
+        self._prepared = [tensor.detach().clone() for tensor in now]
 
     def _check_output(self) -> None:
+        """Try the network on an observation, in float64 where an ObservationNorm can take all that there is of it."""
         space = self.layout.space
         what = f"shape {space.shape}" if isinstance(space, gym.spaces.Box) else str(space)
+        norm = find_norm(self.network)
+        if norm is not None:
+            _fit(norm, self.layout)
+            own, self.dtype = self.dtype, torch.float64
+            with contextlib.suppress(Exception):  # it uses the observation beside the norm, too
+                return self._try(norm)
+            self.dtype = own
         try:
-            self.measure()
-            with torch.no_grad(), _left_as_it_is(self.network):
-                output, _ = self.respond(torch.zeros(1, self.layout.size), self.initial_state(1))
+            self._try(norm)
         except RuntimeError as error:
             raise ValueError(f"`policy` must take a batch of observations of {what}: {error}") from error
-        if tuple(output.shape) != (1, self.head.size):
+
+    @torch.no_grad()
+    def _try(self, norm: ObservationNorm | None) -> None:
+        space = copy.deepcopy(self.layout.space)
+        space.seed(0)
+        rows = torch.tensor(self.layout.row(space.sample()))[None]
+        self.prepare()
+        seen: list[Any] = []
+        hook = norm.register_forward_pre_hook(lambda _, given: seen.append(given[0])) if norm is not None else None
+        try:
+            with _evaluating(self.network), kept(self.network):
+                state = (self.initial_state(1),) if is_recurrent(self.network) else ()
+                answer = self.network(self.layout.inputs(rows.to(self.dtype)), *state)
+        finally:
+            if hook is not None:
+                hook.remove()
+        if norm is not None and not any(torch.equal(concatenated(given), rows.to(self.dtype)) for given in seen):
             raise ValueError(
-                f"`policy` must answer (batch, {self.head.size}) to fit the action space, "
-                f"got {tuple(output.shape)} for a batch of one."
+                "`policy` must call its ObservationNorm with the observation as it comes, the whole of it."
             )
+        check_answer(answer, self.head.size, is_recurrent(self.network))
+
+
+def _fit(norm: ObservationNorm, layout: Layout) -> None:
+    """Let a norm normalise the observations of a layout."""
+    if norm.size != layout.size:
+        raise ValueError(
+            f"`policy` holds an ObservationNorm of {norm.size} elements, and an observation has {layout.size}; make it "
+            "of the observation as it comes, `ObservationNorm(env.observation_space)`."
+        )
+    if norm.by_kind:
+        norm.measured.copy_(torch.from_numpy(layout.measured))
 
 
 @contextlib.contextmanager
-def _left_as_it_is(network: nn.Module) -> Iterator[None]:
-    """Have the network in eval mode; afterwards modes and buffers are as before, but for what was measured."""
+def _evaluating(network: nn.Module) -> Iterator[None]:
+    """Have the network in eval mode; afterwards each part has the mode that it had."""
     modes = [(module, module.training) for module in network.modules()]
-    measured = {id(b) for layer in virtual_batch_norms(network).values() for b in layer.buffers()}
-    buffers = [(b, b.clone()) for b in network.buffers() if id(b) not in measured]
     network.eval()
     try:
         yield
     finally:
         for module, training in modes:
             module.training = training
-        for buffer, value in buffers:
-            buffer.copy_(value)

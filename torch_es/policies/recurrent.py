@@ -1,7 +1,7 @@
 """Networks with a state: `forward(observation, state) -> (output, state)`, and `initial_state(batch_size) -> state`.
 
-The state is a tensor, or a tuple, list or dict of tensors, each with the batch first. It belongs to one episode:
-whoever plays keeps it, hands it back at the next step, and starts it anew with each episode. Plastic networks carry
+The state is a tensor, or a tuple, list or dict of tensors, each with the batch first. It belongs to one episode. The
+player keeps it, hands it back at the next step, and begins each episode with the initial one. Plastic networks carry
 their fast weights in it.
 """
 
@@ -16,6 +16,7 @@ from torch.func import functional_call
 from torch.utils._pytree import tree_map
 
 from torch_es.checks import check_choice, check_count
+from torch_es.nn import ObservationNorm
 from torch_es.spaces.layout import Inputs, concatenated
 
 State = Any  # a tree of tensors (batch, ...); an empty tuple for a network without
@@ -37,9 +38,7 @@ def initial_state(network: nn.Module, batch_size: int) -> State:
     return network.initial_state(batch_size) if is_recurrent(network) else ()  # type: ignore[operator]
 
 
-def respond(
-    network: nn.Module, inputs: Inputs, state: State, tensors: dict[str, Tensor] | None = None
-) -> tuple[Tensor, State]:
+def respond(network: nn.Module, inputs: Inputs, state: State, tensors: dict[str, Tensor] | None = None) -> Any:
     """Call any network the same way: `(output, next state)`.
 
     Args:
@@ -51,6 +50,16 @@ def respond(
     given = (inputs, state) if is_recurrent(network) else (inputs,)
     answer: Any = network(*given) if tensors is None else functional_call(network, tensors, given)
     return answer if is_recurrent(network) else (answer, state)
+
+
+def dtype_of(network: nn.Module) -> torch.dtype:
+    """Return the dtype of a network's arithmetic, which its observations are given in: of its first real parameter.
+
+    Example:
+        >>> dtype_of(nn.Linear(3, 2).bfloat16())
+        torch.bfloat16
+    """
+    return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
 
 
 def restarted(state: State, initial: State, starts: Tensor) -> State:
@@ -74,6 +83,7 @@ class RecurrentNetwork(nn.Module):
         hidden: Units of the recurrent layer.
         output_scale: Length of the last layer's incoming vectors.
         seed: The weights follow from it; torch's global generator is neither read nor seeded.
+        normalize_observations: Whether an `ObservationNorm` comes first, which `ES` updates as it trains.
 
     Example:
         >>> network = RecurrentNetwork(3, 2, "gru", hidden=8)
@@ -83,13 +93,23 @@ class RecurrentNetwork(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, kind: str = "gru", hidden: int = 32, output_scale: float = 0.01, seed: int = 0
+        self,
+        inputs: int,
+        outputs: int,
+        kind: str = "gru",
+        hidden: int = 32,
+        output_scale: float = 0.01,
+        seed: int = 0,
+        normalize_observations: bool = True,
     ) -> None:
         super().__init__()
+        self.observation_norm = (
+            ObservationNorm(check_count("inputs", inputs)) if normalize_observations else nn.Identity()
+        )
         cell = _CELLS[check_choice("kind", kind, _CELLS)]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.cell = cell(check_count("inputs", inputs), check_count("hidden", hidden))
+            self.cell = cell(inputs, check_count("hidden", hidden))
             self.output = nn.Linear(hidden, check_count("outputs", outputs))
         with torch.no_grad():
             self.output.weight.mul_(output_scale / self.output.weight.norm(dim=1, keepdim=True))
@@ -102,5 +122,5 @@ class RecurrentNetwork(nn.Module):
 
     def forward(self, observation: Inputs, state: State) -> tuple[Tensor, State]:
         """Return outputs `(batch, outputs)` and the next state."""
-        state = self.cell(concatenated(observation), state)
+        state = self.cell(self.observation_norm(concatenated(observation)), state)
         return self.output(state[0] if isinstance(state, tuple) else state), state

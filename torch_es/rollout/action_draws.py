@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from torch_es.heads import ActionNoise
 from torch_es.policies import Policy
@@ -41,9 +42,9 @@ class Draws:
 class Trail:
     """What each lane's network saw and which draws its actions took, from which the score of its episode follows."""
 
-    def __init__(self, policy: Policy, num_lanes: int) -> None:
+    def __init__(self, network: nn.Module, policy: Policy, num_lanes: int) -> None:
         assert policy.action_noise is not None
-        self.scorer = Scorer(policy.network, policy.layout, policy.action_noise)
+        self.scorer = Scorer(network, policy.layout, policy.action_noise)
         self._steps: list[list[tuple[Float32Array, Float32Array]]] = [[] for _ in range(num_lanes)]
 
     def start(self, lane: int) -> None:

@@ -13,12 +13,13 @@ import torch
 from torch_es.envs import BareEnv, EnvFactory, bare, check_observation, environments
 from torch_es.envs.rules import EpisodeRules
 from torch_es.heads import unbatched
-from torch_es.lanes import default_num_lanes, make_lanes
-from torch_es.nn import normalize
+from torch_es.lanes import LaneChoice, default_num_lanes, lanes_for
+from torch_es.nn.observation_norm import Statistics, normalize
 from torch_es.policies import Policy
 from torch_es.rollout.action_draws import Draws, Trail
 from torch_es.rollout.members import Members
 from torch_es.rollout.normalizer import Normalizer
+from torch_es.rollout.player import ROUNDS
 from torch_es.search import unperturbed
 from torch_es.search.parameters import FlatParameters
 from torch_es.types import EpisodeResult, Float32Array, Snapshot, Task
@@ -33,6 +34,7 @@ class Rollout:
         seed: The run's seed.
         num_lanes: By default as many as stay in cache.
         rules: Of the episodes.
+        lanes: Their kind; found out by default.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Rollout:
         seed: int,
         num_lanes: int | None = None,
         rules: EpisodeRules = EpisodeRules(),
+        lanes: LaneChoice | None = None,
     ) -> None:
         dim = FlatParameters(policy.network).dim
         self.num_lanes = num_lanes or default_num_lanes(dim)
@@ -50,14 +53,15 @@ class Rollout:
         self.noise = self._members.noise
         self._policy = policy
         self._row = policy.layout.row
-        self._lanes = make_lanes(policy.network, self.num_lanes, policy.layout, self._reference())
+        self._choice = lanes or lanes_for(policy, self.num_lanes)
+        self._lanes = self._choice.make(policy.network, self.num_lanes, policy.layout, self._reference())
         self._draws = Draws(policy.action_noise, self.num_lanes, seed) if policy.action_noise else None
         self._trail: Trail | None = None
         self._envs: list[BareEnv] = [bare(env) for env in environments(factory, self.num_lanes)]
         self._rules = rules
         self._cap: int | None = None  # of the members' episodes
         shape, norm = (self.num_lanes, policy.layout.size), policy.observation_norm
-        self._normalizer = None if norm is None else Normalizer(*shape, norm.limit)
+        self._normalizer = None if norm is None else Normalizer(*shape, norm.limits)
         self._inputs = np.zeros(shape, np.float32)
         self._observations: Any = self._inputs if norm is None else np.zeros(shape)
         self._tasks: list[Task | None] = [None] * self.num_lanes
@@ -87,23 +91,20 @@ class Rollout:
         self._cap = snapshot.max_steps
         if self._normalizer is not None:
             self._normalizer.begin(snapshot)
-            reference = self._reference(snapshot)
-            if reference is not None:
-                self._lanes.refer(reference)
+        self._lanes.begin(self._reference(snapshot), _scale(snapshot))
         if unperturbed(snapshot.sigma) and self._trail is None:
-            self._trail = Trail(self._policy, self.num_lanes)
+            self._trail = Trail(self._choice.network(self._policy.network), self._policy, self.num_lanes)
         if self._trail is not None:
-            self._trail.scorer.begin(snapshot.theta)
+            self._trail.scorer.begin(snapshot.theta, _scale(snapshot))
 
     def _reference(self, snapshot: Snapshot | None = None) -> Float32Array | None:
-        """Return virtual batch norm's reference batch as the networks see it under the snapshot's statistics."""
+        """Return the reference batch as the lanes take it under the snapshot's statistics."""
         if self._policy.reference is None:
             return None
         rows = self._policy.reference.numpy()
-        if snapshot is not None and self._policy.observation_norm is not None:
-            assert snapshot.mean is not None
-            assert snapshot.std is not None
-            rows = normalize(rows, snapshot.mean, snapshot.std, self._policy.observation_norm.limit)
+        norm, scale = self._policy.observation_norm, None if snapshot is None else _scale(snapshot)
+        if scale is not None and norm is not None and self._choice.normalized:
+            rows = normalize(rows, scale, norm.limits)
         return rows.astype(np.float32)
 
     def submit(self, task: Task) -> None:
@@ -142,7 +143,7 @@ class Rollout:
         """See `Player.advance`."""
         observations, returns, ends, steps = self._observations, self._returns, self._ends, self._steps
         results: list[EpisodeResult] = []
-        while self._active and not results:
+        for _ in range(ROUNDS if self._active else 0):
             actions = self._act()
             self._clock = clock = self._clock + 1
             for lane in self._active:
@@ -151,7 +152,7 @@ class Rollout:
                 returns[lane] += float(reward)
                 if terminated or truncated or ends[lane] <= clock:
                     results.append(self._finish(lane, bool(terminated)))
-            if len(self._active) < self.num_lanes and interrupt():
+            if results or (len(self._active) < self.num_lanes and interrupt()):
                 break
         if results:
             self._active = [lane for lane in self._active if self._tasks[lane] is not None]
@@ -161,7 +162,9 @@ class Rollout:
     def _act(self) -> Any:
         """Normalise, count what is seen, and let every lane act."""
         if self._normalizer is not None:
-            np.copyto(self._inputs, self._normalizer(self._observations), casting="same_kind")
+            normalized = self._normalizer(self._observations)
+            given = normalized if self._choice.normalized else self._observations
+            np.copyto(self._inputs, given, casting="same_kind")
         outputs = self._lanes.forward(self._inputs, self._active)
         if self._draws is None:
             return unbatched(self._policy.head(outputs), self.num_lanes)
@@ -183,3 +186,7 @@ class Rollout:
         """Close the environments."""
         for env in self._envs:
             env.env.close()
+
+
+def _scale(snapshot: Snapshot) -> Statistics | None:
+    return None if snapshot.mean is None or snapshot.std is None else (snapshot.mean, snapshot.std)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from torch_es.nn import virtual_batch_norms
+from torch_es.lanes.modules import copied
+from torch_es.nn import prepare
 from torch_es.rollout.members import Members
 from torch_es.search.parameters import FlatParameters
 from torch_es.types import EpisodeResult, Snapshot, Task
@@ -29,7 +29,7 @@ class FunctionPlayer:
     steps = 0  # members evaluated
 
     def __init__(self, module: nn.Module, fitness_fn: Callable[[Any], float], seed: int) -> None:
-        self._module = copy.deepcopy(module).eval()
+        self._module = copied(module)
         self._buffers = {n: b.detach().clone() for n, b in module.named_buffers()}
         self._parameters = FlatParameters(self._module)
         self._members = Members(seed, self._parameters.dim)
@@ -61,8 +61,7 @@ class FunctionPlayer:
         self._parameters.write(self._members.theta(task))
         for name, buffer in self._module.named_buffers():
             buffer.copy_(self._buffers[name])
-        for layer in virtual_batch_norms(self._module).values():
-            layer.reference_size = 0  # what was measured belongs to other weights: the function measures its own
+        prepare(self._module)
         with torch.no_grad():
             return [EpisodeResult(task, float(self._fitness_fn(self._module)), 1, False, None)]
 

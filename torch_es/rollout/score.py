@@ -24,8 +24,9 @@ from torch_es.heads.noise import (
     GaussianNoise,
     ScoreNoise,
 )
-from torch_es.nn import virtual_batch_norms
-from torch_es.policies.recurrent import is_recurrent
+from torch_es.nn import find_norm, virtual_batch_norms
+from torch_es.nn.observation_norm import Statistics
+from torch_es.policies.recurrent import dtype_of, is_recurrent
 from torch_es.search.parameters import FlatParameters
 from torch_es.spaces.layout import Layout
 from torch_es.types import Float32Array
@@ -109,14 +110,16 @@ class Scorer:
         self._parameters = FlatParameters(self._network)
         self._check()
 
-    def begin(self, theta: Tensor) -> None:
-        """Take the weights of the members to come."""
+    def begin(self, theta: Tensor, scale: Statistics | None = None) -> None:
+        """Take the weights of the members to come, and what an `ObservationNorm` in the network normalises by."""
+        if scale is not None and (norm := find_norm(self._network)) is not None:
+            norm.freeze(*scale)
         self._parameters.write(theta)
 
     def score(self, rows: Float32Array, draws: Float32Array) -> Tensor:
         """Return the score `(dim,)` of an episode with these inputs `(steps, size)` and draws."""
         with torch.inference_mode(False), torch.enable_grad():
-            inputs = self._layout.inputs(torch.from_numpy(rows).to(next(self._network.parameters()).dtype))
+            inputs = self._layout.inputs(torch.from_numpy(rows).to(dtype_of(self._network)))
             chosen = log_probability(self._noise, self._network(inputs), torch.from_numpy(draws))
             parameters = list(self._parameters.named.values())
             gradients = torch.autograd.grad(chosen, parameters, materialize_grads=True)

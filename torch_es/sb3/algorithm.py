@@ -53,8 +53,8 @@ class ES(BaseAlgorithm):
             observation statistics are where training begins, are kept up to date, and `predict` takes observations
             that it has normalised, as with any model of SB3. Rewards are not normalised: only their order counts.
         learning_rate: A number, or a function of the progress remaining, from 1 to 0.
-        normalize_observations: By default, yes for a new policy; one that is given sees what it was trained on:
-            normalised observations if `env` is a `VecNormalize`, else raw ones.
+        normalize_observations: Whether `predict` normalises raw observations for `model.policy`; by default only as a
+            `VecNormalize` does, and otherwise the policy sees what the environment gives, as with PPO.
         policy_kwargs: As in SB3: `net_arch`, `activation_fn`, `optimizer_class`, ...
         stats_window_size: Episodes in `ep_info_buffer`.
         tensorboard_log: As in SB3.
@@ -122,23 +122,20 @@ class ES(BaseAlgorithm):
         self.action_space.seed(drawn)
         self._setup_model(given, drawn)
         vec = self._vec_normalize_env
-        if normalize_observations is None:
-            normalize_observations = vec.norm_obs if vec is not None else given is None
         network = actor(self.policy)
         self.policy.set_training_mode(False)  # as `predict` has it: statistics of a batch norm are constants
         head: dict[str, Any] = {
             "box_head": "tanh" if self.policy.squash_output else "clip",
             "action_noise": options.get("action_noise"),
         }
-        self._on_normalized = Policy(network, self.observation_space, self.action_space, False, **head)
+        self._on_normalized = Policy(network, self.observation_space, self.action_space, **head)
         check_acts_alike(self.policy, self._on_normalized)
         self._generator = np.random.default_rng(drawn)  # of `predict` with action noise
         kind: Any = self.policy.optimizer_class
         optimizer = partial(kind, lr=self.lr_schedule(1.0), **self.policy.optimizer_kwargs)
-        self.es = evolution.ES(
-            network, source, optimizer=optimizer, normalize_observations=normalize_observations, seed=drawn,
-            **{"eval_every": 0, **head, **options},
-        )  # fmt: skip
+        if normalize_observations or (normalize_observations is None and vec is not None and vec.norm_obs):
+            network = nn.Sequential(ObservationNorm(self.observation_space), *network)
+        self.es = evolution.ES(network, source, optimizer=optimizer, seed=drawn, **{"eval_every": 0, **head, **options})
         if vec is not None and self.observation_norm is not None:
             statistics.adopt(self.observation_norm, vec)
         self._env_id = source if isinstance(source, str) else None
@@ -317,6 +314,7 @@ class ES(BaseAlgorithm):
             "verbose": self.verbose,
             "seed": self.seed,
             "stats_window_size": self._stats_window_size,
+            "normalize_observations": self.observation_norm is not None,
         }
         norm = self.observation_norm
         archive.write(
@@ -330,7 +328,7 @@ class ES(BaseAlgorithm):
                     "learning_rate": archive.describe_rate(self.learning_rate),
                     "env": self._env_id,
                     "spaces": [plain_space(self.observation_space), plain_space(self.action_space)],
-                    "scale": None if norm is None else [float(norm.limit[norm.measured].max()), norm.floor],
+                    "scale": None if norm is None else [norm.limit, norm.floor],
                     "counters": {name: getattr(self, name) for name in _COUNTERS},
                     "keep": {name: value for name, value in keep.items() if name not in left_out},
                 },

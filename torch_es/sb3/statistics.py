@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -27,7 +26,7 @@ def adopt(norm: ObservationNorm, vec: VecNormalize) -> None:
 
 def scale_as(norm: ObservationNorm, limit: float, floor: float) -> None:
     """Cut normalised observations to [-limit, limit], and deviations to at least `floor`."""
-    norm.limit, norm.floor = np.where(norm.measured, limit, np.inf), floor
+    norm.limit, norm.floor = limit, floor
 
 
 def publish(norm: ObservationNorm, vec: VecNormalize) -> None:

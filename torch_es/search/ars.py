@@ -20,7 +20,7 @@ class ARS:
 
     `g = 1/(b * std(R)) * sum over the b best pairs of (r_i0 - r_i1) * eps_i`, best by `max(r_i0, r_i1)`; note that
     sigma does not divide. V1 plays raw observations and V2 normalised ones: that is the policy's
-    `normalize_observations`, not the strategy's. Equal returns give a zero step.
+    an `ObservationNorm` in the network, not the strategy's. Equal returns give a zero step.
 
     Args:
         target: A module, trained in place, or a vector.

@@ -1,12 +1,13 @@
-"""Observations of any space as one flat row of float32, and back to what the network takes.
+"""Observations of any space as one flat row of numbers, and back to what the network takes.
 
-A rollout keeps one row a lane, whatever the space: statistics, buffers and messages then have one form. The network
-gets tensors `(batch, *shape)`: one for a Box, a dict of them for a Dict, a tuple for a Tuple; a Discrete or
+A rollout keeps one row for each lane, whatever the space, so that statistics, buffers and messages have one form. The
+network gets tensors `(batch, *shape)`: one for a Box, a dict of them for a Dict, a tuple for a Tuple. A Discrete or
 MultiDiscrete leaf arrives one-hot, as Stable-Baselines3 gives it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import gymnasium as gym
@@ -28,14 +29,14 @@ class Layout:
 
     Attributes:
         size: Elements of a row.
-        measured: Bool array `(size,)`: which elements are measurements, worth normalising; a choice (one-hot, binary)
-            or a picture (a Box of uint8) is not.
+        measured: Bool array `(size,)`: which elements are measurements, worth normalising. A choice (one-hot, binary,
+            whole numbers from 0 to 1 such as an action mask) is none, nor is a picture (bytes in 2 or 3 axes).
 
     Args:
         space: A Box, Discrete, MultiDiscrete or MultiBinary space, or a Dict or Tuple of these.
 
     Raises:
-        ValueError: If the space holds another kind.
+        ValueError: If the space holds another kind, or nothing at all.
 
     Example:
         >>> layout = Layout(gym.spaces.Dict(arm=gym.spaces.Box(-1, 1, (2,)), gear=gym.spaces.Discrete(3)))
@@ -48,6 +49,8 @@ class Layout:
         _check(space)
         self.space = space
         self.size = flatdim(space)
+        if not self.size:
+            raise ValueError(f"`observation_space` must have at least one element, got {space}.")
         self.measured: npt.NDArray[np.bool_] = np.concatenate([_measured(leaf) for leaf in leaves(space)])
         self._box = isinstance(space, gym.spaces.Box)
 
@@ -60,32 +63,74 @@ class Layout:
         """Return what the network takes for rows `(batch, size)`: views of them."""
         return _inputs(self.space, rows)
 
+    def joined(self, inputs: Inputs) -> Tensor:
+        """Return the rows `(batch, size)` of what the network takes."""
+        return _joined(self.space, inputs)
+
     def rows(self, observation: Any) -> tuple[npt.NDArray[Any], bool]:
         """Return rows `(batch, size)` of one observation or of a batch, and whether it was one.
 
         Raises:
             ValueError: If the shape is another.
         """
-        leaf, value = _first(self.space, observation)
-        shape, given = leaf.shape or (), np.shape(value)
-        if given == shape:
+        counts = {
+            count for leaf, value, path in _values(self.space, observation) for count in [_count(leaf, value, path)]
+        }
+        if len(counts) > 1:
+            raise ValueError(f"`observation` must be one, or a batch, in all its parts, got batches of {counts}.")
+        count = counts.pop()
+        if count is None:
             return self.row(observation)[None], True
-        if not given or given[1:] != shape:
-            raise ValueError(f"`observation` must have shape {shape}, or (batch, ...) of it, got {given}.")
         if self._box:
-            return np.reshape(observation, (given[0], -1)), False
-        singles = iterate(batch_space(self.space, given[0]), observation)
+            return np.reshape(observation, (count, -1)), False
+        singles = iterate(batch_space(self.space, count), observation)
         return np.stack([self.row(single) for single in singles]), False
 
 
-def _first(space: gym.Space[Any], observation: Any) -> tuple[gym.Space[Any], Any]:
-    """Return the first leaf of a space and of an observation, whose shapes tell one from a batch."""
-    if isinstance(space, gym.spaces.Dict):
-        name = next(iter(space.spaces))
-        return _first(space.spaces[name], observation[name])
-    if isinstance(space, gym.spaces.Tuple):
-        return _first(space.spaces[0], observation[0])
-    return space, observation
+def _values(space: gym.Space[Any], observation: Any, path: str = "observation") -> Iterator[tuple[Any, Any, str]]:
+    """Yield each leaf of a space, its value in an observation or a batch, and where that stands.
+
+    Raises:
+        ValueError: If a part is missing.
+    """
+    if not (names := _names(space)):
+        yield space, observation, path
+        return
+    for name, part in zip(names, _parts(space), strict=True):
+        try:
+            own = observation[name]
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError(f"`{path}` must be a {space}, got {_told(observation)}: it has no {name!r}.") from error
+        yield from _values(part, own, f"{path}[{name!r}]")
+
+
+def _count(leaf: gym.Space[Any], value: Any, path: str) -> int | None:
+    """Return how many values a batch holds; None for one value alone.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    shape = leaf.shape or ()
+    try:
+        array = np.asarray(value)
+    except (ValueError, TypeError):
+        array = np.asarray(None)
+    if array.dtype == object:
+        hint = "; `env.reset()` returns it with an info" if isinstance(value, tuple) and len(value) == 2 else ""
+        raise ValueError(
+            f"`{path}` must be an array of shape {shape}, or (batch, ...) of it, got {_told(value)}{hint}."
+        )
+    if array.shape == shape:
+        return None
+    if not array.shape or array.shape[1:] != shape:
+        raise ValueError(f"`{path}` must have shape {shape}, or (batch, ...) of it, got {array.shape}.")
+    return len(array)
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} with {', '.join(map(repr, value)) or 'nothing'}"
+    return f"a {type(value).__name__}"
 
 
 def concatenated(inputs: Inputs) -> Tensor:
@@ -101,7 +146,7 @@ def concatenated(inputs: Inputs) -> Tensor:
 def flat_rows(space: gym.Space[Any], observation: Any) -> Tensor:
     """Return a batch of observations, each leaf a tensor of its own dtype, as rows `(batch, size)`.
 
-    What `Layout.row` does for one observation, for torch to follow; booleans stand for one-hot zeros and ones.
+    It is `Layout.row` for a batch, in operations that torch can export. Booleans stand for one-hot zeros and ones.
 
     Example:
         >>> flat_rows(gym.spaces.Discrete(3, start=5), torch.tensor([5, 7]))
@@ -113,13 +158,14 @@ def flat_rows(space: gym.Space[Any], observation: Any) -> Tensor:
     if isinstance(space, gym.spaces.Tuple):
         return torch.cat([flat_rows(part, own) for part, own in zip(space.spaces, observation, strict=True)], 1)
     if isinstance(space, gym.spaces.Discrete):
-        chosen: Tensor = observation[:, None] == torch.arange(int(space.n)) + int(space.start)
+        places = torch.arange(int(space.n), device=observation.device) + int(space.start)
+        chosen: Tensor = observation[:, None] == places
         return chosen
     flat: Tensor = observation.flatten(1)
     if isinstance(space, gym.spaces.MultiDiscrete):
         counts, starts = space.nvec.ravel().tolist(), space.start.ravel().tolist()
-        places = [torch.arange(count) + start for count, start in zip(counts, starts, strict=True)]
-        return torch.cat([flat[:, i : i + 1] == place for i, place in enumerate(places)], 1)
+        spots = [torch.arange(count, device=flat.device) + start for count, start in zip(counts, starts, strict=True)]
+        return torch.cat([flat[:, i : i + 1] == spot for i, spot in enumerate(spots)], 1)
     return flat
 
 
@@ -142,6 +188,10 @@ def leaves(space: gym.Space[Any]) -> list[gym.Space[Any]]:
     return [leaf for part in _parts(space) for leaf in leaves(part)] or [space]
 
 
+def _names(space: gym.Space[Any]) -> list[Any]:
+    return list(space.spaces) if isinstance(space, gym.spaces.Dict) else list(range(len(_parts(space))))
+
+
 def _parts(space: gym.Space[Any]) -> list[gym.Space[Any]]:
     if isinstance(space, gym.spaces.Dict):
         return list(space.spaces.values())
@@ -149,7 +199,11 @@ def _parts(space: gym.Space[Any]) -> list[gym.Space[Any]]:
 
 
 def _measured(leaf: gym.Space[Any]) -> npt.NDArray[np.bool_]:
-    return np.full(flatdim(leaf), isinstance(leaf, gym.spaces.Box) and leaf.dtype != np.uint8)
+    if not isinstance(leaf, gym.spaces.Box):
+        return np.zeros(flatdim(leaf), bool)
+    picture = leaf.dtype == np.uint8 and len(leaf.shape) in (2, 3)
+    choice = not np.issubdtype(leaf.dtype, np.floating) and bool(np.all((leaf.low >= 0) & (leaf.high <= 1)))
+    return np.full(flatdim(leaf), not (picture or choice))
 
 
 def _inputs(space: gym.Space[Any], rows: Tensor) -> Inputs:
@@ -158,3 +212,12 @@ def _inputs(space: gym.Space[Any], rows: Tensor) -> Inputs:
         return rows.reshape(rows.shape[0], *space.shape) if isinstance(space, gym.spaces.Box) else rows
     made = [_inputs(part, own) for part, own in zip(parts, rows.split([flatdim(p) for p in parts], 1), strict=True)]
     return dict(zip(space.spaces, made, strict=True)) if isinstance(space, gym.spaces.Dict) else tuple(made)
+
+
+def _joined(space: gym.Space[Any], inputs: Inputs) -> Tensor:
+    if isinstance(space, gym.spaces.Dict):
+        return torch.cat([_joined(part, inputs[name]) for name, part in space.spaces.items()], 1)
+    if isinstance(space, gym.spaces.Tuple):
+        return torch.cat([_joined(part, own) for part, own in zip(space.spaces, inputs, strict=True)], 1)
+    leaf: Tensor = inputs
+    return leaf.reshape(leaf.shape[0], -1)

@@ -25,7 +25,7 @@ from torch_es.seeding import check_seed
 Config = dict[str, Any]
 
 _GROUPS = ("env", "policy", "strategy", "optimizer", "evaluator", "logger", "episode")
-ACTING = ("normalize_observations", "box_head", "action_noise")  # of a policy, besides its network
+ACTING = ("box_head", "action_noise")  # of a policy, besides its network
 _LOGGERS: dict[str, type] = {"csv": CsvLogger, "tensorboard": TensorBoardLogger, "wandb": WandbLogger}
 
 

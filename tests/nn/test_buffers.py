@@ -1,6 +1,6 @@
 import torch
 
-from torch_es.nn.constants import Constants
+from torch_es.nn.buffers import Constants
 
 
 def test_constants_follow_a_copy_to_an_empty_device():

@@ -1,0 +1,55 @@
+"""Buffers that keep their dtype, and buffers that are put back."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator
+
+from torch import Tensor, nn
+
+
+class Constants(nn.Module):
+    """A module whose buffers follow it to another device and keep their dtype.
+
+    `policy.half()` changes the network's arithmetic. The bounds of an action, or a mean over a million observations,
+    must not lose digits by it.
+
+    Example:
+        >>> import torch
+        >>> module = Constants()
+        >>> module.register_buffer("bound", torch.tensor(0.4))
+        >>> module.half().bound
+        tensor(0.4000)
+    """
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
+        def moved(tensor: Tensor) -> Tensor:
+            made = fn(tensor)
+            return made if made.dtype == tensor.dtype else tensor.to(made.device)
+
+        return super()._apply(moved, recurse)  # type: ignore[no-untyped-call, no-any-return]
+
+
+@contextlib.contextmanager
+def kept(network: nn.Module, but: Collection[Tensor] = ()) -> Iterator[None]:
+    """Put the buffers of a network back afterwards, whatever its forward does to them.
+
+    Args:
+        network: Any module.
+        but: Those of its buffers that may change.
+
+    Example:
+        >>> network = nn.BatchNorm1d(1)
+        >>> with kept(network):
+        ...     _ = network(Tensor([[1.0], [3.0]]))
+        >>> network.running_mean
+        tensor([0.])
+    """
+    free = {id(buffer) for buffer in but}
+    before = {name: buffer.clone() for name, buffer in network.named_buffers() if id(buffer) not in free}
+    try:
+        yield
+    finally:
+        for name, buffer in network.named_buffers():
+            if name in before:
+                buffer.copy_(before[name])
