@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from torch_es.evaluators import SerialEvaluator
-from torch_es.evaluators.pickling import dumps
 
 sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)  # as in a worker; small tensors are slower with more
@@ -37,6 +36,6 @@ def no_workers(monkeypatch):
     """Play in this process what would be sent to workers, after it went through what it would be sent by."""
 
     def sent(player_factory, *_, **__):
-        return SerialEvaluator(cloudpickle.loads(dumps(player_factory)))
+        return SerialEvaluator(cloudpickle.loads(cloudpickle.dumps(player_factory)))
 
     monkeypatch.setattr("torch_es.evaluators.choice.ProcessEvaluator", sent)
