@@ -49,8 +49,6 @@ COVERED = {  # modules without a test file of their own, and the one that would 
     "cli/wandb_replay": "loggers/test_wandb.py",
     "envs/check": "faults/test_fault_environments.py",
     "errors": "faults/test_fault_workers.py",
-    "evaluators/resources": "faults/test_fault_resources.py",
-    "evaluators/tolerance": "faults/test_fault_workers.py",
     "evaluators/worker": "faults/test_fault_workers.py",
     "lanes/chain": "lanes/test_matmul.py",
     "policies/onnx_file": "policies/test_export.py",

@@ -183,7 +183,7 @@ class ES:
             folder: Where `metrics.jsonl`, `replay.log` and `checkpoints/` are written.
             resume: Continue the run in `folder`, if there is one; this trainer must be made as that one was.
             checkpoint_every: Seconds between two checkpoints; the last generation is always saved.
-            max_seconds: Stop after this much wall-clock time.
+            max_seconds: Stop after this much wall-clock time; a generation that is not whole by then is left out.
             reset_num_timesteps: See `total_timesteps`.
 
         Raises:

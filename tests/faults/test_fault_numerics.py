@@ -179,7 +179,7 @@ def test_F46_episodes_without_an_end_are_capped_and_counted(tried):
     for factory, length, truncated in (
         (partial(Endless, None), 7, 8),  # our cap
         (partial(Endless, 4), 4, 8),  # its own
-        (partial(gym.wrappers.TimeLimit, Endless(), 5), 5, 8),
+        (lambda: gym.wrappers.TimeLimit(Endless(), 5), 5, 8),
         (Three, 3, 0),
     ):
         es = make(factory, rules=EpisodeRules(7), eval_every=0).learn(1, callback=seen.append)

@@ -8,7 +8,7 @@ import pickle
 import selectors
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from torch_es.evaluators.pickling import dumps
 from torch_es.evaluators.protocol import NextTasks, PlayerFactory
 from torch_es.evaluators.remote import Remote, receive
 from torch_es.evaluators.resources import check_descriptors, default_num_workers
-from torch_es.evaluators.tolerance import TOLERANCE, FaultTolerance
+from torch_es.evaluators.tolerance import TOLERANCE, EndlessWarning, FaultTolerance, nothing
 from torch_es.evaluators.wire import FAILED, SUMMED, Board, unpack_results
 from torch_es.search.gradient import serial_noise_sum
 from torch_es.search.noise import Noise, num_blocks
@@ -61,6 +61,8 @@ class ProcessEvaluator:
     ) -> None:
         count = default_num_workers() if num_workers is None else check_count("num_workers", num_workers)
         self.restarts = 0
+        self.attend: Callable[[], None] = nothing
+        self._endless = EndlessWarning()
         self._tolerance, self._rules = tolerance, rules
         self._seed = seed
         self._payload = dumps(player_factory)
@@ -108,6 +110,8 @@ class ProcessEvaluator:
                         yield self._board.with_score(result)
             while self._given_up:
                 yield self._given_up.popleft()
+            self._endless.check(max(worker.endless() for worker in self._workers))
+            self.attend()
 
     def noise_sum(
         self, generation: int, linear: Float64Array, squared: Float64Array | None = None
@@ -180,7 +184,7 @@ class ProcessEvaluator:
             elif message[:1] == FAILED:
                 self._failed(worker, message)
             else:
-                worker.heard = time.monotonic()
+                worker.answered()
                 yield worker, message
         for worker in list(self._workers):
             working = worker.tasks or (busy is not None and worker in busy)

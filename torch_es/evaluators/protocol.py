@@ -22,6 +22,9 @@ class Evaluator(Protocol):
         """How many workers were replaced so far."""
         ...
 
+    attend: Callable[[], None]
+    """Called now and then while episodes are played, at least every second; playing ends by what it raises."""
+
     def evaluate(self, snapshot: Snapshot, next_tasks: NextTasks) -> Iterator[EpisodeResult]:
         """Yield results as they come in.
 

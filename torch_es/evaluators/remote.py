@@ -62,7 +62,7 @@ class Remote:
         self.num_lanes = 0  # unknown until it is up
         self.heard = time.monotonic()
         self._steps = steps[number].zero_()
-        self._seen = 0
+        self._seen = self._ended = 0  # steps when looked at, and when it last answered
         self.process = context.Process(
             target=main, args=(theirs, their_stacks, board, steps, payload, number), name=f"torch-es-worker-{number}"
         )
@@ -81,6 +81,14 @@ class Remote:
         if steps != self._seen:
             self._seen, self.heard = steps, now
         return now - self.heard
+
+    def answered(self) -> None:
+        """Note that it did."""
+        self.heard, self._ended = time.monotonic(), int(self._steps)
+
+    def endless(self) -> int:
+        """Return how many steps it took since it last answered."""
+        return int(self._steps) - self._ended if self.tasks else 0
 
     def send(self, *command: Any) -> None:
         """Send a command. A dead worker is not noticed here, but by its sentinel."""

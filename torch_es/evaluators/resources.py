@@ -20,7 +20,7 @@ except ImportError:  # Windows, which has no such limit
 _SHARED = Path("/dev/shm")  # noqa: S108 - where Linux keeps shared memory
 _SPARE_DESCRIPTORS = 32  # Python, torch, environments, loggers
 _MIB = 2**20
-_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def libc(name: str) -> Callable[..., int] | None:
@@ -96,7 +96,7 @@ def _quotas() -> Iterator[float]:
         if (quota := int((_CGROUPS / "cpu/cpu.cfs_quota_us").read_text())) > 0:
             yield quota / period
     with contextlib.suppress(OSError):
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = _OWN_GROUPS.read_text().splitlines()
         own = next((line[3:].lstrip("/") for line in lines if line.startswith("0::")), "")  # version 2
         for group in (_CGROUPS / own, *(_CGROUPS / own).parents):
             with contextlib.suppress(OSError, ValueError):  # ValueError: "max", which is no quota

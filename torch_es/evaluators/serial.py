@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from torch import Tensor
 
 from torch_es.evaluators.protocol import NextTasks, PlayerFactory
+from torch_es.evaluators.tolerance import EndlessWarning, nothing
 from torch_es.search.gradient import serial_noise_sum
 from torch_es.types import EpisodeResult, Float64Array, Snapshot
 
@@ -21,6 +22,8 @@ class SerialEvaluator:
     restarts = 0
 
     def __init__(self, player_factory: PlayerFactory) -> None:
+        self.attend: Callable[[], None] = nothing
+        self._endless = EndlessWarning()
         self._player = player_factory()
         self._noise_sum = serial_noise_sum(self._player.noise)
 
@@ -28,13 +31,18 @@ class SerialEvaluator:
         """See `Evaluator.evaluate`."""
         player = self._player
         player.begin(snapshot)
+        ended = player.steps
         while True:
             while player.outstanding < player.num_lanes and (tasks := next_tasks()):
                 for task in tasks:
                     player.submit(task)
             if not player.outstanding:
                 return
-            yield from player.advance()
+            results = player.advance()
+            ended = player.steps if results else ended
+            self._endless.check(player.steps - ended)
+            self.attend()
+            yield from results
 
     def noise_sum(
         self, generation: int, linear: Float64Array, squared: Float64Array | None = None

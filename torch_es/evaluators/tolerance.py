@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Literal
 
 from torch_es.checks import check_choice, check_count, check_positive
+
+ENDLESS = 100_000  # steps of an episode after which it is asked whether it ever ends
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -16,7 +21,7 @@ class FaultTolerance:
     were lost with two workers are then played alone, to find the one at fault.
 
     Attributes:
-        task_timeout: Seconds without a result after which a worker that has tasks counts as hung.
+        task_timeout: Seconds without a step after which a worker that has tasks counts as hung.
         start_timeout: Seconds that a worker may take to import torch and make its environments.
         stop_timeout: Seconds that all workers may take to close their environments at the end.
         max_restarts: Workers to replace within one generation before giving up.
@@ -48,3 +53,22 @@ class FaultTolerance:
 
 
 TOLERANCE = FaultTolerance()
+
+
+class EndlessWarning:
+    """Says once that no episode ends: the steps are taken, so nothing hangs, and a generation would never be whole."""
+
+    _told = False
+
+    def check(self, steps: int) -> None:
+        """Take the number of steps that each lane took since an episode ended."""
+        if steps >= ENDLESS and not self._told:
+            self._told = True
+            _log.warning(
+                "%s steps without the end of an episode: if the environment never ends one, cap them by `max_steps` "
+                "(EpisodeRules(max_steps=...), or episode.max_steps).", f"{steps:,}",
+            )  # fmt: skip
+
+
+def nothing() -> None:
+    """Do nothing."""

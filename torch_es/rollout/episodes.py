@@ -19,6 +19,7 @@ from torch_es.policies import Policy
 from torch_es.rollout.action_draws import Draws, Trail
 from torch_es.rollout.members import Members
 from torch_es.rollout.normalizer import Normalizer
+from torch_es.rollout.player import ROUNDS
 from torch_es.search import unperturbed
 from torch_es.search.parameters import FlatParameters
 from torch_es.types import EpisodeResult, Float32Array, Snapshot, Task
@@ -142,7 +143,7 @@ class Rollout:
         """See `Player.advance`."""
         observations, returns, ends, steps = self._observations, self._returns, self._ends, self._steps
         results: list[EpisodeResult] = []
-        while self._active and not results:
+        for _ in range(ROUNDS if self._active else 0):
             actions = self._act()
             self._clock = clock = self._clock + 1
             for lane in self._active:
@@ -151,7 +152,7 @@ class Rollout:
                 returns[lane] += float(reward)
                 if terminated or truncated or ends[lane] <= clock:
                     results.append(self._finish(lane, bool(terminated)))
-            if len(self._active) < self.num_lanes and interrupt():
+            if results or (len(self._active) < self.num_lanes and interrupt()):
                 break
         if results:
             self._active = [lane for lane in self._active if self._tasks[lane] is not None]

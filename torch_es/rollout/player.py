@@ -8,6 +8,8 @@ from typing import Protocol
 from torch_es.search.noise import Noise
 from torch_es.types import EpisodeResult, Snapshot, Task
 
+ROUNDS = 16  # steps of all lanes after which whoever has them played looks about
+
 
 class Player(Protocol):
     """Plays tasks one after another or many at once, in the process it stands in."""
@@ -34,7 +36,7 @@ class Player(Protocol):
         ...
 
     def advance(self, interrupt: Callable[[], bool] = lambda: False) -> list[EpisodeResult]:
-        """Play until at least one task is done, or `interrupt()` while a lane is free; return what is done."""
+        """Return what is done, as soon as a task is; or after `ROUNDS` steps, or `interrupt()` while a lane is free."""
         ...
 
     def close(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,15 +16,17 @@ from torch_es.training.signals import StopSignals
 from torch_es.training.trainer import Trainer
 from torch_es.types import Metrics
 
+_log = logging.getLogger(__name__)
+
 Callback = Callable[[dict[str, float]], bool | None]
 
 
 class Budget(NamedTuple):
-    """How long to train; the generation in which either is spent is finished.
+    """How long to train.
 
     Attributes:
-        timesteps: Environment steps, counted from the start of the run.
-        seconds: Wall-clock time from now on.
+        timesteps: Environment steps, counted from the start of the run; the last generation is finished.
+        seconds: Wall-clock time from now on; a generation that is not whole by then is left out.
     """
 
     timesteps: int
@@ -47,16 +51,18 @@ def loop(
         log: Takes each generation's metrics.
         callback: Called with each generation's metrics.
     """
-    limit = trainer.seconds + budget.seconds
+    deadline, before = time.monotonic() + budget.seconds, trainer.played
     # tensors made in inference mode could not be changed outside of it later
-    with torch.inference_mode(False), StopSignals() as signals, recording or contextlib.nullcontext():
-        while trainer.total_timesteps < budget.timesteps and trainer.seconds < limit:
+    with torch.inference_mode(False), StopSignals(deadline) as signals, recording or contextlib.nullcontext():
+        while trainer.total_timesteps < budget.timesteps and time.monotonic() < deadline:
             metrics = generation(signals)
             if recording is not None:
                 recording.record(metrics, record_of(trainer), trainer.seconds)
             log(metrics)
             if callback is not None and callback(metrics) is False:
                 break
+    if trainer.played is before:
+        _log.warning("`max_seconds` was over before a generation was whole: nothing was learned.")
 
 
 def record_of(trainer: Trainer) -> Record:

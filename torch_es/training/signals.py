@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
@@ -18,18 +20,22 @@ from torch import Tensor
 from torch_es.errors import Stopped
 from torch_es.evaluators import Evaluator
 from torch_es.evaluators.protocol import NextTasks
+from torch_es.evaluators.tolerance import nothing
 from torch_es.types import EpisodeResult, Float64Array, Snapshot
 
 _log = logging.getLogger(__name__)
 
 
 class StopSignals:
-    """While it stands, a signal ends the generation being played by `Stopped`, and nothing else.
+    """While it stands, a signal, or the end of the time, ends the generation being played by `Stopped`.
 
     On leaving, handlers are as before, and the signal goes on as if it came now: the handler before ours is called
     (Python's own raises KeyboardInterrupt), and where there was none the process exits by 128 + the signal's number,
     143 for SIGTERM. A second Ctrl-C raises KeyboardInterrupt wherever it comes. SIGUSR1 is taken where SLURM_JOB_ID
-    is set: the job is requeued once what is to be saved is saved. Outside the main thread nothing is done.
+    is set: the job is requeued once what is to be saved is saved. Outside the main thread signals are left alone.
+
+    Args:
+        deadline: Of `time.monotonic()`.
 
     Example:
         >>> with StopSignals() as signals:
@@ -37,7 +43,8 @@ class StopSignals:
         True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: float = math.inf) -> None:
+        self._deadline = deadline
         self.received: int | None = None
         self._playing = False
         self._before: dict[int, Any] = {}
@@ -52,11 +59,12 @@ class StopSignals:
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    ) -> bool:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if self.received is not None and (error is None or isinstance(error, Stopped)):
             self._hand_over(self.received)
+        return isinstance(error, Stopped)  # time was over, as was asked for
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
@@ -67,8 +75,8 @@ class StopSignals:
             raise Stopped
 
     def check(self) -> None:
-        """Raise `Stopped` if a signal came."""
-        if self.received is not None:
+        """Raise `Stopped` if a signal came, or time is over."""
+        if self.received is not None or time.monotonic() > self._deadline:
             raise Stopped
 
     @contextlib.contextmanager
@@ -99,6 +107,7 @@ class _Watched:
 
     def __init__(self, evaluator: Evaluator, signals: StopSignals) -> None:
         self._evaluator, self._signals = evaluator, signals
+        self.attend = nothing
 
     @property
     def restarts(self) -> int:
@@ -112,8 +121,12 @@ class _Watched:
             self._signals.check()
             return next_tasks()
 
-        with self._signals.interruptible():
-            yield from self._evaluator.evaluate(snapshot, asked)
+        self._evaluator.attend = self._signals.check
+        try:
+            with self._signals.interruptible():
+                yield from self._evaluator.evaluate(snapshot, asked)
+        finally:
+            self._evaluator.attend = nothing
 
     def noise_sum(
         self, generation: int, linear: Float64Array, squared: Float64Array | None = None
