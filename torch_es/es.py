@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -39,6 +38,7 @@ from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_
 from torch_es.seeding import derive, derive_seed
 from torch_es.training.generation import Quota
 from torch_es.training.loop import Budget, Callback, loop
+from torch_es.training.present import Present
 from torch_es.training.replay import rebuild
 from torch_es.training.signals import StopSignals
 from torch_es.training.trainer import Trainer
@@ -134,6 +134,7 @@ class ES:
         self.trainer = Trainer(self.strategy, self.objective, quota, eval_every, eval_episodes)
         self._make_evaluator = evaluator or partial(make_evaluator, num_workers=num_workers, tolerance=tolerance)
         self._evaluator: Evaluator | None = None
+        self._present = Present(self.strategy)
         self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
         self.described = {
             "env": env if isinstance(env, str) else None, **describe_options({"strategy": strategy, **acting}),
@@ -306,7 +307,7 @@ class ES:
         """
         buffers = self._buffers()
         then = {n: list(b.shape) for n, b in state["buffers"].items()} | state["shapes"]
-        now = {n: list(b.shape) for n, b in [*buffers.items(), *self.strategy.parameters.named.items()]}
+        now = {n: list(t.shape) for n, t in {**buffers, **self.strategy.parameters.named}.items()}
         if found := differences(then, now):
             raise ValueError(f"The checkpoint is of another module: {found}.")
         self.close()  # workers hold a copy of the buffers
@@ -357,13 +358,13 @@ class ES:
     def __enter__(self) -> ES:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def evaluator(self) -> Evaluator:
         """Return the evaluator; workers start with the first need of them, so bad arguments never start any."""
+        if self._present.take(self._buffers()):
+            self.close()
         if self._evaluator is None:
             self._evaluator = self._make_evaluator(self.objective, self.trainer.snapshot())
         return self._evaluator

@@ -24,5 +24,5 @@ def test_records_a_run(run, tmp_path):
 
 @pytest.mark.parametrize(("env", "tracked"), [("HalfCheetah-v5", True), ("InvertedPendulum-v5", False)])
 def test_the_camera_goes_with_an_animal_that_runs(env, tracked):
-    options, _ = playing._rendering(env, {})
-    assert (playing._recorded(env, options, []).unwrapped.mujoco_renderer.camera_id >= 0) is tracked
+    _, _, make = playing.camera({"id": env})
+    assert (make().unwrapped.mujoco_renderer.camera_id >= 0) is tracked

@@ -221,19 +221,21 @@ def test_F14_slurm_is_asked_once_to_requeue_and_the_run_goes_on(tmp_path, straig
 
 
 SLOW_WRITE = """
-    import os, signal, sys, time
+    import os, time
     from pathlib import Path
     from torch_es.runs import checkpoint
     import torch
-    write = checkpoint._write
-    def slowly(path, content):
-        write(path, content[: len(content) // 2])
-        print(path.name, flush=True)
-        time.sleep(0.3)
-        write(path, content)
+    def half(handle):
+        path = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        if path.is_file():
+            content = path.read_bytes()
+            os.ftruncate(handle, len(content) // 2)
+            print(path.name, flush=True)
+            time.sleep(0.3)
+            path.write_bytes(content)
     checkpoint.save("checkpoints/generation-000001", {"n": 1, "t": torch.ones(3)})
     checkpoint.save("best", {"n": 1, "t": torch.ones(3)})
-    checkpoint._write = slowly
+    os.fsync = half
     for folder in ("checkpoints/generation-000002", "best"):
         checkpoint.save(folder, {"n": 2, "t": torch.zeros(3)})
 """

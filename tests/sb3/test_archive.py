@@ -103,7 +103,7 @@ def test_a_schedule_is_clamped_at_its_end_and_comes_back(tmp_path, rate):
     last = model.es.strategy.optimizer.param_groups[0]["lr"]
     assert last == model.lr_schedule(0) >= 0  # not below, although `total_timesteps` was passed
     model.save(tmp_path / "m")
-    loaded = ES.load(tmp_path / "m")
+    loaded = ES.load(tmp_path / "m", num_workers=0)
     kept = (1,) if rate is falling else (1, 0.75, 0)
     assert [loaded.lr_schedule(left) for left in kept] == [model.lr_schedule(left) for left in kept]
     loaded.learn(100)

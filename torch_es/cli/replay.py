@@ -55,7 +55,7 @@ def _as_logged(member: int, fitness: float, steps: int, logged: Record | None) -
     """Say whether a member's episodes are those that the run played."""
     if logged is None or member == CENTRE or member >= logged.fitness.size:
         return ""
-    own, length = logged.fitness.ravel()[member], logged.lengths.ravel()[member]
+    own, length = logged.fitness[member], logged.lengths[member]
     if (fitness, steps) == (own, length):
         return ", as in the run, bit for bit"
     return f"; in the run its fitness was {own:,.6g}, in {length} steps"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import pickle
-import selectors
 import time
 from collections.abc import Callable, Iterator
 
@@ -16,7 +15,7 @@ from torch_es.errors import WorkerError
 from torch_es.evaluators.ledger import Ledger
 from torch_es.evaluators.pickling import dumps
 from torch_es.evaluators.protocol import NextTasks
-from torch_es.evaluators.remote import Remote, receive
+from torch_es.evaluators.remote import Ears, Remote, receive
 from torch_es.evaluators.resources import check_descriptors, default_num_workers
 from torch_es.evaluators.tolerance import TOLERANCE, EndlessWarning, FaultTolerance, nothing
 from torch_es.evaluators.wire import FAILED, LANES, SUMMED, Board, unpack_results
@@ -65,7 +64,7 @@ class ProcessEvaluator:
         self._posted = b""  # the snapshot as workers are sent it
         self._workers: list[Remote] = []
         self._steps = torch.zeros(count, dtype=torch.int64).share_memory_()  # that each worker took
-        self._selector = selectors.DefaultSelector()  # connection.wait() would build one each time
+        self._ears = Ears()
         check_descriptors(_DESCRIPTORS * count)
         try:
             for number in range(count):
@@ -146,7 +145,7 @@ class ProcessEvaluator:
                     worker.number, self._tolerance.stop_timeout,
                 )  # fmt: skip
         self._workers = []
-        self._selector.close()
+        self._ears.close()
 
     def _post(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
@@ -156,7 +155,7 @@ class ProcessEvaluator:
 
     def _listen(self, busy: set[Remote] | None = None) -> Iterator[tuple[Remote, bytes]]:
         """Yield what workers say, replacing those that died or hang."""
-        for worker in {key.data for key, _ in self._selector.select(timeout=min(1.0, self._tolerance.task_timeout))}:
+        for worker in self._ears.hear(min(1.0, self._tolerance.task_timeout)):
             message = receive(worker.connection)
             if message is None:
                 self._replace(worker, worker.death(), worker.stack())
@@ -183,7 +182,7 @@ class ProcessEvaluator:
 
     def _replace(self, worker: Remote, reason: str, detail: str, cause: BaseException | None = None) -> None:
         """Start another worker in its place; its tasks run again with the same seeds, so nothing changes."""
-        self._watch(worker, False)
+        self._ears.watch(worker, False)
         worker.end(grace=0.0)
         named = self._ledger.lose(worker, reason, detail, cause)
         _log.warning(
@@ -221,14 +220,7 @@ class ProcessEvaluator:
         if len(message) != LANES.size:
             self._failed(worker, message)
         (worker.num_lanes,) = LANES.unpack(message)
-        self._watch(worker, True)
-
-    def _watch(self, worker: Remote, on: bool) -> None:
-        for handle in (worker.connection, worker.process.sentinel):
-            if on:
-                self._selector.register(handle, selectors.EVENT_READ, worker)
-            else:
-                self._selector.unregister(handle)
+        self._ears.watch(worker, True)
 
 
 class _DiedStartingError(WorkerError):

@@ -74,7 +74,7 @@ def split_half_cosines(
     told = {name: value for name, value in options.items() if name in known and not is_function(value)}
     strategy = make_strategy(options["strategy"], nn.Linear(1, 1), **told)
     assert isinstance(strategy, CentreSearch)  # as all that have a name
-    affordable = int(budget / (dim * len(records[0].fitness)))
+    affordable = int(2 * budget / (dim * records[0].fitness.size))
     count = min(len(records), most, max(3, affordable))
     found = []
     for i in np.linspace(0, len(records) - 1, count).astype(int):

@@ -13,6 +13,7 @@ from torch_es.errors import RunFolderError
 from torch_es.evaluators import Evaluator
 from torch_es.runs.machine import difference
 from torch_es.runs.replay_log import Record, digest, fingerprint, read
+from torch_es.search import Outcome
 from torch_es.training.trainer import Trainer
 
 
@@ -57,7 +58,7 @@ def rebuild(
         if trainer.snapshot().searches_actions:
             trainer.run_generation(evaluator())
         else:
-            strategy.tell(record.fitness)
+            strategy.tell(Outcome(record.fitness, behaviours=record.arrays.get("behaviours")))
         trainer.load_progress_dict(record.progress)
         if digest(strategy.theta) != record.theta:
             raise RunFolderError(
