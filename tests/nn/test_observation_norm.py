@@ -9,6 +9,7 @@ from torch_es import ES
 from torch_es.envs.rules import EpisodeRules
 from torch_es.nn import ObservationNorm
 from torch_es.nn.moments import Moments
+from torch_es.nn.observation_norm import normalize
 from torch_es.policies import Concatenate, Policy, mlp
 from torch_es.spaces import Layout
 
