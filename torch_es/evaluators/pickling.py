@@ -9,6 +9,7 @@ from typing import Any
 import cloudpickle
 
 from torch_es.evaluators.settings import adopt, settings
+from torch_es.nn import carried
 from torch_es.rollout import Objective, Player
 
 _DEPTH = 8
@@ -27,14 +28,13 @@ def dumps(objective: Objective) -> bytes:
         TypeError: A worker cannot be sent `objective.lock`, a lock: cannot pickle '_thread.lock' object. ...
     """
     try:
-        payload: bytes = cloudpickle.dumps((objective, settings()))
+        return carried.dumps((objective, settings()))
     except Exception as error:
         path, culprit = _culprit(objective, "objective", _DEPTH)
         raise TypeError(
             f"A worker cannot be sent `{path}`, a {type(culprit).__name__}: {error}. "
             "Make it inside the function that makes the environment, which runs in the worker, or use `num_workers=0`."
         ) from error
-    return payload
 
 
 def player(payload: bytes) -> Player:
@@ -73,7 +73,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _pickles(value: Any) -> bool:
     try:
-        cloudpickle.dumps(value)
+        carried.dumps(value)
     except Exception:  # noqa: BLE001 - as above
         return False
     return True
