@@ -101,6 +101,15 @@ def test_sums_over_workers_have_the_serial_bits(num_workers, width, pairs):
     running.close()
 
 
+def test_sums_may_be_asked_for_before_anything_is_played():
+    noise = Mirrored(7, 0, 303, 0.1)
+    running = ProcessEvaluator(
+        FunctionObjective(torch.nn.Linear(100, 3), torch.sum), Snapshot(torch.zeros(303), noise), 1
+    )
+    assert torch.equal(running.noise_sum(noise, np.ones(200)).linear, serial_sum(noise, np.ones(200)).linear)
+    running.close()
+
+
 def test_a_signal_that_another_thread_takes_waits_until_a_worker_is_started():
     came = []
     before = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
