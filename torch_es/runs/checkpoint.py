@@ -201,8 +201,8 @@ def _split(tree: Tree, tensors: dict[str, torch.Tensor], path: str | None) -> Tr
     if isinstance(tree, np.ndarray):
         tree = torch.from_numpy(tree)
     if isinstance(tree, torch.Tensor):
-        name = str(len(tensors)) if path is None else path
-        tensors[name] = tree.detach().clone(memory_format=torch.contiguous_format)
+        name = len(tensors) if path is None else path
+        tensors[str(name)] = tree.detach().clone(memory_format=torch.contiguous_format)
         return {_TENSOR: name}
     if isinstance(tree, dict):
         parts = {k: part(k, v) for k, v in tree.items()}
@@ -217,7 +217,7 @@ def _split(tree: Tree, tensors: dict[str, torch.Tensor], path: str | None) -> Tr
 def _join(tree: Tree, tensors: dict[str, torch.Tensor]) -> Tree:
     if isinstance(tree, dict):
         if _TENSOR in tree:
-            return tensors[tree[_TENSOR]]
+            return tensors[str(tree[_TENSOR])]
         if _TUPLE in tree:
             return tuple(_join(v, tensors) for v in tree[_TUPLE])
         items = tree[_ITEMS] if _ITEMS in tree else tree.items()
