@@ -46,6 +46,14 @@ class Nowhere(gym.Env[Any, Any]):
         raise ValueError("`env` must be given to `load`, or by `set_env`: the model was loaded without one.")
 
 
+def nowhere(env: Env | VecEnv) -> bool:
+    """Whether an environment only stands for one that a model was loaded without."""
+    while isinstance(env, VecEnvWrapper):
+        env = env.venv
+    inner = env.envs[0] if isinstance(env, DummyVecEnv) else env
+    return isinstance(inner, gym.Env) and isinstance(inner.unwrapped, Nowhere)
+
+
 def playable(env: str | Env | VecEnv | EnvFactory) -> tuple[str | EnvFactory, Env | VecEnv]:
     """Return what workers make their environments by, and one that is made, for callbacks.
 
