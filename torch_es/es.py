@@ -36,6 +36,7 @@ from torch_es.runs.options import saved_options
 from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record, fingerprint
 from torch_es.search import Strategy, check_searches_actions, make_strategy, unperturbed
+from torch_es.search.arguments import check_arguments
 from torch_es.seeding import derive, derive_seed
 from torch_es.training.generation import Quota
 from torch_es.training.loop import Budget, Callback, loop
@@ -70,7 +71,7 @@ class ES:
         eval_episodes: Noise-free episodes of such an evaluation.
         seed: Everything random follows from it.
         tolerance: What is borne of workers that die or hang, and how long; see `FaultTolerance`.
-        strategy_options: For the strategy: optimizer, sigma, num_pairs, shaping, ...; see `torch_es.search`.
+        strategy_options: Of `OpenAIES`: sigma=0.04, num_pairs=16, optimizer=partial(torch.optim.Adam, lr=0.02), ...
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -109,7 +110,8 @@ class ES:
         if not isinstance(policy, nn.Module):
             raise TypeError(f"`policy` must be a torch.nn.Module, got {type(policy).__name__}.")
         self.network = policy
-        self.strategy: Strategy = make_strategy(strategy, policy, {**strategy_options, "seed": seed})
+        options = {**check_arguments(ES, strategy, strategy_options), "seed": seed}
+        self.strategy: Strategy = make_strategy(strategy, policy, options)
         self.seed = self.strategy.centre.seed
         self.num_workers = num_workers if num_workers is None else check_count("num_workers", num_workers, minimum=0)
         acting = {"box_head": box_head, "action_noise": action_noise}
@@ -143,8 +145,7 @@ class ES:
     def _wrap(self, network: nn.Module, options: dict[str, Any]) -> Policy:
         self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
         env = probed(self._factory)
-        self._spaces, self._frames = _spaces(env), frames_per_step(env)
-        self._env_name = env.spec.id if env.spec else ""
+        self._spaces, self._frames, self._env_name = _spaces(env), frames_per_step(env), env.spec.id if env.spec else ""
         try:
             seed = derive_seed("reference", self.seed)
             reference = reference_batch(env, seed) if prepared_parts(network) else None
@@ -179,8 +180,7 @@ class ES:
                 from the start of the run.
             callback: Called with each generation's metrics; training stops when it returns False.
             progress_bar: Show progress: a bar on a terminal, otherwise a line for each generation.
-            loggers: Started, given each generation's metrics, and closed; they write into `folder`, or into the current
-                folder without one. One that fails is named in a warning and left out.
+            loggers: Given each generation's metrics; they write into `folder`, or without one into the current folder.
             folder: Where `metrics.jsonl`, `replay.log` and `checkpoints/` are written.
             resume: Continue the run in `folder`, if there is one; this trainer must be made as that one was.
             checkpoint_every: Seconds between two checkpoints; the last generation is always saved.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -128,7 +128,7 @@ class Centre:
         self.num_pairs = resolve_pairs(num_pairs, population_size)
         self.seed = check_seed(seed)
         self.parameters = FlatParameters(as_module(target))
-        self.optimizer = check_optimizer(optimizer(self.parameters.masters))
+        self.optimizer = check_optimizer(optimizer, self.parameters.masters)
         self.scheduler = scheduler(self.optimizer) if scheduler else None
         self.noise = Noise(self.seed, self.parameters.dim)
         self.noise_sum: NoiseSum = serial_noise_sum(self.noise)
@@ -233,12 +233,20 @@ _UNFIT = {
 }
 
 
-def check_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Return the optimiser, unless it is of a kind that cannot step along a search gradient.
+def check_optimizer(factory: OptimizerFactory, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimiser that the factory makes, unless it cannot step along a search gradient.
 
     Raises:
-        ValueError: If it is; it says why.
+        TypeError: If `factory` does not make an optimiser.
+        ValueError: If it makes one of an unfit kind; the error says why.
     """
+    way = "give a function that makes one, such as partial(torch.optim.Adam, lr=0.02)"
+    if not callable(factory):
+        made = "an optimiser that was made already" if isinstance(factory, torch.optim.Optimizer) else repr(factory)
+        raise TypeError(f"`optimizer` must make an optimiser of the parameters that are searched, got {made}; {way}.")
+    optimizer = factory(parameters)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"`optimizer` must make a torch.optim.Optimizer, got {type(optimizer).__name__}; {way}.")
     for kind, reason in _UNFIT.items():
         if isinstance(optimizer, kind):
             raise ValueError(f"`optimizer` must not be {kind.__name__}: {reason}.")
