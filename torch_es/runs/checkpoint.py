@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ Tree = Any  # nested dicts and lists of tensors, arrays, numbers, strings, None
 
 _log = logging.getLogger(__name__)
 
-_TENSOR, _TUPLE, _ITEMS = "$", "$tuple", "$items"  # what JSON has no word for
+_TENSOR, _TUPLE, _ITEMS, _COUNTER = "$", "$tuple", "$items", "$counter"  # what JSON has no word for
 _LENGTH = 4  # bytes of a length
 _MANIFEST = "MANIFEST.json"
 _FILES = ("state.json", "tensors.safetensors")
@@ -206,8 +207,10 @@ def _split(tree: Tree, tensors: dict[str, torch.Tensor], path: str | None) -> Tr
         return {_TENSOR: name}
     if isinstance(tree, dict):
         parts = {k: part(k, v) for k, v in tree.items()}
-        # JSON has text keys only, and schedulers count milestones by numbers
-        return parts if all(isinstance(k, str) for k in parts) else {_ITEMS: [[k, v] for k, v in parts.items()]}
+        # JSON has text keys only, and schedulers count milestones by numbers, in a Counter
+        if isinstance(tree, Counter) or not all(isinstance(k, str) for k in parts):
+            return {_COUNTER if isinstance(tree, Counter) else _ITEMS: [[k, v] for k, v in parts.items()]}
+        return parts
     if isinstance(tree, (list, tuple)):
         row = [part(i, v) for i, v in enumerate(tree)]
         return {_TUPLE: row} if isinstance(tree, tuple) else row
@@ -220,6 +223,8 @@ def _join(tree: Tree, tensors: dict[str, torch.Tensor]) -> Tree:
             return tensors[str(tree[_TENSOR])]
         if _TUPLE in tree:
             return tuple(_join(v, tensors) for v in tree[_TUPLE])
+        if _COUNTER in tree:
+            return Counter(dict(tree[_COUNTER]))
         items = tree[_ITEMS] if _ITEMS in tree else tree.items()
         return {k: _join(v, tensors) for k, v in items}
     return [_join(v, tensors) for v in tree] if isinstance(tree, list) else tree

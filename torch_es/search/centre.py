@@ -134,6 +134,8 @@ class Centre:
         self.noise_sum: NoiseSum = serial_noise_sum(self.noise)
         self.generation = 0
         self.theta = self.parameters.gather()
+        self._half_done = False  # a step that an error ended in its middle
+        self._ended: Exception | None = None  # why the scheduler cannot go on
 
     def sigma(self, default: float) -> Sigma:
         """Return `default`, or a vector `(dim,)` if a param group has a `sigma` of its own.
@@ -162,7 +164,11 @@ class Centre:
         grad_norm = float(gradient.norm())
         if not math.isfinite(grad_norm):
             raise NonFiniteError("The gradient is not finite; scale the returns down or use a rank-based `shaping`.")
-        before = self.theta
+        if self._ended is not None:
+            raise ValueError(
+                f"`scheduler` cannot go on after generation {self.generation - 1}: {self._ended}"
+            ) from self._ended
+        before, self._half_done = self.theta, True
         self.parameters.write(before)  # an iteration over members that an exception left unfinished moved the module
         self.parameters.set_grad(gradient)
         del gradient  # a large module's copies add up
@@ -178,11 +184,11 @@ class Centre:
             self.parameters.restore(before)
             raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
         learning_rate = self.optimizer.param_groups[0]["lr"]
-        if self.scheduler:
-            self.scheduler.step()
         self.theta = theta
         self.parameters.write(theta)
         self.generation += 1
+        self._half_done = False
+        self._schedule()
         return {
             "es/grad_norm": grad_norm,
             "es/param_norm": norm,
@@ -190,8 +196,22 @@ class Centre:
             "train/learning_rate": float(learning_rate),
         }
 
+    def _schedule(self) -> None:
+        """Step the scheduler; one that cannot go on, at its own end, ends the next step, since this one is done."""
+        if self.scheduler:
+            try:
+                self.scheduler.step()
+            except Exception as error:  # noqa: BLE001 - a scheduler of the user's own may raise anything
+                self._ended = error
+
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the next generation depends on."""
+        """Return all that the next generation depends on.
+
+        Raises:
+            NonFiniteError: If the last step failed in its middle, so that the optimiser's state is not whole.
+        """
+        if self._half_done:
+            raise NonFiniteError("The last step failed in its middle, so the state of the optimiser is not saved.")
         return {
             "generation": self.generation,
             "seed": self.seed,
@@ -219,6 +239,7 @@ class Centre:
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])
         self.generation = state["generation"]
+        self._half_done, self._ended = False, None
         self.move(state["theta"])
 
     def move(self, theta: Tensor) -> None:
