@@ -50,4 +50,4 @@ def test_an_optimiser_that_is_no_factory_is_refused(optimizer, got):
 
 @pytest.mark.parametrize("optimizer", [torch.optim.Adam, partial(torch.optim.SGD, lr=0.1)])
 def test_a_class_or_a_partial_is_a_factory(optimizer):
-    assert OpenAIES(nn.Linear(1, 1), optimizer).centre.optimizer.param_groups
+    assert OpenAIES(nn.Linear(1, 1), optimizer).optimizer.param_groups

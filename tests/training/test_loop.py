@@ -56,7 +56,7 @@ def test_any_exception_saves_the_last_whole_generation(tmp_path):
         es.learn(10**6, callback, folder=tmp_path / "r", checkpoint_every=1000)
     saved = checkpoint.newest(tmp_path / "r" / "checkpoints")
     assert saved["generation"] == 3
-    assert torch.equal(saved["strategy"]["theta"], es.strategy.centre.theta)
+    assert torch.equal(saved["strategy"]["theta"], es.strategy.theta)
 
 
 def test_a_generation_that_is_cut_off_after_its_step_is_not_saved(tmp_path, monkeypatch):
@@ -92,7 +92,7 @@ def test_a_scheduler_at_its_end_is_named_and_the_last_whole_generation_is_saved(
         es.learn(10**6, folder=tmp_path / "r", checkpoint_every=1000)
     assert checkpoint.newest(tmp_path / "r" / "checkpoints")["generation"] == 4
     weights = torch.nn.utils.parameters_to_vector(es.network.parameters())
-    assert torch.equal(weights, es.strategy.centre.theta)
+    assert torch.equal(weights, es.strategy.theta)
 
 
 def test_a_folder_that_is_deleted_during_the_run_is_told_once_and_at_the_end_an_error(tmp_path, caplog):
@@ -114,7 +114,7 @@ def test_the_first_call_may_be_in_inference_mode(tmp_path):
     es.learn(10**6, until(2))
     straight = trainer()
     straight.learn(10**6, until(2))
-    assert torch.equal(es.strategy.centre.theta, straight.strategy.centre.theta)
+    assert torch.equal(es.strategy.theta, straight.strategy.theta)
 
 
 def test_frames_are_counted_whatever_the_door():

@@ -6,8 +6,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from torch_es.checks import check_choice, suggestion
-from torch_es.search import STRATEGIES
+from torch_es.checks import suggestion
+from torch_es.search import strategy_options
 
 _RATE = "the learning rate belongs to the optimiser: optimizer=partial(torch.optim.Adam, lr=...)"
 _EPISODES = "a generation plays whole episodes; `num_pairs`, `min_episodes` and `min_timesteps` say how many"
@@ -34,19 +34,20 @@ _INSTEAD = {
 }  # fmt: skip
 
 
-def check_arguments(trainer: type, strategy: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the options for a strategy if it has all of them.
+def check_arguments(trainer: type, strategy: object, options: Mapping[str, Any]) -> None:
+    """Refuse options that a strategy does not have; one that is not known by its name checks its own.
 
     Args:
         trainer: The class that was called, which has arguments of its own.
-        strategy: A name of `STRATEGIES`.
+        strategy: A name of `STRATEGIES`, or any other strategy.
         options: What was given besides the trainer's own arguments.
 
     Raises:
         ValueError: If one is not an argument; the error says what to use instead. Or if there is no such strategy.
     """
-    kind = STRATEGIES[check_choice("strategy", strategy, STRATEGIES)]
-    taken = set(inspect.signature(kind).parameters) - {"target"}
+    if not isinstance(strategy, str):
+        return
+    taken = set(strategy_options(strategy))
     own = set(inspect.signature(trainer).parameters) - {"strategy_options"}
     for name in options:
         if name not in taken:
@@ -56,4 +57,3 @@ def check_arguments(trainer: type, strategy: str, options: Mapping[str, Any]) ->
                 f"`{name}` is not an argument of {trainer.__name__} with strategy={strategy}.{hint} "
                 f"Its arguments are {', '.join(sorted(taken | own))}."
             )
-    return options
