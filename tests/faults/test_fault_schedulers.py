@@ -62,4 +62,4 @@ def test_F29_a_resumed_run_follows_its_scheduler(name, tmp_path):
         checkpoint.save(tmp_path / "c", halves.state_dict())
         resumed.load_state_dict(checkpoint.load(tmp_path / "c"))
         assert advance(resumed, generation, GENERATIONS) == rates[generation:]
-        assert torch.equal(resumed.centre.theta, straight.centre.theta)
+        assert torch.equal(resumed.theta, straight.theta)
