@@ -28,7 +28,7 @@ from torch_es.nn import ObservationNorm
 from torch_es.policies import Policy
 from torch_es.sb3 import archive, statistics
 from torch_es.sb3.actor import actor, check_acts_alike
-from torch_es.sb3.arguments import check_arguments
+from torch_es.sb3.arguments import check_arguments, check_masks
 from torch_es.sb3.callbacks import expect
 from torch_es.sb3.environments import nowhere, playable, write_monitors
 from torch_es.sb3.features import NormalizedExtractor, normalize
@@ -101,9 +101,10 @@ class ES(BaseAlgorithm):
         **options: Any,
     ) -> None:
         given = policy if isinstance(policy, nn.Module) else None
-        check_arguments(given, policy_kwargs, device, options)
+        check_arguments(policy, policy_kwargs, device, options)
         drawn = secrets.randbits(31) if seed is None else check_seed(seed)
         source, made = playable(env)
+        check_masks(made)
         super().__init__(
             policy if not isinstance(policy, nn.Module) else type(policy),
             made,
@@ -252,7 +253,12 @@ class ES(BaseAlgorithm):
         self.logger.dump(self.num_timesteps)
 
     def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+        action_masks: Any = None,
     ) -> tuple[Any, Any]:
         """Return the policy's action for an observation, or for each of a batch, and the state, which stays as it is.
 
@@ -261,7 +267,12 @@ class ES(BaseAlgorithm):
             state: Not used: these policies have none.
             episode_start: Likewise.
             deterministic: Without `action_noise`, where the model has any.
+            action_masks: Of MaskablePPO; ES has none.
+
+        Raises:
+            TypeError: If `action_masks` is given.
         """
+        check_masks(None, action_masks)
         if deterministic or self._acting.action_noise is None:
             return self.policy.predict(observation, state, episode_start, deterministic=True)
         tensors, batched = self.policy.obs_to_tensor(observation)
