@@ -5,6 +5,7 @@ import threading
 from functools import partial
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.spaces import Box, Discrete
 from helpers import Stepper
 from stable_baselines3 import PPO
@@ -14,6 +15,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch_es.sb3 import ES
 
 SMALL = {"num_pairs": 4, "num_workers": 0, "seed": 0, "sigma": 0.1}
+RAW = np.random.default_rng(0).normal(size=(64, 4)) * [1, 2, 0.01, 2]
 make = partial(ES, "MlpPolicy", "CartPole-v1", **SMALL)
 
 

@@ -131,6 +131,39 @@ def test_what_is_uploaded_is_what_is_saved(tmp_path, monkeypatch):
     assert 'from_pretrained("me/toy")' in (folder / "README.md").read_text()
 
 
+class Mine(HubPolicy):
+    """A subclass, as users of the mixin write them."""
+
+
+class Noted(HubPolicy, tags=["noted"]):
+    def __init__(self, *, note="", **options):
+        super().__init__(**options)
+        self.note = note
+
+
+def test_subclasses_are_saved_and_loaded_as_their_parent(tmp_path):
+    policy = Mine({"name": "mlp", "hidden": [8]}, BOX3, TWO)
+    policy.save_pretrained(tmp_path / "mine")
+    loaded = Mine.from_pretrained(tmp_path / "mine")
+    assert type(loaded) is Mine
+    assert_same(policy, loaded)
+    options = {"network": {"name": "mlp"}, "observation_space": BOX3, "action_space": TWO}
+    Noted(note="hello", **options).save_pretrained(tmp_path / "noted")
+    assert Noted.from_pretrained(tmp_path / "noted").note == "hello"
+
+
+def test_the_mixins_own_arguments_are_taken(tmp_path):
+    policy = made()
+    policy.save_pretrained(tmp_path)
+    assert_same(policy, HubPolicy.from_pretrained(tmp_path, map_location="cpu", strict=True))
+    assert next(HubPolicy.from_pretrained(tmp_path, map_location="meta").parameters()).device.type == "meta"
+    wider = {"name": "mlp", "hidden": [8, 8]}
+    with pytest.raises(ValueError, match="the weights are of another network"):
+        HubPolicy.from_pretrained(tmp_path, network=wider)
+    with pytest.raises(ValueError, match=r"(?s)the weights are of another network: .*size mismatch"):
+        HubPolicy.from_pretrained(tmp_path, network=wider, strict=False)  # names may be missing, sizes may not differ
+
+
 class Payload:
     def __init__(self, path):
         self.path = path

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -40,6 +39,7 @@ from torch_es.search import Strategy, check_searches_actions, make_strategy, unp
 from torch_es.seeding import derive, derive_seed
 from torch_es.training.generation import Quota
 from torch_es.training.loop import Budget, Callback, loop
+from torch_es.training.present import Present
 from torch_es.training.replay import rebuild
 from torch_es.training.signals import StopSignals
 from torch_es.training.trainer import Trainer
@@ -129,6 +129,7 @@ class ES:
             check_count("min_timesteps", min_timesteps, minimum=0),
         )
         self._evaluator: Evaluator | None = None
+        self._present = Present(self.strategy.centre)
         norm = self.policy.observation_norm if self.policy else None
         self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes, rules, self._frames)
         self.described = {
@@ -321,8 +322,7 @@ class ES:
         """
         buffers = self._buffers()
         then = {n: list(b.shape) for n, b in state["buffers"].items()} | state["shapes"]
-        named = {**buffers, **self.strategy.centre.parameters.named}
-        now = {n: list(tensor.shape) for n, tensor in named.items()}
+        now = {n: list(t.shape) for n, t in {**buffers, **self.strategy.centre.parameters.named}.items()}
         if found := differences(then, now):
             raise ValueError(f"The checkpoint is of another module: {found}.")
         self.close()  # workers hold a copy of the buffers
@@ -367,13 +367,13 @@ class ES:
     def __enter__(self) -> ES:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def evaluator(self) -> Evaluator:
         """Return the evaluator; workers start with the first need of them, so bad arguments never start any."""
+        if self._present.take(self._buffers()):
+            self.close()
         if self._evaluator is None:
             parameters, norm = self.strategy.centre.parameters, self.trainer.observation_norm
             observed = norm.mean.numel() if norm is not None else 0

@@ -34,13 +34,16 @@ __all__ = ["HubPolicy"]
 _WEIGHTS = "model.safetensors"
 
 
+_CODERS = {gym.Space: (plain_space, space_of)}
+
+
 class HubPolicy(
     Policy,
     PyTorchModelHubMixin,
     library_name="torch-evolution",
     pipeline_tag="reinforcement-learning",
     tags=["reinforcement-learning", "evolution-strategies"],
-    coders={gym.Space: (plain_space, space_of)},
+    coders=_CODERS,
 ):
     """A `Policy` with `save_pretrained`, `push_to_hub` and `from_pretrained`.
 
@@ -84,6 +87,10 @@ class HubPolicy(
         self.env, self.results = dict(env or {}), dict(results or {})
         self.video: Path | None = None
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Write spaces down for subclasses too; the mixin hands on everything but this."""
+        super().__init_subclass__(**{**options, "coders": {**_CODERS, **(options.get("coders") or {})}})
+
     def _save_pretrained(self, save_directory: Path) -> None:
         super()._save_pretrained(save_directory)
         if self.results:
@@ -93,10 +100,12 @@ class HubPolicy(
 
     @classmethod
     def _from_pretrained(
-        cls, *, model_id: str, config: Mapping[str, Any] | None = None, **options: Any
+        cls, *, model_id: str, config: Mapping[str, Any] | None = None, map_location: str = "cpu",
+        strict: bool = True, **options: Any,
     ) -> HubPolicy:  # fmt: skip
         where = {name: options.pop(name) for name in _WHERE}
-        known = set(inspect.signature(cls.__init__).parameters)
+        made_by = [vars(kind)["__init__"] for kind in cls.__mro__ if "__init__" in vars(kind)]
+        known = {name for function in made_by[:-1] for name in inspect.signature(function).parameters}
         if unknown := sorted(set(config or {}) - known):
             raise ValueError(f"config.json of `{model_id}` holds {', '.join(unknown)}, which is none of a policy's.")
         for name in ("network", "observation_space", "action_space"):
@@ -109,12 +118,12 @@ class HubPolicy(
         try:
             options["reference"] = safetensors.torch.load_file(path).get("reference")
             policy = cls(**options)
-            safetensors.torch.load_model(policy, path)
+            safetensors.torch.load_model(policy, path, strict=strict)
         except safetensors.SafetensorError as error:
             raise ValueError(f"`{model_id}`: {_WEIGHTS} is no safetensors file: {error}.") from error
         except RuntimeError as error:
             raise ValueError(f"`{model_id}`: the weights are of another network: {error}.") from error
-        return policy.eval()
+        return policy.eval().to(map_location)
 
     def push_to_hub(self, repo_id: str, **options: Any) -> str:
         """Upload the policy with its model card; see huggingface_hub's `ModelHubMixin.push_to_hub` for options."""

@@ -56,8 +56,7 @@ def test_what_is_listened_to_is_what_the_strategy_climbs_along(name):
 
 def records(number, pairs=4):
     draws = np.random.default_rng(2)
-    ones = np.ones((pairs, 2), np.uint32)
-    return [Record(i, draws.standard_normal((pairs, 2)), ones, b"", {}) for i in range(number)]
+    return [Record(i, {"fitness": draws.standard_normal((pairs, 2))}, b"", {}) for i in range(number)]
 
 
 def test_generations_are_as_many_as_the_budget_allows_evenly_spaced():
@@ -76,6 +75,6 @@ def test_functions_that_the_log_names_are_left_out():
 
 def test_there_is_none_where_nothing_differs_or_actions_alone_are_searched():
     options = {"strategy": "openai_es", "seed": 0, "sigma": 0.1}
-    still = [Record(0, np.zeros((4, 2)), np.ones((4, 2), np.uint32), b"", {})]
+    still = [Record(0, {"fitness": np.zeros((4, 2))}, b"", {})]
     assert split_half_cosines(options, 10, still) == []
     assert split_half_cosines({**options, "sigma": 0}, 10, records(3)) == []

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.spaces import Box
-from sb3_helpers import SMALL, Own, make, normalized, trained_ppo
+from sb3_helpers import SMALL, Own, make, trained_ppo
 from stable_baselines3 import A2C
-from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from torch import nn
 
@@ -20,7 +19,7 @@ from torch_es.sb3 import ES
 
 
 def test_it_learns_and_sb3_evaluates_it():
-    model = ES("MlpPolicy", "CartPole-v1", sigma=0.2, num_pairs=16, num_workers=0, seed=1, learning_rate=0.05)
+    model = ES("MlpPolicy", "CartPole-v1", sigma=0.1, num_pairs=16, num_workers=0, seed=1, learning_rate=0.05)
     assert model.learn(60_000) is model
     mean, _ = evaluate_policy(model, model.get_env(), n_eval_episodes=5)
     assert mean > 300
@@ -111,13 +110,10 @@ def test_parameters_go_from_model_to_model(tmp_path):
     other.set_parameters(tmp_path / "one")
     np.testing.assert_array_equal(other.predict(x)[0], one.predict(x)[0])
     ppo = trained_ppo("CartPole-v1")
-    other.set_parameters({"policy": ppo.get_parameters()["policy"]})
-    np.testing.assert_array_equal(other.predict(x)[0], ppo.predict(x, deterministic=True)[0])
+    with pytest.raises(RuntimeError, match=r"Missing key.*features_extractor\.norm\.mean"):
+        other.set_parameters({"policy": ppo.get_parameters()["policy"]})
+    other.set_parameters({"policy": ppo.get_parameters()["policy"]}, exact_match=False)
     other.learn(50)
-    vec = ES("MlpPolicy", normalized(make_vec_env("CartPole-v1")), **SMALL)
-    with pytest.raises(ValueError, match="Names of parameters do not match"):
-        vec.set_parameters({"policy": ppo.get_parameters()["policy"]})
-    vec.set_parameters({"policy": ppo.get_parameters()["policy"]}, exact_match=False)
 
 
 def test_noise_on_actions_only_where_it_is_not_deterministic():

@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import (
 )
 
 from torch_es.sb3 import ES
+from torch_es.sb3.environments import playable
 
 
 def test_monitors_hold_what_workers_played(tmp_path):
@@ -65,9 +66,21 @@ def test_a_monitor_with_a_file_inside_other_wrappers_is_left_out_of_copies(tmp_p
         (lambda: gym.make("Locked-v0", length=4, disable_env_checker=True), None),
         (lambda: DummyVecEnv([lambda: Monitor(Stepper())]), None),
         (lambda: SubprocVecEnv([partial(gym.make, "CartPole-v1")]), "CartPole-v1"),
+        (lambda: SubprocVecEnv([Stepper]), None),
+        (lambda: SubprocVecEnv([lambda: Monitor(Stepper(3))]), None),
         (lambda: lambda: Stepper(3), None),
     ],
-    ids=["id", "kwargs", "no spec", "cannot be copied", "dummy", "subprocess", "function"],
+    ids=[
+        "id",
+        "kwargs",
+        "no spec",
+        "cannot be copied",
+        "dummy",
+        "process",
+        "process bare",
+        "process monitor",
+        "function",
+    ],
 )
 def test_every_kind_of_environment_can_be_made_by_workers(made, env_id):
     env = made()
@@ -90,3 +103,17 @@ def test_set_env_changes_what_is_played_and_nothing_else():
     assert model.n_envs == 3
     with pytest.raises(ValueError, match="Observation spaces do not match"):
         model.set_env("Acrobot-v1")
+
+
+def test_environments_of_other_processes_that_cannot_be_made_again_are_refused():
+    venv = SubprocVecEnv([lambda: gym.wrappers.TransformReward(Stepper(), abs)])
+    with pytest.raises(ValueError, match="`env` is a SubprocVecEnv, whose environments cannot be made again; give an"):
+        playable(venv)
+    venv.close()
+
+
+def test_a_vector_environment_of_gymnasium_is_refused_by_name():
+    venv = gym.make_vec("CartPole-v1", 2)
+    with pytest.raises(TypeError, match="`env` must be"):
+        playable(venv)
+    venv.close()

@@ -68,6 +68,11 @@ def test_workers_see_what_wrappers_of_a_vec_env_show(env, wrap):
                 np.testing.assert_array_equal(observation[key], row[key][0] if last else row[0])
 
 
+def test_channels_stay_where_a_wrapper_leaves_them():
+    venv = VecTransposeImage(DummyVecEnv([partial(Own, Box(0, 255, (40, 50, 41), np.uint8))]), skip=True)
+    assert playable(venv)[0]().observation_space.shape == (40, 50, 41)
+
+
 def test_sb3s_usual_atari_set_up_trains():
     gym.register_envs(ale_py)
     env = VecFrameStack(make_atari_env("ALE/Pong-v5", 2, seed=0), 4)

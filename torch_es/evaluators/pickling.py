@@ -10,6 +10,7 @@ import cloudpickle
 
 from torch_es.evaluators.protocol import PlayerFactory
 from torch_es.evaluators.settings import adopt, settings
+from torch_es.nn import carried
 from torch_es.rollout import Player
 
 _DEPTH = 8
@@ -28,14 +29,13 @@ def dumps(player_factory: PlayerFactory) -> bytes:
         TypeError: A worker cannot be sent `player_factory.lock`, a lock: cannot pickle '_thread.lock' object. ...
     """
     try:
-        payload: bytes = cloudpickle.dumps((player_factory, settings()))
+        return carried.dumps((player_factory, settings()))
     except Exception as error:
         path, culprit = _culprit(player_factory, "player_factory", _DEPTH)
         raise TypeError(
             f"A worker cannot be sent `{path}`, a {type(culprit).__name__}: {error}. "
             "Make it inside the function that makes the environment, which runs in the worker, or use `num_workers=0`."
         ) from error
-    return payload
 
 
 def player(payload: bytes) -> Player:
@@ -74,7 +74,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _pickles(value: Any) -> bool:
     try:
-        cloudpickle.dumps(value)
+        carried.dumps(value)
     except Exception:  # noqa: BLE001 - as above
         return False
     return True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import pickle
-import selectors
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from torch_es.envs.rules import EpisodeRules
 from torch_es.errors import WorkerError
 from torch_es.evaluators.pickling import dumps
 from torch_es.evaluators.protocol import NextTasks, PlayerFactory
-from torch_es.evaluators.remote import Remote, receive
+from torch_es.evaluators.remote import Ears, Remote, receive
 from torch_es.evaluators.resources import check_descriptors, default_num_workers
 from torch_es.evaluators.tolerance import TOLERANCE, EndlessWarning, FaultTolerance, nothing
 from torch_es.evaluators.wire import FAILED, SUMMED, Board, unpack_results
@@ -75,7 +74,7 @@ class ProcessEvaluator:
         self._noise_sum = serial_noise_sum(Noise(seed, board.theta.numel()))
         self._workers: list[Remote] = []
         self._steps = torch.zeros(count, dtype=torch.int64).share_memory_()  # that each worker took
-        self._selector = selectors.DefaultSelector()  # connection.wait() would build one each time
+        self._ears = Ears()
         check_descriptors(_DESCRIPTORS * count)
         try:
             for number in range(count):
@@ -147,7 +146,7 @@ class ProcessEvaluator:
                     worker.number, self._tolerance.stop_timeout,
                 )  # fmt: skip
         self._workers = []
-        self._selector.close()
+        self._ears.close()
 
     def _dispatch(self, next_tasks: NextTasks) -> None:
         """Give lost tasks again, those lost twice each to a worker that has no other; then new ones where is room."""
@@ -177,7 +176,7 @@ class ProcessEvaluator:
 
     def _listen(self, busy: set[Remote] | None = None) -> Iterator[tuple[Remote, bytes]]:
         """Yield what workers say, replacing those that died or hang."""
-        for worker in {key.data for key, _ in self._selector.select(timeout=min(1.0, self._tolerance.task_timeout))}:
+        for worker in self._ears.hear(min(1.0, self._tolerance.task_timeout)):
             message = receive(worker.connection)
             if message is None:
                 self._replace(worker, worker.death(), worker.stack())
@@ -206,7 +205,7 @@ class ProcessEvaluator:
         """Start another worker in its place; its tasks run again with the same seeds, so nothing changes."""
         tasks = sorted(worker.tasks)
         self._losses.update(tasks)
-        self._watch(worker, False)
+        self._ears.watch(worker, False)
         worker.end(grace=0.0)
         if len(tasks) == 1 and self._losses[tasks[0]] > self._tolerance.max_retries:
             self._give_up(tasks.pop(), f"worker {worker.number} {reason}{detail}", cause)
@@ -267,14 +266,7 @@ class ProcessEvaluator:
         if message[:1] == FAILED and len(message) > 1:
             self._failed(worker, message)
         worker.num_lanes = message[0]
-        self._watch(worker, True)
-
-    def _watch(self, worker: Remote, on: bool) -> None:
-        for handle in (worker.connection, worker.process.sentinel):
-            if on:
-                self._selector.register(handle, selectors.EVENT_READ, worker)
-            else:
-                self._selector.unregister(handle)
+        self._ears.watch(worker, True)
 
 
 class _DiedStartingError(WorkerError):

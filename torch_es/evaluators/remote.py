@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import select
+import selectors
 import signal
 import sys
 import threading
@@ -123,6 +125,41 @@ class Remote:
                 time.sleep(_DUMP_SECONDS)
         text = os.read(self._stacks.fileno(), _DUMP_BYTES).decode(errors="replace") if self._stacks.poll() else ""
         return f"\n\nIt stood at:\n{text}" if text else ""
+
+
+class Ears:
+    """The pipes of all workers and their ends, waited for together.
+
+    A selector that is kept serves a hundred workers as fast as one; where pipes are no files (Windows), each wait makes
+    its own.
+    """
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector() if hasattr(select, "poll") else None
+        self._workers: dict[Any, Remote] = {}
+
+    def watch(self, worker: Remote, on: bool) -> None:
+        """Listen to a worker, or no longer."""
+        for handle in (worker.connection, worker.process.sentinel):
+            if on:
+                self._workers[handle] = worker
+                if self._selector is not None:
+                    self._selector.register(handle, selectors.EVENT_READ)
+            else:
+                del self._workers[handle]
+                if self._selector is not None:
+                    self._selector.unregister(handle)
+
+    def hear(self, timeout: float) -> set[Remote]:
+        """Return the workers that said something or died, as soon as there is one."""
+        if self._selector is None:
+            return {self._workers[handle] for handle in wait(list(self._workers), timeout)}
+        return {self._workers[key.fileobj] for key, _ in self._selector.select(timeout)}
+
+    def close(self) -> None:
+        """Listen no longer."""
+        if self._selector is not None:
+            self._selector.close()
 
 
 def _kill(process: Any) -> None:

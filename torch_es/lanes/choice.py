@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from torch_es.lanes.folded import FoldedLanes
 from torch_es.lanes.matmul import MatmulLanes
-from torch_es.lanes.modules import CopiedLanes, TracedLanes, copied
+from torch_es.lanes.modules import CopiedLanes, TracedLanes
 from torch_es.lanes.protocol import Lanes, default_num_lanes
 from torch_es.nn import find_norm
+from torch_es.nn.carried import copied
 from torch_es.nn.observation_norm import Statistics, normalize
 from torch_es.policies.policy import Policy
 from torch_es.search.parameters import FlatParameters

@@ -36,7 +36,7 @@ def fitness_counts(records: Sequence[Record]) -> tuple[Float64Array, Float64Arra
 
     Example:
         >>> fitness = np.array([[1.0, np.nan]]), np.array([[2.0, 3.0]])
-        >>> records = [Record(i, f, np.ones((1, 2), np.uint32), b"", {}) for i, f in enumerate(fitness)]
+        >>> records = [Record(i, {"fitness": f}, b"", {}) for i, f in enumerate(fitness)]
         >>> shares, numbers, edges = fitness_counts(records)
         >>> shares.sum(axis=1).tolist(), numbers.tolist()
         ([1.0, 1.0], [0.0, 1.0, 2.0])

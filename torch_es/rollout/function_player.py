@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from torch_es.lanes.modules import copied
 from torch_es.nn import prepare
+from torch_es.nn.carried import copied
 from torch_es.rollout.members import Members
 from torch_es.search.parameters import FlatParameters
 from torch_es.types import EpisodeResult, Snapshot, Task

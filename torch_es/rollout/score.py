@@ -7,7 +7,6 @@ needs a differentiable network.
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
@@ -25,6 +24,7 @@ from torch_es.heads.noise import (
     ScoreNoise,
 )
 from torch_es.nn import find_norm, virtual_batch_norms
+from torch_es.nn.carried import copied
 from torch_es.nn.observation_norm import Statistics
 from torch_es.policies.recurrent import dtype_of, is_recurrent
 from torch_es.search.parameters import FlatParameters
@@ -106,7 +106,7 @@ class Scorer:
                 "`sigma` 0 searches by action noise alone, which is for networks without VirtualBatchNorm: its "
                 "statistics follow the weights, which the score cannot see. Use LayerNorm, or a `sigma` above 0."
             )
-        self._network, self._layout, self._noise = copy.deepcopy(network).eval(), layout, noise
+        self._network, self._layout, self._noise = copied(network), layout, noise
         self._parameters = FlatParameters(self._network)
         self._check()
 

@@ -24,7 +24,8 @@ Tree = Any  # nested dicts and lists of tensors, arrays, numbers, strings, None
 
 _log = logging.getLogger(__name__)
 
-_TENSOR, _TUPLE, _ITEMS = "__tensor__", "__tuple__", "__items__"  # what JSON has no word for
+_TENSOR, _TUPLE, _ITEMS = "$", "$tuple", "$items"  # what JSON has no word for
+_LENGTH = 4  # bytes of a length
 _MANIFEST = "MANIFEST.json"
 _FILES = ("state.json", "tensors.safetensors")
 SCHEMA = 1
@@ -145,21 +146,21 @@ def prune(folder: str | Path, keep: int) -> None:
 
 
 def pack(tree: Tree) -> bytes:
-    """Return a tree as one piece of safetensors, its plain values in the metadata.
+    """Return a tree as one piece: the length of its JSON, the JSON, and its tensors in safetensors.
 
     Example:
         >>> unpack(pack({"a": torch.ones(2), "b": [1, None]}))
         {'a': tensor([1., 1.]), 'b': [1, None]}
     """
     tensors: dict[str, torch.Tensor] = {}
-    document = json.dumps(_split(tree, tensors, ""))
-    return _blob(tensors, {"tree": document})
+    document = json.dumps(_split(tree, tensors, None), separators=(",", ":")).encode()
+    return len(document).to_bytes(_LENGTH, "little") + document + _blob(tensors)
 
 
 def unpack(blob: bytes) -> Tree:
     """Read what `pack` wrote."""
-    header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
-    return _join(json.loads(header["__metadata__"]["tree"]), safetensors.torch.load(blob))
+    end = _LENGTH + int.from_bytes(blob[:_LENGTH], "little")
+    return _join(json.loads(blob[_LENGTH:end]), safetensors.torch.load(blob[end:]))
 
 
 def check_finite(tree: Tree, path: str = "") -> None:
@@ -191,18 +192,24 @@ def _checked(folder: Path, name: str) -> bytes:
     return content
 
 
-def _split(tree: Tree, tensors: dict[str, torch.Tensor], path: str) -> Tree:
+def _split(tree: Tree, tensors: dict[str, torch.Tensor], path: str | None) -> Tree:
+    """Put the tensors of a tree into `tensors`, by their paths or, with `path` None, by number; return the rest."""
+
+    def part(key: Any, value: Tree) -> Tree:
+        return _split(value, tensors, None if path is None else f"{path}/{key}")
+
     if isinstance(tree, np.ndarray):
         tree = torch.from_numpy(tree)
     if isinstance(tree, torch.Tensor):
-        tensors[path] = tree.detach().clone(memory_format=torch.contiguous_format)
-        return {_TENSOR: path}
+        name = str(len(tensors)) if path is None else path
+        tensors[name] = tree.detach().clone(memory_format=torch.contiguous_format)
+        return {_TENSOR: name}
     if isinstance(tree, dict):
-        parts = {k: _split(v, tensors, f"{path}/{k}") for k, v in tree.items()}
+        parts = {k: part(k, v) for k, v in tree.items()}
         # JSON has text keys only, and schedulers count milestones by numbers
         return parts if all(isinstance(k, str) for k in parts) else {_ITEMS: [[k, v] for k, v in parts.items()]}
     if isinstance(tree, (list, tuple)):
-        row = [_split(v, tensors, f"{path}/{i}") for i, v in enumerate(tree)]
+        row = [part(i, v) for i, v in enumerate(tree)]
         return {_TUPLE: row} if isinstance(tree, tuple) else row
     return tree
 
@@ -218,8 +225,8 @@ def _join(tree: Tree, tensors: dict[str, torch.Tensor]) -> Tree:
     return [_join(v, tensors) for v in tree] if isinstance(tree, list) else tree
 
 
-def _blob(tensors: dict[str, torch.Tensor], notes: dict[str, str] | None = None) -> bytes:
-    blob: bytes = safetensors.torch.save(tensors, notes)
+def _blob(tensors: dict[str, torch.Tensor]) -> bytes:
+    blob: bytes = safetensors.torch.save(tensors)
     return blob
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,6 @@ from torch_es.types import Float64Array
 
 _MAGIC = b"torch_es replay log 1\n"
 _FRAME = struct.Struct("<I8s")
-_RECORD = struct.Struct("<qI8s")
 
 
 class Record(NamedTuple):
@@ -37,17 +36,26 @@ class Record(NamedTuple):
 
     Attributes:
         generation: Its number.
-        fitness: Its members' fitness, as the strategy was told it, `(num_pairs, 2)`; NaN for one that was dropped.
-        lengths: Steps of each member, `(num_pairs, 2)`.
+        arrays: What its members returned, each `(num_pairs, 2, ...)`: `fitness`, as the strategy was told it, NaN where
+            a member was dropped, and `lengths`, the steps of each member.
         theta: Digest of theta after its step.
         progress: The trainer's statistics and counters after it; see `Trainer.progress_dict`.
     """
 
     generation: int
-    fitness: Float64Array
-    lengths: npt.NDArray[np.uint32]
+    arrays: Mapping[str, npt.NDArray[Any]]
     theta: bytes
     progress: Tree
+
+    @property
+    def fitness(self) -> Float64Array:
+        """The fitness of each member, `(num_pairs, 2)`."""
+        return self.arrays["fitness"]
+
+    @property
+    def lengths(self) -> npt.NDArray[np.uint32]:
+        """The steps of each member, `(num_pairs, 2)`."""
+        return self.arrays["lengths"]
 
 
 class _Frame(NamedTuple):
@@ -70,7 +78,7 @@ class ReplayLog:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "replay.log"
         >>> log = ReplayLog(path, {"seed": 3})
-        >>> log.append(Record(0, np.zeros((2, 2)), np.ones((2, 2), np.uint32), digest(torch.zeros(3)), {"steps": 4}))
+        >>> log.append(Record(0, {"fitness": np.zeros((2, 2))}, digest(torch.zeros(3)), {"steps": 4}))
         >>> log.close()
         >>> header, records = read(path)
         >>> header["seed"], next(records).progress
@@ -93,9 +101,7 @@ class ReplayLog:
 
     def append(self, record: Record) -> None:
         """Write a generation."""
-        head = _RECORD.pack(record.generation, len(record.fitness), record.theta)
-        fitness, lengths = record.fitness.astype("<f8"), record.lengths.astype("<u4")
-        self._append(head + fitness.tobytes() + lengths.tobytes() + pack(record.progress))
+        self._append(pack({**record._asdict(), "arrays": dict(record.arrays), "theta": record.theta.hex()}))
 
     def _append(self, content: bytes) -> None:
         self._chain = _digest(self._chain + content)
@@ -109,7 +115,7 @@ class ReplayLog:
         """
         header, *frames = _frames(self._path.read_bytes(), self._path)
         start = unpack(header.content)["generation"]
-        kept = [frame for frame in frames if _number(frame) < generations]
+        kept = frames[: max(0, generations - start)]
         if len(kept) != generations - start:
             raise RunFolderError(
                 f"`{self._path}` holds {len(kept)} whole generations from {start} on, not all before {generations}."
@@ -187,15 +193,7 @@ def _frames(content: bytes, path: Path, strict: bool = False) -> Iterator[_Frame
         yield _Frame(body, chain, at)
 
 
-def _number(frame: _Frame) -> int:
-    number: int = _RECORD.unpack_from(frame.content)[0]
-    return number
-
-
 def _record(content: bytes) -> Record:
-    generation, pairs, theta = _RECORD.unpack_from(content)
-    fitness = np.frombuffer(content, "<f8", 2 * pairs, _RECORD.size).reshape(pairs, 2)
-    at = _RECORD.size + fitness.nbytes
-    lengths = np.frombuffer(content, "<u4", 2 * pairs, at).reshape(pairs, 2)
-    progress: dict[str, Any] = unpack(content[at + lengths.nbytes :])
-    return Record(generation, fitness.astype(np.float64), lengths, theta, progress)
+    fields = unpack(content)
+    arrays = {name: tensor.numpy() for name, tensor in fields["arrays"].items()}
+    return Record(fields["generation"], arrays, bytes.fromhex(fields["theta"]), fields["progress"])

@@ -13,6 +13,7 @@ from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from torch import nn
 
 from torch_es.policies import Policy
+from torch_es.sb3.features import NormalizedExtractor
 
 _PROBES = 8
 
@@ -20,13 +21,15 @@ _PROBES = 8
 class Features(nn.Module):
     """The policy's features extractor, fed as `torch_es` feeds a network: choices arrive one-hot, pictures 0 to 255.
 
+    An `ObservationNorm` before the extractor is not in it.
+
     Args:
         policy: Whose extractor it is; shared, not copied.
     """
 
     def __init__(self, policy: ActorCriticPolicy) -> None:
         super().__init__()
-        self.extractor = policy.pi_features_extractor
+        self.extractor = _within(policy.pi_features_extractor)
         space = policy.observation_space
         leaves = space.spaces if isinstance(space, gym.spaces.Dict) else {"": space}
         self._scale = {name: _scale(policy, leaf) for name, leaf in leaves.items()}
@@ -38,6 +41,10 @@ class Features(nn.Module):
         return self.extractor(self._scale[""] * inputs)
 
 
+def _within(extractor: nn.Module) -> nn.Module:
+    return extractor.extractor if isinstance(extractor, NormalizedExtractor) else extractor
+
+
 def _scale(policy: ActorCriticPolicy, leaf: gym.Space[Any]) -> float:
     return 1 / 255 if policy.normalize_images and is_image_space(leaf) else 1.0
 
@@ -46,7 +53,7 @@ def actor(policy: ActorCriticPolicy) -> nn.Sequential:
     """Return what leads to the deterministic action: neither the value network nor the deviations are in it.
 
     The layers are the policy's own, so what is trained is the policy itself. On vectors it is a chain of linear layers
-    and activations, which `torch_es` batches over lanes.
+    and activations, with an `ObservationNorm` before it if the policy normalises; `torch_es` batches it over lanes.
 
     Args:
         policy: Of PPO or A2C, trained or new.
@@ -64,10 +71,12 @@ def actor(policy: ActorCriticPolicy) -> nn.Sequential:
             "`policy` must be an ActorCriticPolicy with SB3's own MlpExtractor, as PPO and A2C have, got "
             f"{type(policy).__name__}; give torch_es.ES the module that answers with means or logits."
         )
-    space = policy.observation_space
+    space, extractor = policy.observation_space, policy.pi_features_extractor
     rows = not isinstance(space, gym.spaces.Dict) and len(space.shape or ()) <= 1
-    plain = rows and type(policy.pi_features_extractor) is FlattenExtractor
-    return nn.Sequential(*([] if plain else [Features(policy)]), policy.mlp_extractor.policy_net, policy.action_net)
+    norm = [extractor.norm] if isinstance(extractor, NormalizedExtractor) else []
+    plain = rows and type(_within(extractor)) is FlattenExtractor
+    before = norm if plain else [*norm, Features(policy)]
+    return nn.Sequential(*before, policy.mlp_extractor.policy_net, policy.action_net)
 
 
 def check_acts_alike(policy: ActorCriticPolicy, acting: Policy) -> None:

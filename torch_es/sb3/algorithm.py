@@ -18,7 +18,7 @@ from stable_baselines3.common.policies import (
 )
 from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_normalize
 from torch import nn
 
 from torch_es import es as evolution
@@ -30,7 +30,8 @@ from torch_es.sb3 import archive, statistics
 from torch_es.sb3.actor import actor, check_acts_alike
 from torch_es.sb3.arguments import check_arguments
 from torch_es.sb3.callbacks import expect
-from torch_es.sb3.environments import Nowhere, playable, write_monitors
+from torch_es.sb3.environments import nowhere, playable, write_monitors
+from torch_es.sb3.features import NormalizedExtractor, normalize
 from torch_es.seeding import check_seed
 from torch_es.spaces.plain import plain_space
 
@@ -49,12 +50,12 @@ class ES(BaseAlgorithm):
     Args:
         policy: MlpPolicy, CnnPolicy, MultiInputPolicy, a class of that kind, or a policy of PPO or A2C, trained or not,
             which is evolved in place: the way to its deterministic action, while value network and deviations stay.
-        env: An id, an environment, a `VecEnv`, or a function that makes an environment. With a `VecNormalize`, its
-            observation statistics are where training begins, are kept up to date, and `predict` takes observations
-            that it has normalised, as with any model of SB3. Rewards are not normalised: only their order counts.
+        env: An id, an environment, a `VecEnv`, or a function that makes an environment. With a `VecNormalize` all is as
+            with PPO: training begins at its statistics and keeps them up to date unless its `training` is False, and
+            the model acts on observations that it has normalised. Rewards are not normalised: only their order counts.
         learning_rate: A number, or a function of the progress remaining, from 1 to 0.
-        normalize_observations: Whether `predict` normalises raw observations for `model.policy`; by default only as a
-            `VecNormalize` does, and otherwise the policy sees what the environment gives, as with PPO.
+        normalize_observations: Whether the policy normalises observations, by an `ObservationNorm` in its features
+            extractor. By default a new policy does, unless `env` is a `VecNormalize`; one that is given stays as it is.
         policy_kwargs: As in SB3: `net_arch`, `activation_fn`, `optimizer_class`, ...
         stats_window_size: Episodes in `ep_info_buffer`.
         tensorboard_log: As in SB3.
@@ -115,45 +116,48 @@ class ES(BaseAlgorithm):
             support_multi_env=True,
             seed=drawn,
         )
-        if isinstance(made, Nowhere):
+        if nowhere(made):
             self.env = None
         elif seed is not None and self.env is not None:
             self.env.seed(seed)
         self.action_space.seed(drawn)
-        self._setup_model(given, drawn)
-        vec = self._vec_normalize_env
+        vec = self._vec_normalize()
+        if normalize_observations is None:
+            normalize_observations = given is None and vec is None
+        self._setup_model(given, drawn, normalize_observations)
         network = actor(self.policy)
         self.policy.set_training_mode(False)  # as `predict` has it: statistics of a batch norm are constants
         head: dict[str, Any] = {
             "box_head": "tanh" if self.policy.squash_output else "clip",
             "action_noise": options.get("action_noise"),
         }
-        self._on_normalized = Policy(network, self.observation_space, self.action_space, **head)
-        check_acts_alike(self.policy, self._on_normalized)
+        self._acting = Policy(network, self.observation_space, self.action_space, **head)
+        check_acts_alike(self.policy, self._acting)
         self._generator = np.random.default_rng(drawn)  # of `predict` with action noise
         kind: Any = self.policy.optimizer_class
         optimizer = partial(kind, lr=self.lr_schedule(1.0), **self.policy.optimizer_kwargs)
-        if normalize_observations or (normalize_observations is None and vec is not None and vec.norm_obs):
-            network = nn.Sequential(ObservationNorm(self.observation_space), *network)
+        if vec is not None:
+            network = nn.Sequential(statistics.norm_of(vec, self.observation_space), *network)
         self.es = evolution.ES(network, source, optimizer=optimizer, seed=drawn, **{"eval_every": 0, **head, **options})
-        if vec is not None and self.observation_norm is not None:
-            statistics.adopt(self.observation_norm, vec)
-        self._env_id = source if isinstance(source, str) else None
+        self._env_id = source if isinstance(source, str) and vec is None else None
         self._metrics: dict[str, float] = {}
 
-    def _setup_model(self, given: ActorCriticPolicy | None = None, seed: int = 0) -> None:
+    def _setup_model(self, given: ActorCriticPolicy | None = None, seed: int = 0, normalized: bool = False) -> None:
         self._setup_lr_schedule()
-        if given is not None:
-            self.policy = given
-            return
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             kind: Any = self.policy_class
-            self.policy = kind(self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs)
+            spaces = self.observation_space, self.action_space
+            self.policy = given or kind(*spaces, self.lr_schedule, **self.policy_kwargs)
+            if normalized:
+                normalize(self.policy)
+
+    def _vec_normalize(self) -> VecNormalize | None:
+        return statistics.of_observations(self._vec_normalize_env)
 
     @property
     def observation_norm(self) -> ObservationNorm | None:
-        """The statistics that observations are normalised by, or None."""
+        """What observations are normalised by: a layer of the policy, or one that follows a `VecNormalize`."""
         return self.es.policy.observation_norm if self.es.policy is not None else None
 
     def learn(
@@ -182,6 +186,7 @@ class ES(BaseAlgorithm):
         total_timesteps = check_count("total_timesteps", total_timesteps)
         if self.env is None:
             raise ValueError("`learn` needs an environment: use `set_env(env)`, or `load(path, env)`.")
+        self._adopt_statistics()
         total_timesteps, callback = self._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name)
         self._follow_schedule(total_timesteps)
         callback.on_training_start(locals(), globals())
@@ -214,7 +219,10 @@ class ES(BaseAlgorithm):
         self._update_info_buffer(infos, dones)
         if self.env is not None:
             write_monitors(self.env, [info["episode"] for info in infos])
-        self._publish_statistics()
+        if (vec := self._vec_normalize()) is None or not vec.training:
+            self._adopt_statistics()
+        elif self.observation_norm is not None:
+            statistics.publish(self.observation_norm, vec)
         callback.update_locals({"dones": dones, "infos": infos, "metrics": metrics})
         if not callback.on_step():
             return False
@@ -223,9 +231,10 @@ class ES(BaseAlgorithm):
             self.dump_logs()
         return True
 
-    def _publish_statistics(self) -> None:
-        if self._vec_normalize_env is not None and self.observation_norm is not None:
-            statistics.publish(self.observation_norm, self._vec_normalize_env)
+    def _adopt_statistics(self) -> None:
+        """Normalise by the statistics of the `VecNormalize`, if there is one, whatever they were before."""
+        if (vec := self._vec_normalize()) is not None and self.observation_norm is not None:
+            statistics.adopt(self.observation_norm, vec)
 
     def _follow_schedule(self, total_timesteps: int) -> None:
         """Set the learning rate of the next step, if it follows a schedule."""
@@ -245,40 +254,37 @@ class ES(BaseAlgorithm):
     def predict(
         self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
     ) -> tuple[Any, Any]:
-        """Return the centre's action for an observation, or for each of a batch, and the state, which stays as it is.
+        """Return the policy's action for an observation, or for each of a batch, and the state, which stays as it is.
 
         Args:
-            observation: Normalised if `env` is a `VecNormalize`, else raw.
+            observation: Normalised if `env` is a `VecNormalize`, otherwise raw.
             state: Not used: these policies have none.
             episode_start: Likewise.
             deterministic: Without `action_noise`, where the model has any.
         """
-        if isinstance(observation, tuple):
-            self.policy.predict(observation)  # type: ignore[arg-type]  # says what is wrong
-        acting = self._on_normalized if self._vec_normalize_env is not None else self.es.policy
-        assert acting is not None
+        if deterministic or self._acting.action_noise is None:
+            return self.policy.predict(observation, state, episode_start, deterministic=True)
         tensors, batched = self.policy.obs_to_tensor(observation)
         rows = {k: t.numpy() for k, t in tensors.items()} if isinstance(tensors, dict) else tensors.numpy()
-        actions = acting.act(rows, None, None, None if deterministic else self._generator)[0]
+        actions = self._acting.act(rows, None, None, self._generator)[0]
         return actions if batched else actions.squeeze(0), state
 
     def set_env(self, env: AnyEnv, force_reset: bool = True) -> None:
         """Train in another environment from now on; how many a `VecEnv` holds may change.
 
         Raises:
-            ValueError: If its spaces are others.
+            ValueError: If its spaces are others, or only one of both is a `VecNormalize`.
         """
         source, made = playable(env)
         wrapped = self._wrap_env(made, self.verbose)
         check_for_correct_spaces(wrapped, self.observation_space, self.action_space)
+        normalized = self._vec_normalize() is not None
+        statistics.check_alike(normalized, statistics.of_observations(unwrap_vec_normalize(wrapped)))
         self.n_envs = wrapped.num_envs
         super().set_env(wrapped, force_reset)
         self.es.set_env(source)
-        self._env_id = source if isinstance(source, str) else None
-        self._publish_statistics()
-
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy"] if self.observation_norm is None else ["policy", "observation_norm"], []
+        self._env_id = source if isinstance(source, str) and self._vec_normalize() is None else None
+        self._adopt_statistics()
 
     def set_parameters(
         self, load_path_or_dict: Any, exact_match: bool = True, device: torch.device | str = "auto"
@@ -287,7 +293,7 @@ class ES(BaseAlgorithm):
 
         Raises:
             ValueError: If `exact_match` and something is missing. PPO's hold its optimiser: give
-                `{"policy": ppo.get_parameters()["policy"]}`, and `exact_match=False` if observations are normalised.
+                `{"policy": ppo.get_parameters()["policy"]}`, and `exact_match=False` if the policy normalises.
         """
         parameters = load_path_or_dict
         if not isinstance(parameters, dict):
@@ -296,7 +302,6 @@ class ES(BaseAlgorithm):
         super().set_parameters(parameters, exact_match)
         centre = self.es.strategy.centre
         centre.move(centre.parameters.gather())
-        self._publish_statistics()
 
     def save(self, path: archive.PathOrFile, exclude: Any = None, include: Any = None) -> None:
         """Write everything needed to act and to go on training to one zip file of safetensors and JSON, no pickle.
@@ -314,9 +319,7 @@ class ES(BaseAlgorithm):
             "verbose": self.verbose,
             "seed": self.seed,
             "stats_window_size": self._stats_window_size,
-            "normalize_observations": self.observation_norm is not None,
         }
-        norm = self.observation_norm
         archive.write(
             path,
             {
@@ -328,7 +331,8 @@ class ES(BaseAlgorithm):
                     "learning_rate": archive.describe_rate(self.learning_rate),
                     "env": self._env_id,
                     "spaces": [plain_space(self.observation_space), plain_space(self.action_space)],
-                    "scale": None if norm is None else [norm.limit, norm.floor],
+                    "normalize_observations": isinstance(policy.pi_features_extractor, NormalizedExtractor),
+                    "vec_normalize": statistics.describe(self._vec_normalize()),
                     "counters": {name: getattr(self, name) for name in _COUNTERS},
                     "keep": {name: value for name, value in keep.items() if name not in left_out},
                 },
@@ -371,14 +375,14 @@ class ES(BaseAlgorithm):
         return model
 
     def _restore(self, state: dict[str, Any]) -> None:
-        saved = state["sb3"]
-        if self.observation_norm is not None:
-            statistics.scale_as(self.observation_norm, *saved["scale"])
+        saved, vec = state["sb3"], self._vec_normalize()
+        statistics.check_alike(saved["vec_normalize"] is not None, vec)
         self.policy.load_state_dict(state["parameters"]["policy"])
         self.es.restore(state["es"])
         for name, value in saved["counters"].items():
             setattr(self, name, value)
-        self._publish_statistics()
+        if vec is not None and self.observation_norm is not None:
+            statistics.settle(self.observation_norm, vec)
 
 
 _COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")

@@ -16,12 +16,14 @@ from stable_baselines3.common import torch_layers
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.save_util import open_path
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
 from torch_es.checks import check_choice
 from torch_es.runs import checkpoint
 from torch_es.runs.options import saved_options
 from torch_es.sb3.environments import Nowhere
+from torch_es.sb3.features import NormalizedExtractor
 from torch_es.spaces.plain import space_of
 
 _log = logging.getLogger(__name__)
@@ -75,6 +77,10 @@ def describe_policy(policy: ActorCriticPolicy) -> dict[str, Any]:
     """
     kwargs = policy._get_constructor_parameters()
     kwargs = {n: v for n, v in kwargs.items() if n not in ("observation_space", "action_space", "lr_schedule")}
+    if kwargs["features_extractor_class"] is NormalizedExtractor:  # which is put before the extractor again
+        within = kwargs["features_extractor_kwargs"]
+        kwargs["features_extractor_class"] = within["extractor_class"]
+        kwargs["features_extractor_kwargs"] = within["extractor_kwargs"]
     kwargs["share_features_extractor"] = policy.share_features_extractor
     described: dict[str, Any] = {}
     own: list[str] = []
@@ -144,14 +150,18 @@ def arguments(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     kwargs = _policy_kwargs(saved["policy_kwargs"], own.pop("policy_kwargs", {}))
     if "learning_rate" not in own:
         own["learning_rate"] = _rate(saved["learning_rate"])
-    return {**options, **saved["keep"], **own, "policy": policy, "policy_kwargs": kwargs}
+    kept = {**saved["keep"], "normalize_observations": saved["normalize_observations"]}
+    return {**options, **kept, **own, "policy": policy, "policy_kwargs": kwargs}
 
 
 def _env(saved: dict[str, Any]) -> Any:
     """Return the id that was saved, if it is known here without importing anything, otherwise the spaces alone."""
     env_id = str(saved["env"])
-    known = env_id in gym.registry or env_id.startswith("ALE/")
-    return env_id if known else partial(Nowhere, *map(space_of, saved["spaces"]))
+    if env_id in gym.registry or env_id.startswith("ALE/"):
+        return env_id
+    unknown = partial(Nowhere, *map(space_of, saved["spaces"]))
+    normalized = saved["vec_normalize"]
+    return unknown if normalized is None else VecNormalize(DummyVecEnv([unknown]), **normalized)
 
 
 def _policy_kwargs(described: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:

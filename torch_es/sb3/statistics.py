@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces.utils import flatdim
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -11,28 +16,96 @@ from torch_es.nn import ObservationNorm
 from torch_es.nn.moments import Moments
 
 
-def adopt(norm: ObservationNorm, vec: VecNormalize) -> None:
-    """Normalise as a `VecNormalize` does, from its statistics on.
+def norm_of(vec: VecNormalize, space: gym.Space[Any]) -> ObservationNorm:
+    """Return a layer that normalises as a `VecNormalize` does, from its statistics on.
 
-    Raises:
-        ValueError: If it normalises a Dict, whose statistics are kept by key.
+    Example:
+        >>> from stable_baselines3.common.env_util import make_vec_env
+        >>> norm_of(vec := VecNormalize(make_vec_env("CartPole-v1"), clip_obs=3), vec.observation_space)
+        ObservationNorm(4, limit=3, floor=0.0001)
     """
-    if not isinstance(vec.obs_rms, RunningMeanStd):
-        raise ValueError("`env` is a VecNormalize of a Dict, which cannot be taken over; use `norm_obs=False`.")
-    scale_as(norm, vec.clip_obs, math.sqrt(vec.epsilon))
-    rms = vec.obs_rms
-    norm.update(Moments(float(rms.count), rms.mean.ravel(), rms.var.ravel() * rms.count))
+    measured = np.zeros(flatdim(space), bool)
+    for _, where in _parts(vec, space):
+        measured[where] = True
+    norm = ObservationNorm(space, vec.clip_obs, math.sqrt(vec.epsilon), measured)
+    adopt(norm, vec)
+    return norm
 
 
-def scale_as(norm: ObservationNorm, limit: float, floor: float) -> None:
-    """Cut normalised observations to [-limit, limit], and deviations to at least `floor`."""
-    norm.limit, norm.floor = limit, floor
+def adopt(norm: ObservationNorm, vec: VecNormalize) -> None:
+    """Take over a `VecNormalize`'s statistics in place of a layer's own."""
+    theirs, own = _both(norm, vec)
+    if all(map(np.array_equal, theirs, own)):
+        return  # what `publish` gave it; computed back, its last bits would be others
+    norm.count.zero_()
+    norm.m2.zero_()
+    if not _is_new(vec):  # a new one divides by one, as does a layer that has seen nothing
+        mean, var, count = theirs
+        norm.update(Moments(float(count), mean, var * count))
+
+
+def settle(norm: ObservationNorm, vec: VecNormalize) -> None:
+    """Have a saved model's layer and a `VecNormalize` agree: by the latter, unless it is new and in training."""
+    (publish if _is_new(vec) and vec.training else adopt)(norm, vec)
 
 
 def publish(norm: ObservationNorm, vec: VecNormalize) -> None:
     """Give a `VecNormalize` the statistics, so that it, and what is synchronised with it, normalises by them."""
-    moments, rms = norm.moments, vec.obs_rms
-    if moments.count and isinstance(rms, RunningMeanStd):
-        rms.mean = moments.mean.reshape(rms.mean.shape)
-        rms.var = (moments.m2 / moments.count).reshape(rms.var.shape)
-        rms.count = moments.count
+    mean, var, count = _both(norm, vec)[1]
+    if count:
+        for rms, where in _parts(vec, norm):
+            rms.mean, rms.var = mean[where].reshape(rms.mean.shape), var[where].reshape(rms.var.shape)
+            rms.count = float(count)
+
+
+def of_observations(vec: VecNormalize | None) -> VecNormalize | None:
+    """Return a `VecNormalize` if it normalises observations, not rewards alone."""
+    return vec if vec is not None and vec.norm_obs else None
+
+
+def describe(vec: VecNormalize | None) -> dict[str, Any] | None:
+    """Return what a `VecNormalize` is made with, as plain data."""
+    if vec is None:
+        return None
+    return {"clip_obs": float(vec.clip_obs), "epsilon": float(vec.epsilon), "norm_obs_keys": vec.norm_obs_keys}
+
+
+def check_alike(normalized: bool, vec: VecNormalize | None) -> None:
+    """Refuse an environment that normalises where a model acts on raw observations, or the other way round.
+
+    Raises:
+        ValueError: In that case.
+    """
+    if normalized and vec is None:
+        raise ValueError("`env` must be a VecNormalize: the model was made with one and acts on what it normalises.")
+    if vec is not None and not normalized:
+        raise ValueError("`env` must not be a VecNormalize: the model acts on raw observations; use `norm_obs=False`.")
+
+
+def _is_new(vec: VecNormalize) -> bool:
+    kept = vec.obs_rms.values() if isinstance(vec.obs_rms, dict) else [vec.obs_rms]
+    return all(rms.count < 1 for rms in kept)
+
+
+def _both(norm: ObservationNorm, vec: VecNormalize) -> tuple[list[Any], list[Any]]:
+    """Return mean and variance, `(size,)` each, and count: first of a `VecNormalize`, then of a layer."""
+    moments = norm.moments
+    mean, var, counts = np.zeros(norm.size), np.zeros(norm.size), [0.0]
+    for rms, where in _parts(vec, norm):
+        mean[where], var[where] = rms.mean.ravel(), rms.var.ravel()
+        counts.append(float(rms.count))
+    own = np.where(norm.measured.numpy(), moments.m2 / max(moments.count, 1.0), 0.0)
+    return [mean, var, max(counts)], [moments.mean, own, moments.count]
+
+
+def _parts(vec: VecNormalize, of: ObservationNorm | gym.Space[Any]) -> Iterator[tuple[RunningMeanStd, slice]]:
+    """Yield the statistics that a `VecNormalize` keeps, and where they stand in a flat observation."""
+    space: Any = of.layout.space if isinstance(of, ObservationNorm) and of.layout is not None else of
+    leaves = space.spaces if isinstance(space, gym.spaces.Dict) else {"": space}
+    kept = vec.obs_rms if isinstance(vec.obs_rms, dict) else {"": vec.obs_rms}
+    at = 0
+    for name, leaf in leaves.items():
+        size = flatdim(leaf)
+        if name in kept:
+            yield kept[name], slice(at, at + size)
+        at += size

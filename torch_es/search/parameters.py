@@ -58,6 +58,25 @@ class FlatParameters:
     def _flat(self, parameters: Iterable[Tensor]) -> Tensor:
         return torch.cat([p.reshape(-1).to(self.dtype) for p in parameters])
 
+    def changed(self, theta: Tensor) -> bool:
+        """Whether the module holds other weights than `theta`, shape `(dim,)`, which was written into it.
+
+        Raises:
+            ValueError: If other parameters are trainable than at the start, or one is not finite.
+        """
+        now = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
+        other = [name for name in {**self.named, **now} if now.get(name) is not self.named.get(name)]
+        if other:
+            raise ValueError(
+                f"`policy` must keep the trainable parameters that it was given with; {', '.join(other)} was replaced, "
+                "frozen, added or taken away. Copy new values into them, or make a new trainer."
+            )
+        parts = theta.split(self.sizes)
+        same = [torch.equal(p, part.view(p.shape).to(p.dtype)) for p, part in zip(now.values(), parts, strict=True)]
+        for name, p in () if all(same) else now.items():
+            _check_parameter(name, p)
+        return not all(same)
+
     @torch.no_grad()
     def write(self, theta: Tensor) -> None:
         """Write `theta`, shape `(dim,)`, into the module, rounding where a parameter's precision is lower."""

@@ -70,4 +70,4 @@ def record_of(trainer: Trainer) -> Record:
     played = trainer.played
     assert played is not None
     theta = digest(trainer.strategy.centre.theta)
-    return Record(played.number, played.fitness, played.lengths, theta, trainer.progress_dict())
+    return Record(played.number, {"fitness": played.fitness, "lengths": played.lengths}, theta, trainer.progress_dict())

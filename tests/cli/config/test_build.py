@@ -195,3 +195,10 @@ def test_a_policy_of_ones_own_follows_from_the_seed(monkeypatch):
         assert torch.equal(torch.random.get_rng_state(), state)
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_config_without_a_group_is_refused():
+    composed = config.compose_config()
+    del composed["evaluator"]
+    with pytest.raises(ValueError, match="The config must have a group `evaluator`, got None"):
+        config.build(composed)

@@ -20,7 +20,6 @@ CHANGEABLE = (
     "total_timesteps", "max_seconds", "eval_every", "eval_episodes", "final_episodes", "video", "evaluator", "logger",
     "checkpoint_every", "keep_checkpoints", "on_save_error", "run_dir", "resume",
 )  # fmt: skip
-_GROUPS = ("env", "policy", "strategy", "optimizer", "evaluator", "logger", "episode")
 _MODULE = re.compile(r"([A-Za-z_][\w.]*):.")  # as gymnasium reads `module:Id-v0`
 _TRACES = {".lock", ".config.yaml.tmp"}  # what a run leaves that was killed before it wrote anything
 
@@ -116,9 +115,8 @@ def load_config(folder: Path) -> Config:
         loaded = OmegaConf.to_container(OmegaConf.load(path))  # nothing in it is resolved, such as ${oc.env:TOKEN}
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise ValueError(f"`{path}` cannot be read: {error}") from error
-    for group in _GROUPS:
-        if not isinstance(loaded, dict) or not isinstance(loaded.get(group), dict):
-            raise ValueError(f"`{path}` is not the config of a run: it has no `{group}`.")
+    if not isinstance(loaded, dict):
+        raise ValueError(f"`{path}` is not the config of a run.")
     return loaded  # type: ignore[return-value]
 
 

@@ -1,0 +1,34 @@
+"""What a user wrote into the module between two calls: its present values are what is evolved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from torch_es.search.centre import Centre
+
+
+class Present:
+    """Takes a module's present weights into the centre, and notices other buffers.
+
+    Args:
+        centre: Of the search.
+    """
+
+    def __init__(self, centre: Centre) -> None:
+        self._centre = centre
+        self._buffers: dict[str, Tensor] = {}
+
+    def take(self, buffers: Mapping[str, Tensor]) -> bool:
+        """Take the weights; return whether the buffers, which workers have copies of, are others than the last time.
+
+        Raises:
+            ValueError: If other parameters are trainable, or a weight is not finite.
+        """
+        parameters = self._centre.parameters
+        if parameters.changed(self._centre.theta):
+            self._centre.move(parameters.read())
+        before, self._buffers = self._buffers, {name: buffer.clone() for name, buffer in buffers.items()}
+        return before.keys() != buffers.keys() or not all(torch.equal(before[name], b) for name, b in buffers.items())
