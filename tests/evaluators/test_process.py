@@ -13,13 +13,14 @@ import torch
 from helpers import Stepper, by_task, env, env_policy, evaluator, pairs, snapshot, stepper_policy
 
 from torch_es.errors import WorkerError
-from torch_es.evaluators import Board, FaultTolerance, ProcessEvaluator
+from torch_es.evaluators import FaultTolerance, ProcessEvaluator
 from torch_es.evaluators.remote import _signals_blocked
 from torch_es.evaluators.wire import pack_results
-from torch_es.rollout import FunctionPlayer
-from torch_es.search.gradient import serial_noise_sum
-from torch_es.search.noise import BLOCK, Noise
+from torch_es.rollout import FunctionObjective, Snapshot
+from torch_es.search import Mirrored
+from torch_es.search.noise import BLOCK, num_blocks
 from torch_es.search.parameters import FlatParameters
+from torch_es.search.perturbation import chunks, serial_sum
 
 
 def play(policy, factory, num_workers, number=6, **options):
@@ -41,14 +42,14 @@ def test_processes_give_the_bits_of_the_serial_evaluator(num_workers):
 def test_a_second_generation_has_other_members():
     policy = stepper_policy()
     running = evaluator(policy, Stepper, 1)
-    first = [r.return_ for r in running.evaluate(snapshot(policy), pairs(2, generation=0))]
-    second = [r.return_ for r in running.evaluate(snapshot(policy), pairs(2, generation=1))]
+    first = [r.return_ for r in running.evaluate(snapshot(policy, generation=0), pairs(2, generation=0))]
+    second = [r.return_ for r in running.evaluate(snapshot(policy, generation=1), pairs(2, generation=1))]
     running.close()
     assert not set(first) & set(second)
 
 
 def test_a_worker_that_always_dies_ends_the_run():
-    with pytest.raises(WorkerError, match=r"killed by SIGKILL.*no restarts are left.*pair 0"):
+    with pytest.raises(WorkerError, match=r"killed by SIGKILL.*no restarts are left.*member 0"):
         play(stepper_policy(), partial(Stepper, mishap="kill"), 1, tolerance=FaultTolerance(max_restarts=1))
 
 
@@ -80,17 +81,23 @@ def test_a_result_is_small_and_does_not_grow_with_the_parameters():
     assert sizes[0] == sizes[1] <= 64 + 2 * 8 * 3
 
 
+@pytest.mark.parametrize(("width", "pairs"), [(BLOCK, 3), (100, 200)], ids=["blocks", "chunks"])
 @pytest.mark.parametrize("num_workers", [1, 2, 3])
-def test_sums_over_workers_have_the_serial_bits(num_workers):
-    module = torch.nn.Linear(BLOCK, 3)  # four blocks, the last one short
+def test_sums_over_workers_have_the_serial_bits(num_workers, width, pairs):
+    module = torch.nn.Linear(width, 3)
     dim = FlatParameters(module).dim
+    noise = Mirrored(7, 3, dim, 0.1)
     running = ProcessEvaluator(
-        partial(FunctionPlayer, module, torch.sum, 7), Board(dim, torch.float32, 0), 7, num_workers
+        FunctionObjective(module, torch.sum), Snapshot(torch.zeros(dim), Mirrored(7, 0, dim, 0.1)), num_workers
     )
-    linear, squared = np.array([0.5, -1.0, 0.0]), np.array([0.0, 0.25, 0.0])
-    expected = serial_noise_sum(Noise(7, dim))(3, linear, squared)
-    got = running.noise_sum(3, linear, squared)
+    assert (num_blocks(dim), len(chunks(dim, pairs))) == ((4, 1) if width == BLOCK else (1, 4))
+    rng = np.random.default_rng(0)
+    linear, squared = rng.normal(size=pairs), rng.normal(size=pairs)
+    linear[0], squared[2] = 0, 0
+    expected = serial_sum(noise, linear, squared)
+    got = running.noise_sum(noise, linear, squared)
     assert all(torch.equal(a, b) for a, b in zip(expected, got, strict=True))
+    assert torch.equal(running.noise_sum(noise, linear).linear, expected.linear)
     running.close()
 
 

@@ -42,7 +42,7 @@ def _shared(settings: config.Config, es: ES, episodes: int) -> HubPolicy:
     returns = [episode.return_ for episode in es.evaluate(episodes)]
     results = {
         "mean_return": float(np.mean(returns)), "std_return": float(np.std(returns)), "episodes": len(returns),
-        "total_timesteps": es.trainer.total_timesteps, "generation": es.strategy.centre.generation,
+        "total_timesteps": es.trainer.total_timesteps, "generation": es.strategy.generation,
         "strategy": settings["strategy"]["name"], "seed": settings["seed"], "versions": describe()["versions"],
     }  # fmt: skip
     policy = es.policy

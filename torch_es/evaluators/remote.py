@@ -23,7 +23,6 @@ from torch import Tensor
 from torch_es.evaluators.resources import libc
 from torch_es.evaluators.wire import Board
 from torch_es.evaluators.worker import PARENTS_SIGNALS, SAY_WHERE, main
-from torch_es.types import Task
 
 _DUMP_SECONDS = 0.5  # for a hung worker to write its stack, which it does even if something holds the GIL
 _DUMP_BYTES = 1 << 16
@@ -59,8 +58,6 @@ class Remote:
         self.number = number
         self.connection, theirs = context.Pipe()
         self._stacks, their_stacks = context.Pipe(duplex=False)
-        self.tasks: set[Task] = set()
-        self.alone = False  # plays a task that is suspected of taking workers down
         self.num_lanes = 0  # unknown until it is up
         self.heard = time.monotonic()
         self._steps = steps[number].zero_()
@@ -90,7 +87,7 @@ class Remote:
 
     def endless(self) -> int:
         """Return how many steps it took since it last answered."""
-        return int(self._steps) - self._ended if self.tasks else 0
+        return int(self._steps) - self._ended
 
     def send(self, *command: Any) -> None:
         """Send a command. A dead worker is not noticed here, but by its sentinel."""

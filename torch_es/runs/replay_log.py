@@ -36,8 +36,8 @@ class Record(NamedTuple):
 
     Attributes:
         generation: Its number.
-        arrays: What its members returned, each `(num_pairs, 2, ...)`: `fitness`, as the strategy was told it, NaN where
-            a member was dropped, and `lengths`, the steps of each member.
+        arrays: What its members returned, each `(members, ...)`: `fitness`, as the strategy was told it, NaN where a
+            member was dropped; `lengths`, the steps of each member; `behaviours`, where the run has them.
         theta: Digest of theta after its step.
         progress: The trainer's statistics and counters after it; see `Trainer.progress_dict`.
     """
@@ -49,12 +49,12 @@ class Record(NamedTuple):
 
     @property
     def fitness(self) -> Float64Array:
-        """The fitness of each member, `(num_pairs, 2)`."""
+        """The fitness of each member, `(members,)`."""
         return self.arrays["fitness"]
 
     @property
     def lengths(self) -> npt.NDArray[np.uint32]:
-        """The steps of each member, `(num_pairs, 2)`."""
+        """The steps of each member, `(members,)`."""
         return self.arrays["lengths"]
 
 

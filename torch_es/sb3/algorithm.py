@@ -32,6 +32,7 @@ from torch_es.sb3.arguments import check_arguments
 from torch_es.sb3.callbacks import expect
 from torch_es.sb3.environments import nowhere, playable, write_monitors
 from torch_es.sb3.features import NormalizedExtractor, normalize
+from torch_es.search import CentreSearch
 from torch_es.seeding import check_seed
 from torch_es.spaces.plain import plain_space
 
@@ -158,7 +159,7 @@ class ES(BaseAlgorithm):
     @property
     def observation_norm(self) -> ObservationNorm | None:
         """What observations are normalised by: a layer of the policy, or one that follows a `VecNormalize`."""
-        return self.es.policy.observation_norm if self.es.policy is not None else None
+        return self.es.objective.statistics
 
     def learn(
         self,
@@ -206,15 +207,22 @@ class ES(BaseAlgorithm):
         callback.on_training_end()
         return self
 
+    @property
+    def _search(self) -> CentreSearch:
+        strategy = self.es.strategy
+        assert isinstance(strategy, CentreSearch)  # those that this class offers
+        return strategy
+
     def _end_generation(self, metrics: dict[str, float], callback: BaseCallback, log_interval: int | None) -> bool:
         """Tell SB3's buffers, monitors, statistics, callbacks and logger of a generation; return whether to go on."""
         assert self.es.trainer.played is not None
         self._n_updates += 1
         self._metrics = metrics
-        episodes = self.es.trainer.played.episodes
+        played = self.es.trainer.played
+        episodes = list(zip(played.returns.ravel().tolist(), played.lengths.ravel().tolist(), strict=True))
         self._episode_num += len(episodes)
         seconds = round(metrics["time/time_elapsed"], 6)
-        infos = [{"episode": {"r": round(e.return_, 6), "l": e.length, "t": seconds}} for e in episodes]
+        infos = [{"episode": {"r": round(return_, 6), "l": length, "t": seconds}} for return_, length in episodes]
         dones = np.ones(len(infos), bool)
         self._update_info_buffer(infos, dones)
         if self.env is not None:
@@ -240,7 +248,7 @@ class ES(BaseAlgorithm):
         """Set the learning rate of the next step, if it follows a schedule."""
         self._update_current_progress_remaining(min(self.num_timesteps, total_timesteps), total_timesteps)
         if callable(self.learning_rate):
-            self._update_learning_rate(self.es.strategy.centre.optimizer)
+            self._update_learning_rate(self._search.optimizer)
 
     def dump_logs(self) -> None:
         """Write the last generation's metrics to the logger."""
@@ -300,8 +308,7 @@ class ES(BaseAlgorithm):
             parameters = archive.read(parameters)["parameters"]
         self.es.close()  # workers hold a copy of the buffers
         super().set_parameters(parameters, exact_match)
-        centre = self.es.strategy.centre
-        centre.move(centre.parameters.gather())
+        self._search.move(self._search.parameters.read_masters())
 
     def save(self, path: archive.PathOrFile, exclude: Any = None, include: Any = None) -> None:
         """Write everything needed to act and to go on training to one zip file of safetensors and JSON, no pickle.
