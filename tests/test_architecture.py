@@ -64,7 +64,7 @@ COVERED = {  # modules without a test file of their own, and the one that would 
     "training/replay": "faults/test_fault_replay.py",
     "evaluators/choice": "test_es.py",
     "evaluators/pickling": "faults/test_fault_workers.py",
-    "evaluators/serial": "evaluators/test_process.py",
+    "evaluators/serial": "evaluators/test_evaluators.py",
     "rollout/player": "rollout/test_episodes.py",
     "sb3/actor": "sb3/test_algorithm.py",
     "runs/disk": "faults/test_fault_resources.py",

@@ -265,7 +265,7 @@ class ES:
     def state_dict(self) -> dict[str, Any]:
         """Return what `save` writes."""
         state = self.trainer.state_dict()
-        checkpoint.check_finite(state)
+        checkpoint.check_finite(state)  # F42b
         parameters = self.strategy.parameters
         shapes = {name: list(p.shape) for name, p in parameters.named.items()}
         return {
@@ -295,7 +295,7 @@ class ES:
         saved = {**saved_options(state, options), **options}
         if env is not None:
             saved["env"] = env
-        elif ":" in str(saved["env"]):
+        elif ":" in str(saved["env"]):  # F33b
             raise ValueError(f"`env` {saved['env']!r} of the checkpoint would import a module; pass `env` yourself.")
         es = cls(policy, **saved)
         es.restore(state)
@@ -310,7 +310,7 @@ class ES:
         buffers = self._buffers()
         then = {n: list(b.shape) for n, b in state["buffers"].items()} | state["shapes"]
         now = {n: list(t.shape) for n, t in {**buffers, **self.strategy.parameters.named}.items()}
-        if found := differences(then, now):
+        if found := differences(then, now):  # F34b
             raise ValueError(f"The checkpoint is of another module: {found}.")
         self.close()  # workers hold a copy of the buffers
         for name, value in state["buffers"].items():

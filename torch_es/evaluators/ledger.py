@@ -105,9 +105,9 @@ class Ledger(Generic[W]):
         tasks = sorted(self._held.pop(worker, set()))
         self._alone.discard(worker)
         self._losses.update(tasks)
-        if len(tasks) == 1 and self._losses[tasks[0]] > self._tolerance.max_retries:
+        if len(tasks) == 1 and self._losses[tasks[0]] > self._tolerance.max_retries:  # F04a
             self._give_up(tasks.pop(), f"worker {worker.number} {reason}{detail}", cause)
-        self._lost.extend(tasks)
+        self._lost.extend(tasks)  # F01
         named = ", ".join(map(self._name, tasks)) or "none"
         self.spend_restart(f"Worker {worker.number} {reason}; no restarts are left. Its tasks: {named}.{detail}", cause)
         return named

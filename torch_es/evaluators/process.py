@@ -166,16 +166,17 @@ class ProcessEvaluator:
                 yield worker, message
         for worker in list(self._workers):
             working = self._ledger.held(worker) or (busy is not None and worker in busy)
-            if working and worker.silence() > self._tolerance.task_timeout:
+            if working and worker.silence() > self._tolerance.task_timeout:  # F07
                 reason = f"was silent for {self._tolerance.task_timeout:g} s and was killed"
                 self._replace(worker, reason, worker.stack(ask=True))
 
     def _failed(self, worker: Remote, message: bytes) -> None:
         """An exception in an environment is the same when tried again, unless memory was short: so it is raised."""
         kind, text, trace, itself = pickle.loads(message[1:])
-        cause = _unpickled(itself)
+        cause = _unpickled(itself)  # F05
         reason, detail = f"raised {kind}: {text}", f"\n\nIts traceback:\n{trace}"
-        if self._ledger.held(worker) and (self._tolerance.on_failure == "drop_pair" or isinstance(cause, MemoryError)):
+        short_of_memory = isinstance(cause, MemoryError)  # F03b
+        if self._ledger.held(worker) and (self._tolerance.on_failure == "drop_pair" or short_of_memory):
             self._replace(worker, reason, detail, cause)
         else:
             raise WorkerError(f"Worker {worker.number} {reason}{detail}") from cause
@@ -191,7 +192,7 @@ class ProcessEvaluator:
         )  # fmt: skip
         fresh = self._fresh(worker.number)
         self._workers[self._workers.index(worker)] = fresh
-        fresh.send("begin", self._posted)
+        fresh.send("begin", self._posted)  # F10
         for other in self._workers:  # which could not be heard meanwhile
             other.heard = time.monotonic()
 
@@ -217,7 +218,7 @@ class ProcessEvaluator:
         message = receive(worker.connection)
         if message is None:
             raise _DiedStartingError(f"Worker {worker.number} {worker.death()} while starting.{worker.stack()}")
-        if len(message) != LANES.size:
+        if len(message) != LANES.size:  # F06
             self._failed(worker, message)
         (worker.num_lanes,) = LANES.unpack(message)
         self._ears.watch(worker, True)

@@ -133,7 +133,7 @@ class Rollout:
             self._rules.fixed_cap,
             None if task.member == CENTRE else self._snapshot.max_steps,
         )
-        self._returns[lane], self._started[lane] = 0.0, self._clock
+        self._returns[lane], self._started[lane] = 0.0, self._clock  # F45
         self._ends[lane] = self._clock + min((limit for limit in limits if limit is not None), default=2**62)
         self._active = sorted([*self._active, lane])
 
@@ -149,7 +149,7 @@ class Rollout:
                 observation, reward, terminated, truncated, info = steps[lane](actions[lane])
                 observations[lane] = observation if self._flat else self._row(observation)
                 returns[lane] += float(reward)
-                if terminated or truncated or ends[lane] <= clock:
+                if terminated or truncated or ends[lane] <= clock:  # F46
                     results.append(self._finish(lane, bool(terminated), observation, info))
             if results or (len(self._active) < self.num_lanes and interrupt()):
                 break

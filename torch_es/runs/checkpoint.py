@@ -62,7 +62,7 @@ def save(folder: str | Path, state: Tree) -> None:
         name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in contents.items()
     }
-    staging = folder.with_name(f".{folder.name}.tmp{os.getpid()}")
+    staging = folder.with_name(f".{folder.name}.tmp{os.getpid()}")  # F15
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
@@ -124,7 +124,7 @@ def newest(folder: str | Path) -> Tree | None:
             raise
         except ValueError as error:
             damaged.append(str(error))
-            continue
+            continue  # F31b
         for message in damaged:
             _log.warning("%s The checkpoint %s is used instead.", message, path)
         return state
@@ -142,7 +142,7 @@ def prune(folder: str | Path, keep: int) -> None:
     """Remove all but the newest `keep` numbered checkpoints, and what a killed process left half written."""
     for path in numbered(folder)[:-keep]:
         shutil.rmtree(path, ignore_errors=True)
-    for path in (*Path(folder).glob(".*.tmp*"), *Path(folder).glob(".*.old*")):
+    for path in (*Path(folder).glob(".*.tmp*"), *Path(folder).glob(".*.old*")):  # F32
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -188,7 +188,7 @@ def _checked(folder: Path, name: str) -> bytes:
     expected = json.loads((folder / _MANIFEST).read_bytes())[name]
     if len(content) != expected["bytes"]:
         raise ValueError(f"`{folder / name}` is damaged: {len(content)} bytes, its manifest says {expected['bytes']}.")
-    if hashlib.sha256(content).hexdigest() != expected["sha256"]:
+    if hashlib.sha256(content).hexdigest() != expected["sha256"]:  # F31a
         raise ValueError(f"`{folder / name}` is damaged: its hash is not the one in {_MANIFEST}.")
     return content
 
@@ -203,7 +203,7 @@ def _split(tree: Tree, tensors: dict[str, torch.Tensor], path: str | None) -> Tr
         tree = torch.from_numpy(tree)
     if isinstance(tree, torch.Tensor):
         name = len(tensors) if path is None else path
-        tensors[str(name)] = tree.detach().clone(memory_format=torch.contiguous_format)
+        tensors[str(name)] = tree.detach().clone(memory_format=torch.contiguous_format)  # F37
         return {_TENSOR: name}
     if isinstance(tree, dict):
         parts = {k: part(k, v) for k, v in tree.items()}

@@ -45,7 +45,7 @@ class Recording:
     ) -> None:
         """Save the last whole generation; one that was stopped in the middle of its update is not whole."""
         if error is None or isinstance(error, Stopped):
-            self._folder.save(self._state, last=True)
+            self._folder.save(self._state, last=True)  # F12
             return
         try:
             state = self._state()

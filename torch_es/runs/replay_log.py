@@ -122,7 +122,7 @@ class ReplayLog:
             )
         last = kept[-1] if kept else header
         self._chain = last.chain
-        self._file.cut(last.end)
+        self._file.cut(last.end)  # F28b
 
     def sync(self) -> None:
         """Wait until what is written would survive a power failure."""
@@ -184,8 +184,8 @@ def _frames(content: bytes, path: Path, strict: bool = False) -> Iterator[_Frame
         body = content[at + _FRAME.size : at + _FRAME.size + size]
         if len(body) < size:
             return  # the process was killed while writing
-        chain = _digest(chain + body)
-        if chain != expected:
+        chain = _digest(chain + body)  # replay-c
+        if chain != expected:  # replay-b
             if strict:
                 raise RunFolderError(f"`{path}` is damaged at byte {at}: frame {number} has another digest.")
             return

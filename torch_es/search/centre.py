@@ -158,7 +158,7 @@ class CentreSearch:
         self.optimizer.zero_grad(set_to_none=True)
         theta = self.parameters.read_masters()
         norm = float(theta.norm())
-        if not math.isfinite(norm):
+        if not math.isfinite(norm):  # F42a
             self.parameters.write_all(before)
             raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
         learning_rate = self.optimizer.param_groups[0]["lr"]
@@ -220,9 +220,9 @@ class CentreSearch:
         if (state["scheduler"] is None) != (self.scheduler is None):
             rule, had = ("left out", "none") if self.scheduler else ("given", "one")
             raise ValueError(f"`scheduler` must be {rule}: the state was saved with {had}.")
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(state["optimizer"])  # F29b
         if self.scheduler:
-            self.scheduler.load_state_dict(state["scheduler"])
+            self.scheduler.load_state_dict(state["scheduler"])  # F29a
         self.generation = state["generation"]
         self._half_done, self._ended = False, None
         self._adapted = None if state["sigma"] is None else state["sigma"].clone()

@@ -92,9 +92,9 @@ def kept_pairs(fitness: Float64Array, non_finite: NonFinite) -> npt.NDArray[np.b
         >>> kept_pairs(np.array([[1.0, float("nan")], [2.0, 1.0]]), "drop")
         array([False,  True])
     """
-    finite: npt.NDArray[np.bool_] = np.all(np.isfinite(fitness), axis=1)
+    finite: npt.NDArray[np.bool_] = np.all(np.isfinite(fitness), axis=1)  # F39
     kept = int(finite.sum())
-    if kept == 0 or (non_finite == "raise" and kept < len(fitness)):
+    if kept == 0 or (non_finite == "raise" and kept < len(fitness)):  # F40
         pair = int(np.argmin(finite))
         raise NonFiniteError(
             f"{len(fitness) - kept} of {len(fitness)} pairs have a non-finite return, the first is pair {pair} "

@@ -88,7 +88,7 @@ class Generation:
             self._centre[episode] = result
             return
         unit, place = divmod(member, self.unit_size)
-        at = unit, place, episode
+        at = unit, place, episode  # F30
         self._put("returns", at, result.return_)
         self._put("lengths", at, result.length)
         self._put("truncated", at, result.truncated)

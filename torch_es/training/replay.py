@@ -60,7 +60,7 @@ def rebuild(
         else:
             strategy.tell(Outcome(record.fitness, behaviours=record.arrays.get("behaviours")))
         trainer.load_progress_dict(record.progress)
-        if digest(strategy.theta) != record.theta:
+        if digest(strategy.theta) != record.theta:  # replay-a
             raise RunFolderError(
                 f"Generation {record.generation} gives theta other bits than the run had: "
                 f"{difference(header['machine']) or 'the module, strategy or optimiser is another'}."

@@ -99,7 +99,7 @@ class StopSignals:
             requeue()
         elif callable(before):
             before(number, None)
-        raise SystemExit(128 + number)
+        raise SystemExit(128 + number)  # F13a
 
 
 class _Watched:

@@ -65,7 +65,7 @@ class Trainer:
         generation = Generation(population, self.quota, self._evaluations(), self.rules)
         for result in evaluator.evaluate(snapshot, generation.next_tasks):
             generation.add(result)
-        again = self._check_repeatable(evaluator, generation)
+        again = self._check_repeatable(evaluator, generation)  # F48a
         step = self._tell(generation, generation.score_sum if snapshot.searches_actions else evaluator.noise_sum)
         self._remember(generation, snapshot)
         self._merge(generation)
@@ -137,7 +137,7 @@ class Trainer:
             raise NonFiniteError(f"{self.objective.task_name(generation.task(bad[0]))}: {error}") from error
 
     def _count(self, generation: Generation, seconds: float) -> None:
-        self.played = generation
+        self.played = generation  # F23
         self.total_timesteps += generation.steps
         self.total_episodes += generation.truncated.size
         self.seconds += seconds
@@ -241,7 +241,7 @@ class Trainer:
     def load_progress_dict(self, progress: dict[str, Any]) -> None:
         """Continue from `progress_dict()`."""
         if self.objective.statistics is not None:
-            self.objective.statistics.load_state_dict(progress["observation_norm"])
+            self.objective.statistics.load_state_dict(progress["observation_norm"])  # F29c
         self.total_timesteps = progress["total_timesteps"]
         self.total_episodes = progress["total_episodes"]
         self.max_steps = progress["max_steps"]
