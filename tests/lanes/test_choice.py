@@ -157,8 +157,8 @@ def test_lanes_answer_as_the_plain_module(name):
     plain = [copy.deepcopy(module).eval() for _ in range(5)]
     for lane, own in enumerate(plain):
         parameters = FlatParameters(own)
-        theta = parameters.gather() + torch.from_numpy(rng.standard_normal(parameters.dim, dtype=np.float32))
-        parameters.write(theta)
+        theta = parameters.read_masters() + torch.from_numpy(rng.standard_normal(parameters.dim, dtype=np.float32))
+        parameters.write_module(theta)
         lanes.write(lane, theta)
     for _ in range(3):  # several calls, so that state would show
         x = rng.standard_normal((5, *shape), dtype=np.float32)

@@ -33,9 +33,9 @@ def test_it_trains_in_workers_as_without(name):
     for workers in (0, 2):
         with ES(MODULES[name](), "CartPole-v1", num_pairs=4, sigma=0.1, num_workers=workers, eval_every=0) as es:
             es.learn(1)
-        thetas.append(es.strategy.centre.theta)
+        thetas.append(es.strategy.theta)
     assert torch.equal(*thetas)
-    assert es.strategy.centre.generation == 1
+    assert es.strategy.generation == 1
 
 
 @pytest.mark.parametrize("name", MODULES)

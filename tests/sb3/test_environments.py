@@ -87,18 +87,18 @@ def test_every_kind_of_environment_can_be_made_by_workers(made, env_id):
     model = ES("MlpPolicy", env, **SMALL).learn(10)
     assert model._env_id == env_id
     limits = [int(n) for n in re.findall(r"max_episode_steps=(\d)\b", str(getattr(env, "spec", "")))]
-    assert [max(e.length for e in model.es.trainer.played.episodes)] * len(limits) == limits
-    cloudpickle.loads(cloudpickle.dumps(model.es._factory))().reset(seed=0)  # as a worker makes it
+    assert [model.es.trainer.played.lengths.max()] * len(limits) == limits
+    cloudpickle.loads(cloudpickle.dumps(model.es.objective.factory))().reset(seed=0)  # as a worker makes it
     model.get_env().close()
 
 
 def test_set_env_changes_what_is_played_and_nothing_else():
     model = make().learn(50)
-    theta = model.es.strategy.centre.theta
+    theta = model.es.strategy.theta
     model.set_env(gym.make("CartPole-v1", max_episode_steps=6))
-    assert torch.equal(model.es.strategy.centre.theta, theta)
+    assert torch.equal(model.es.strategy.theta, theta)
     model.learn(20)
-    assert max(e.length for e in model.es.trainer.played.episodes) <= 6
+    assert model.es.trainer.played.lengths.max() <= 6
     model.set_env(make_vec_env("CartPole-v1", 3))
     assert model.n_envs == 3
     with pytest.raises(ValueError, match="Observation spaces do not match"):

@@ -33,7 +33,7 @@ def test_a_picture_with_channels_last_in_a_dict():
     last, first = env.observation_space.sample(), model.get_env().reset()
     assert model.predict(last)[0].shape == ()
     assert model.predict(first)[0].shape == (1,)
-    assert model.es._factory().reset(seed=0)[0]["eye"].shape == (3, 36, 40)
+    assert model.es.objective.factory().reset(seed=0)[0]["eye"].shape == (3, 36, 40)
 
 
 EYE = Dict(eye=Box(0, 255, (36, 40, 1), np.uint8), arm=Box(-1, 1, (2,)))

@@ -89,7 +89,7 @@ def choose_lanes(
         >>> choose_lanes(nn.Sequential(nn.Linear(3, 2), nn.Tanh()), 4, Layout(Box(-1, 1, (3,))))
         LaneChoice(kind='matmul', normalized=False)
     """
-    theta = FlatParameters(network).gather()
+    theta = FlatParameters(network).read_masters()
     # a network too large to be batched answers faster as it is, or with what can be folded
     larger = "traced" if default_num_lanes(len(theta)) > 1 else "folded"
     normalized = find_norm(network) is not None and _normalizes_first(network, layout, reference, theta)

@@ -58,7 +58,7 @@ class Member:
     @torch.no_grad()
     def start(self, theta: Tensor) -> State:
         """Become the member with the weights `theta`: fresh buffers, prepared; return the initial state."""
-        self.parameters.write(theta)
+        self.parameters.write_module(theta)
         for name, buffer in self.network.named_buffers():
             if name in self._initial:
                 buffer.copy_(self._initial[name])
@@ -75,7 +75,7 @@ class TracedLanes:
     ) -> None:
         member = self._member = Member(network, layout)
         member.begin(reference, None)
-        state = tree_map(torch.clone, member.start(member.parameters.gather()))  # two parts may share memory
+        state = tree_map(torch.clone, member.start(member.parameters.read_masters()))  # two parts may share memory
         frozen = {n: p.detach() for n, p in member.network.named_parameters() if not p.requires_grad}
 
         def stacked(tensor: Tensor) -> Tensor:

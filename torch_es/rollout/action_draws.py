@@ -13,7 +13,7 @@ from torch_es.heads import ActionNoise
 from torch_es.policies import Policy
 from torch_es.rollout.score import Scorer
 from torch_es.seeding import derive
-from torch_es.types import Float32Array, Task
+from torch_es.types import CENTRE, Float32Array, Task
 
 
 class Draws:
@@ -27,9 +27,11 @@ class Draws:
     def start(self, lane: int, task: Task) -> None:
         """Begin the stream of the task's episode, its own also within a pair."""
         self.rows[lane] = 0.0
-        words = derive("action", self._seed, *task, size=16)
+        half = task.member & 1  # the stream of a member is named by its pair and sign
+        path = (task.generation, task.member >> 1, -1 if half else 1, task.episode)
+        words = derive("action", self._seed, *path, size=16)
         stream = np.random.Generator(np.random.SFC64(int.from_bytes(words, "little")))
-        self._generators[lane] = stream if task.sign else None
+        self._generators[lane] = None if task.member == CENTRE else stream
 
     def act(self, outputs: Float32Array, active: Sequence[int]) -> Any:
         """Return the next actions."""

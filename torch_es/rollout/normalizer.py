@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from torch_es.types import Float64Array, Snapshot
+from torch_es.nn.observation_norm import Statistics
+from torch_es.types import Float64Array
 
 
 class Normalizer:
@@ -18,13 +19,11 @@ class Normalizer:
         self.sums = np.zeros((num_lanes, 2 * size))
         self._first, self._second = self.sums[:, :size], self.sums[:, size:]
         self._x, self._square = np.empty((num_lanes, size)), np.empty((num_lanes, size))
-        self._frozen: tuple[Float64Array, Float64Array] | None = None
+        self._frozen: Statistics | None = None
 
-    def begin(self, snapshot: Snapshot) -> None:
-        """Normalise what follows by this snapshot's statistics."""
-        assert snapshot.mean is not None
-        assert snapshot.std is not None
-        self._frozen = snapshot.mean, snapshot.std
+    def begin(self, statistics: Statistics) -> None:
+        """Normalise what follows by these statistics."""
+        self._frozen = statistics
 
     def __call__(self, observations: Float64Array) -> Float64Array:
         """Return all lanes' observations normalised, in a buffer that the next call writes over, and count them."""

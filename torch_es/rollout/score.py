@@ -89,7 +89,7 @@ class Scorer:
 
     Example:
         >>> import gymnasium as gym
-        >>> from torch_es.policies import make_action_noise, make_head
+        >>> from torch_es.heads import make_action_noise, make_head
         >>> space = gym.spaces.Box(-1, 1, (1,))
         >>> noise = make_action_noise(space, make_head(space), "gaussian:0.5")
         >>> scorer = Scorer(nn.Linear(1, 1), Layout(space), noise)
@@ -114,7 +114,7 @@ class Scorer:
         """Take the weights of the members to come, and what an `ObservationNorm` in the network normalises by."""
         if scale is not None and (norm := find_norm(self._network)) is not None:
             norm.freeze(*scale)
-        self._parameters.write(theta)
+        self._parameters.write_module(theta)
 
     def score(self, rows: Float32Array, draws: Float32Array) -> Tensor:
         """Return the score `(dim,)` of an episode with these inputs `(steps, size)` and draws."""

@@ -94,6 +94,8 @@ def playable(env: str | Env | VecEnv | EnvFactory) -> tuple[str | EnvFactory, En
 def wrapped(factory: EnvFactory, layers: Sequence[Layer]) -> Env:
     """Make an environment and wrap it, the innermost layer first."""
     env = factory()
+    if not isinstance(env, gym.Env):
+        raise TypeError(f"`env` must make one gymnasium.Env, got {type(env).__name__}.")
     for layer in layers:
         env = layer(env)
     return env

@@ -6,15 +6,18 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from torch_es.checks import check_positive
 from torch_es.errors import NonFiniteError
-from torch_es.search.centre import Population, resolve_pairs
-from torch_es.search.gradient import NonFinite, as_returns, check_non_finite, search_gradient, serial_noise_sum
-from torch_es.search.noise import Noise
+from torch_es.search.centre import resolve_pairs
+from torch_es.search.openai_es import SearchGradientRule
 from torch_es.search.parameters import FlatParameters
+from torch_es.search.perturbation import Mirrored, serial_sum
+from torch_es.search.protocol import Population, as_pairs
+from torch_es.search.rule import NonFinite, check_non_finite, kept_pairs, sums_for
 from torch_es.search.shaping import Shaping, resolve
 from torch_es.seeding import check_seed
 from torch_es.types import Float64Array
@@ -73,12 +76,11 @@ class SearchGradient:
             raise TypeError(f"`module` must be a torch.nn.Module, got {type(module).__name__}.")
         self.num_pairs = resolve_pairs(num_pairs, population_size)
         self.sigma = check_positive("sigma", sigma)
-        self.shaping = resolve(shaping)
+        self.rule = SearchGradientRule(resolve(shaping))
         self.non_finite = check_non_finite(non_finite)
         self.parameters = FlatParameters(module)
-        self.noise = Noise(check_seed(seed), self.parameters.dim)
+        self.seed = check_seed(seed)
         self.generation = 0
-        self.theta = self.parameters.read()
 
     def backward(self, fitness_fn: Callable[[Any], Any]) -> Float64Array:
         """Add `-g` to `.grad` of the module's parameters, so that a step of an optimiser climbs; return the returns.
@@ -95,24 +97,28 @@ class SearchGradient:
         Raises:
             NonFiniteError: If no pair's returns are finite, or the estimate is not; `.grad` is as it was.
         """
-        self.theta = self.parameters.read()
-        module = self.parameters.module
+        module, dim = self.parameters.module, self.parameters.dim
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        noise = Mirrored(self.seed, self.generation, dim, self.sigma)
+        theta = self.parameters.read_module()
+        population = Population(self.generation, noise, lambda: theta, self.parameters, self.num_pairs)
         returns = []
-        with torch.no_grad(), closing(iter(Population(self, self.sigma))) as members:
+        with torch.no_grad(), closing(iter(population)) as members:
             try:
                 for member in members:
                     returns.append(float(fitness_fn(member)))
                     _restore(module, buffers)
             finally:
                 _restore(module, buffers)
-        noise_sum = serial_noise_sum(self.noise)
-        gradient = search_gradient(returns, self.sigma, self.shaping, self.non_finite, noise_sum, self.generation)
+        pairs = as_pairs(np.array(returns))
+        kept = kept_pairs(pairs, self.non_finite)
+        plan = self.rule.plan(pairs[kept])
+        gradient, _ = self.rule.update(plan, sums_for(plan, kept, noise, serial_sum), self.sigma)
         if not torch.isfinite(gradient).all():
             raise NonFiniteError("The gradient is not finite; scale the returns down or use a rank-based `shaping`.")
         self.parameters.add_grad(gradient)
         self.generation += 1
-        return as_returns(returns)
+        return pairs
 
 
 def _restore(module: nn.Module, buffers: dict[str, torch.Tensor]) -> None:

@@ -13,6 +13,7 @@ from torch_es.errors import RunFolderError
 from torch_es.evaluators import Evaluator
 from torch_es.runs.machine import difference
 from torch_es.runs.replay_log import Record, digest, fingerprint, read
+from torch_es.search import Outcome
 from torch_es.training.trainer import Trainer
 
 
@@ -45,21 +46,21 @@ def rebuild(
     first = header["generation"]
     if generation < first:
         raise ValueError(f"`generation` must be at least {first}, where `{path}` begins, got {generation}.")
-    if (first, header["initial"]) != (strategy.centre.generation, fingerprint(network)):
+    if (first, header["initial"]) != (strategy.generation, fingerprint(network)):
         raise RunFolderError(
             f"`{path}` began with other weights, at generation {first}; give the module as it was when the run began. "
             + difference(header["machine"])
         )
-    while strategy.centre.generation < generation:
+    while strategy.generation < generation:
         record = next(records, None)
         if record is None:
-            raise ValueError(f"`generation` must be at most {strategy.centre.generation}, got {generation}.")
-        if trainer.searches_actions:
+            raise ValueError(f"`generation` must be at most {strategy.generation}, got {generation}.")
+        if trainer.snapshot().searches_actions:
             trainer.run_generation(evaluator())
         else:
-            strategy.tell(record.fitness)
+            strategy.tell(Outcome(record.fitness, behaviours=record.arrays.get("behaviours")))
         trainer.load_progress_dict(record.progress)
-        if digest(strategy.centre.theta) != record.theta:
+        if digest(strategy.theta) != record.theta:  # replay-a
             raise RunFolderError(
                 f"Generation {record.generation} gives theta other bits than the run had: "
                 f"{difference(header['machine']) or 'the module, strategy or optimiser is another'}."

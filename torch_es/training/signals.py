@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
-from torch import Tensor
-
 from torch_es.errors import Stopped
 from torch_es.evaluators import Evaluator
 from torch_es.evaluators.protocol import NextTasks
 from torch_es.evaluators.tolerance import nothing
-from torch_es.types import EpisodeResult, Float64Array, Snapshot
+from torch_es.rollout import Snapshot
+from torch_es.search.perturbation import Noisy, Sums
+from torch_es.types import EpisodeResult, Float64Array
 
 _log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class StopSignals:
             requeue()
         elif callable(before):
             before(number, None)
-        raise SystemExit(128 + number)
+        raise SystemExit(128 + number)  # F13a
 
 
 class _Watched:
@@ -128,11 +128,9 @@ class _Watched:
         finally:
             self._evaluator.attend = nothing
 
-    def noise_sum(
-        self, generation: int, linear: Float64Array, squared: Float64Array | None = None
-    ) -> tuple[Tensor, Tensor | None]:
-        """See `torch_es.search.gradient.NoiseSum`."""
-        return self._evaluator.noise_sum(generation, linear, squared)
+    def noise_sum(self, noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Sums:
+        """See `Evaluator.noise_sum`."""
+        return self._evaluator.noise_sum(noise, linear, squared)
 
     def close(self) -> None:
         """See `Evaluator.close`."""
