@@ -59,7 +59,6 @@ COVERED = {  # modules without a test file of their own, and the one that would 
     "rollout/normalizer": "rollout/test_episodes.py",
     "runs/options": "faults/test_fault_resume.py",
     "runs/recording": "faults/test_fault_resume.py",
-    "training/loop": "faults/test_fault_signals.py",
     "runs/replay_log": "faults/test_fault_replay.py",
     "search/action_space": "rollout/test_score.py",
     "training/replay": "faults/test_fault_replay.py",

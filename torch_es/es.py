@@ -35,6 +35,7 @@ from torch_es.runs.options import saved_options
 from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record, fingerprint
 from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_strategy
+from torch_es.search.arguments import check_arguments
 from torch_es.seeding import derive, derive_seed
 from torch_es.training.generation import Quota
 from torch_es.training.loop import Budget, Callback, loop
@@ -74,7 +75,7 @@ class ES:
         tolerance: What is borne of workers that die or hang, and how long; see `FaultTolerance`.
         evaluator: Makes who plays, in place of worker processes: `evaluator(objective, snapshot)` returns a
             `torch_es.evaluators.Evaluator`.
-        strategy_options: For the strategy: optimizer, sigma, num_pairs, shaping, ...; see `torch_es.search`.
+        strategy_options: Of `OpenAIES`: sigma=0.04, num_pairs=16, optimizer=partial(torch.optim.Adam, lr=0.02), ...
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -115,6 +116,7 @@ class ES:
         if not isinstance(policy, nn.Module):
             raise TypeError(f"`policy` must be a torch.nn.Module, got {type(policy).__name__}.")
         self.network = policy
+        check_arguments(ES, strategy, strategy_options)
         self.strategy: Strategy = make_strategy(strategy, policy, seed=seed, **strategy_options)
         self.seed = self.strategy.seed
         if num_workers is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch_es.search.perturbation import Mirrored, Perturbation, Sigma, Summatio
 from torch_es.search.protocol import OptimizerFactory, Population, SchedulerFactory, as_outcome, as_pairs
 from torch_es.search.rule import NonFinite, Plan, Rule, check_non_finite, kept_pairs, sums_for
 from torch_es.seeding import check_seed
+from torch_es.types import Float64Array
 
 
 class SearchOptions(TypedDict, total=False):
@@ -73,9 +74,11 @@ class CentreSearch:
         self.non_finite = check_non_finite(non_finite)
         self.rule = rule
         self.parameters = FlatParameters(as_module(target))
-        self.optimizer = check_optimizer(optimizer(self.parameters.masters))
+        self.optimizer = check_optimizer(optimizer, self.parameters.masters)
         self.scheduler = scheduler(self.optimizer) if scheduler else None
         self.generation = 0
+        self._half_done = False  # a step that an error ended in its middle
+        self._ended: Exception | None = None  # why the scheduler cannot go on
         self.theta = self.parameters.read_masters()
         self._perturb = perturb
         self._asked: Population | None = None  # of this generation
@@ -132,15 +135,18 @@ class CentreSearch:
         metrics = self._step(gradient)
         if isinstance(sigma, Tensor):
             self._adapted = sigma if self.rule.adapts_sigma else None
-            return {**metrics, "train/sigma": float(sigma.mean())}
-        return {**metrics, "train/sigma": sigma}
+        self._schedule(as_outcome(outcome).fitness)
+        return {**metrics, "train/sigma": float(sigma.mean()) if isinstance(sigma, Tensor) else sigma}
 
     def _step(self, gradient: Tensor) -> dict[str, float]:
         """Let the optimiser climb along `gradient`, `(dim,)`, and end the generation."""
         grad_norm = float(gradient.norm())
         if not math.isfinite(grad_norm):
             raise NonFiniteError("The gradient is not finite; scale the returns down or use a rank-based `shaping`.")
-        before = self.theta
+        if self._ended is not None:
+            done = self.generation - 1
+            raise ValueError(f"`scheduler` cannot go on after generation {done}: {self._ended}") from self._ended
+        before, self._half_done = self.theta, True
         self.parameters.write_module(before)  # a loop over members that an exception ended moved the module
         self.parameters.set_grad(gradient)
         del gradient
@@ -156,11 +162,10 @@ class CentreSearch:
             self.parameters.write_all(before)
             raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
         learning_rate = self.optimizer.param_groups[0]["lr"]
-        if self.scheduler:
-            self.scheduler.step()
         self.theta, self._asked = theta, None
         self.parameters.write_module(theta)
         self.generation += 1
+        self._half_done = False
         return {
             "es/grad_norm": grad_norm,
             "es/param_norm": norm,
@@ -173,8 +178,24 @@ class CentreSearch:
         self.theta, self._asked = theta.to(self.parameters.dtype).clone(), None
         self.parameters.write_all(self.theta)
 
+    def _schedule(self, fitness: Float64Array) -> None:
+        """Step the scheduler; one that is at its own end stops the next step, since this one is done."""
+        if self.scheduler:
+            step: Callable[..., None] = self.scheduler.step
+            plateau = isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+            try:
+                step(*([float(fitness[np.isfinite(fitness)].mean())] if plateau else []))
+            except Exception as error:  # noqa: BLE001 - a scheduler of the user's own may raise anything
+                self._ended = error
+
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the next generation depends on."""
+        """Return all that the next generation depends on.
+
+        Raises:
+            NonFiniteError: If the last step failed in its middle, so that the optimiser's state is not whole.
+        """
+        if self._half_done:
+            raise NonFiniteError("The last step failed in its middle, so the state of the optimiser is not saved.")
         return {
             "generation": self.generation,
             "seed": self.seed,
@@ -203,6 +224,7 @@ class CentreSearch:
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])  # F29a
         self.generation = state["generation"]
+        self._half_done, self._ended = False, None
         self._adapted = None if state["sigma"] is None else state["sigma"].clone()
         self.move(state["theta"])
 
@@ -213,12 +235,20 @@ _UNFIT = {
 }
 
 
-def check_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Return the optimiser, unless it is of a kind that cannot step along a search gradient.
+def check_optimizer(factory: OptimizerFactory, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimiser that the factory makes, unless it cannot step along a search gradient.
 
     Raises:
-        ValueError: If it is; it says why.
+        TypeError: If `factory` does not make an optimiser.
+        ValueError: If it makes one of an unfit kind; the error says why.
     """
+    way = "give a function that makes one, such as partial(torch.optim.Adam, lr=0.02)"
+    if not callable(factory):
+        made = "an optimiser that was made already" if isinstance(factory, torch.optim.Optimizer) else repr(factory)
+        raise TypeError(f"`optimizer` must make an optimiser of the parameters that are searched, got {made}; {way}.")
+    optimizer = factory(parameters)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"`optimizer` must make a torch.optim.Optimizer, got {type(optimizer).__name__}; {way}.")
     for kind, reason in _UNFIT.items():
         if isinstance(optimizer, kind):
             raise ValueError(f"`optimizer` must not be {kind.__name__}: {reason}.")
