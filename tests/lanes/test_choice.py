@@ -206,7 +206,9 @@ def test_the_choice_is_made_once_logged_and_readable(caplog):
         es.learn(1)
         assert es.lanes == LaneChoice("copied", normalized=False)
     told = [record.getMessage() for record in caplog.records if record.name == "torch_es.lanes.choice"]
-    assert [text for text in told if text.startswith("Lanes: ")] == ["Lanes: copied, 3 of 20 parameters."]
+    assert [text for text in told if text.startswith("Lanes: ")] == [
+        "Lanes: 3 in each worker, 20 parameters each, run as copied."
+    ]
     assert any(text.startswith("Lanes are not matmul: NotImplementedError: ") for text in told)
     assert any(text.startswith("Lanes are not traced: ") for text in told)
 
