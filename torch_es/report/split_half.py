@@ -62,8 +62,8 @@ def split_half_cosines(
         options: The run's arguments as its replay log has them.
         dim: Parameters of the run's module.
         records: Its generations.
-        most: So many generations at most,
-        budget: and about so many elements of noise in all, at some 5 ns each; but three generations at least.
+        most: The largest number of generations.
+        budget: About this many elements of noise are drawn, at 5 ns each; but for at least three generations.
 
     Returns:
         Nothing for a run without noise on its parameters (`sigma=0`).
