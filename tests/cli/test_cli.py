@@ -23,8 +23,8 @@ def test_a_run_leaves_its_folder_and_says_what_next(run):
         "curve.png",
         "summary.json",
         "checkpoints",
-        ".lock",
         "run.log",
+        ".lock",
     }
     assert {p.name for p in folder.iterdir()} == files
     assert logged(folder)[-1]["global_step"] >= 300

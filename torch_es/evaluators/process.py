@@ -1,4 +1,4 @@
-"""Workers in processes of their own (`torch.multiprocessing`, spawn), fed task by task."""
+"""Worker processes (`torch.multiprocessing`, spawn) that get their tasks one by one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ProcessEvaluator:
 
     Args:
         objective: What is evaluated; sent to the workers by cloudpickle, also from a notebook.
-        snapshot: One like those to come: sizes of shared memory follow from it.
+        snapshot: One like those to come; the sizes of shared memory follow from it.
         num_workers: Processes; by default one for each core this process may use.
         tolerance: Deadlines and retries.
 
@@ -132,7 +132,7 @@ class ProcessEvaluator:
         return Sums(first[0], None if squared is None else first[1])
 
     def close(self) -> None:
-        """End the workers: asked first, killed after a grace; those in the middle of something at once."""
+        """End the workers: idle ones are asked first and killed after a grace period, busy ones are killed at once."""
         for worker in self._workers:
             worker.send("stop")
         deadline = time.monotonic() + self._tolerance.stop_timeout
@@ -154,7 +154,7 @@ class ProcessEvaluator:
             worker.send("begin", self._posted)
 
     def _listen(self, busy: set[Remote] | None = None) -> Iterator[tuple[Remote, bytes]]:
-        """Yield what workers say, replacing those that died or hang."""
+        """Yield the workers' messages, and replace workers that died or hang."""
         for worker in self._ears.hear(min(1.0, self._tolerance.task_timeout)):
             message = receive(worker.connection)
             if message is None:
@@ -171,7 +171,7 @@ class ProcessEvaluator:
                 self._replace(worker, reason, worker.stack(ask=True))
 
     def _failed(self, worker: Remote, message: bytes) -> None:
-        """An exception in an environment is the same when tried again, unless memory was short: so it is raised."""
+        """Raise an environment's exception: it would come again, unless memory was short."""
         kind, text, trace, itself = pickle.loads(message[1:])
         cause = _unpickled(itself)  # F05
         reason, detail = f"raised {kind}: {text}", f"\n\nIts traceback:\n{trace}"
@@ -182,7 +182,7 @@ class ProcessEvaluator:
             raise WorkerError(f"Worker {worker.number} {reason}{detail}") from cause
 
     def _replace(self, worker: Remote, reason: str, detail: str, cause: BaseException | None = None) -> None:
-        """Start another worker in its place; its tasks run again with the same seeds, so nothing changes."""
+        """Start another worker in its place. Its tasks run again with the same seeds, so no result changes."""
         self._ears.watch(worker, False)
         worker.end(grace=0.0)
         named = self._ledger.lose(worker, reason, detail, cause)
@@ -197,7 +197,7 @@ class ProcessEvaluator:
             other.heard = time.monotonic()
 
     def _fresh(self, number: int) -> Remote:
-        """Return a worker that is up; one that dies while starting costs a restart."""
+        """Return a worker that is up; one that dies while starting counts as a restart."""
         while True:
             fresh = Remote(number, self._board, self._steps, self._payload)
             try:
@@ -211,7 +211,7 @@ class ProcessEvaluator:
                 raise
 
     def _greet(self, worker: Remote, deadline: float) -> None:
-        """Wait until the worker's player stands."""
+        """Wait until the worker's player is ready."""
         if not worker.connection.poll(max(deadline - time.monotonic(), 0.0)):
             late = f"Worker {worker.number} did not come up within {self._tolerance.start_timeout:g} s."
             raise WorkerError(late + worker.stack(ask=True))
@@ -229,7 +229,7 @@ class _DiedStartingError(WorkerError):
 
 
 def _unpickled(itself: bytes) -> BaseException | None:
-    """Return the exception that a worker raised, if this process can have it too."""
+    """Return the exception that a worker raised, if this process can unpickle it."""
     with contextlib.suppress(Exception):
         error: BaseException = pickle.loads(itself)
         return error

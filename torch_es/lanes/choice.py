@@ -101,7 +101,7 @@ def choose_lanes(
         if _answers_as(expected, make, theta, num_lanes, layout.size, kind):
             choice = LaneChoice(kind, normalized)
             break
-    _log.info("Lanes: %s, %d of %d parameters.", choice.kind, num_lanes, len(theta))
+    _log.info("Lanes: %d in each worker, %s parameters each, run as %s.", num_lanes, f"{len(theta):,}", choice.kind)
     return choice
 
 

@@ -1,4 +1,4 @@
-"""Playing episodes: a batch of perturbed policies stepping a batch of environments, refilled as episodes end."""
+"""Playing episodes: a batch of perturbed policies steps a batch of environments, and is refilled as episodes end."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Rollout:
     """The lanes: all act in one batched forward, and a lane whose episode ends takes the next task at once.
 
     Args:
-        policy: Gives network, head and whether observations are normalised.
+        policy: Its network is perturbed; its head makes the actions.
         factory: Makes an environment; one for each lane.
         seed: The run's seed.
-        num_lanes: By default as many as stay in cache.
-        rules: Of the episodes.
+        num_lanes: By default as many as fit into the cache.
+        rules: The rules of the episodes.
         behaviour: Describes an episode's end.
-        lanes: Their kind; found out by default.
+        lanes: Their kind; chosen by trial by default.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Rollout:
         behaviour: Behaviour | None = None,
         lanes: LaneChoice | None = None,
     ) -> None:
-        self._weights = FlatParameters(policy.network).read_masters()  # room for a member's
+        self._weights = FlatParameters(policy.network).read_masters()  # room for a member's weights
         self.num_lanes = num_lanes or default_num_lanes(len(self._weights))
         self.seed = seed
         self._policy = policy
@@ -64,7 +64,7 @@ class Rollout:
         self._tasks: list[Task | None] = [None] * self.num_lanes
         self._returns = [0.0] * self.num_lanes
         self._steps = [env.env.step for env in self._envs]
-        self._clock = 0  # steps of the lanes together: a lane's length follows from when it started
+        self._clock = 0  # steps of all lanes together; an episode's length follows from when it started
         self._started, self._ends = [0] * self.num_lanes, [0] * self.num_lanes
         self._flat = isinstance(policy.layout.space, gym.spaces.Box) and len(policy.layout.space.shape) == 1
         self._waiting: deque[Task] = deque()

@@ -26,11 +26,11 @@ from torch_es.checks import check_count
 from torch_es.envs import Env, EnvFactory
 from torch_es.nn import ObservationNorm
 from torch_es.policies import Policy
-from torch_es.sb3 import archive, statistics
+from torch_es.sb3 import archive, episodes, statistics
 from torch_es.sb3.actor import actor, check_acts_alike
 from torch_es.sb3.arguments import check_arguments, check_masks
 from torch_es.sb3.callbacks import expect
-from torch_es.sb3.environments import nowhere, playable, write_monitors
+from torch_es.sb3.environments import nowhere, playable
 from torch_es.sb3.features import normalize
 from torch_es.search import CentreSearch
 from torch_es.seeding import check_seed
@@ -144,7 +144,10 @@ class ES(BaseAlgorithm):
         optimizer = partial(kind, lr=self.lr_schedule(1.0), **self.policy.optimizer_kwargs)
         if (vec := self._vec_normalize()) is not None:
             network = nn.Sequential(statistics.norm_of(vec, self.observation_space), *network)
-        return evolution.ES(network, source, optimizer=optimizer, seed=seed, **{"eval_every": 0, **head, **options})
+        ending = episodes.ending(self.env)
+        self._keys = () if "behaviour" in options else ending.keys  # of what `behaviour` says
+        made = {"eval_every": 0, "behaviour": ending, **head, **options}
+        return evolution.ES(network, source, optimizer=optimizer, seed=seed, **made)
 
     def _setup_model(self, given: ActorCriticPolicy | None = None, seed: int = 0, normalized: bool = False) -> None:
         self._setup_lr_schedule()
@@ -221,15 +224,11 @@ class ES(BaseAlgorithm):
         assert self.es.trainer.played is not None
         self._n_updates += 1
         self._metrics = metrics
-        played = self.es.trainer.played
-        episodes = list(zip(played.returns.ravel().tolist(), played.lengths.ravel().tolist(), strict=True))
-        self._episode_num += len(episodes)
-        seconds = round(metrics["time/time_elapsed"], 6)
-        infos = [{"episode": {"r": round(return_, 6), "l": length, "t": seconds}} for return_, length in episodes]
+        infos = episodes.infos(self.es.trainer.played, self._keys, round(metrics["time/time_elapsed"], 6))
+        self._episode_num += len(infos)
         dones = np.ones(len(infos), bool)
         self._update_info_buffer(infos, dones)
-        if self.env is not None:
-            write_monitors(self.env, [info["episode"] for info in infos])
+        episodes.write_monitors(self.env, [info["episode"] for info in infos])
         if (vec := self._vec_normalize()) is None or not vec.training:
             self._adopt_statistics()
         elif self.observation_norm is not None:
@@ -257,6 +256,8 @@ class ES(BaseAlgorithm):
         """Write the last generation's metrics to the logger."""
         metrics = {**self._metrics, "time/total_timesteps": self.num_timesteps}
         metrics.pop("global_step", None)  # the logger's own x-axis
+        if self.ep_success_buffer:
+            metrics["rollout/success_rate"] = float(np.mean(self.ep_success_buffer))
         for key, value in metrics.items():
             whole = int(value) if key.startswith("time/") else value
             self.logger.record(key, whole, exclude="tensorboard" if key in _OFF_TENSORBOARD else None)

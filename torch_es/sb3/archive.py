@@ -167,7 +167,7 @@ def arguments(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
         ValueError: If something that a file cannot hold is not among them.
     """
     saved, own = state["sb3"], dict(own)
-    made_anew = {"optimizer", "box_head"}  # from the policy
+    made_anew = {"optimizer", "box_head", "behaviour"}  # from the policy and the environment
     options = saved_options(state["es"], {*own, *made_anew})
     options = {name: value for name, value in options.items() if name not in made_anew}
     policy = own.pop("policy_class", saved["policy"])

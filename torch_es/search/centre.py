@@ -1,4 +1,4 @@
-"""The search that every rule here drives: one centre, mirrored pairs around it, an optimiser that moves it."""
+"""The search that all rules share: a centre, mirrored pairs around it, and an optimiser that moves it."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class SearchOptions(TypedDict, total=False):
 
 
 class CentreSearch:
-    """Moves one centre by a `torch.optim` optimiser, along the gradient that a rule makes of a generation's fitness.
+    """Moves a centre with a `torch.optim` optimiser, along the gradient that a rule makes from a generation's fitness.
 
     Args:
         target: A module, trained in place, or a vector, copied.
         optimizer: Makes the optimiser from the parameters, as `functools.partial(torch.optim.Adam, lr=0.01)` does. Its
             param groups may carry a `sigma` of their own. Any but LBFGS and SparseAdam; Muon takes matrices alone.
-        rule: From fitness to a gradient.
+        rule: Turns fitness into a gradient.
         sigma: Standard deviation of the noise; a param group's own `sigma` goes first. None where there is no noise.
         num_pairs: Mirrored pairs in a generation, 16 by default.
         population_size: Twice `num_pairs`, for those who count members; give one of the two.
         non_finite: What becomes of a pair with a NaN or infinite fitness: "drop" it, or "raise".
-        seed: Of the noise.
+        seed: The noise follows from it.
         scheduler: Makes a learning-rate scheduler from the optimiser; stepped once a generation.
         perturb: Makes a generation's perturbation from seed, generation, number of parameters and sigma.
 
@@ -256,7 +256,7 @@ def check_optimizer(factory: OptimizerFactory, parameters: Sequence[nn.Parameter
 
 
 def resolve_pairs(num_pairs: int | None, population_size: int | None, default: int = 16) -> int:
-    """Return the number of mirrored pairs from either way of saying it.
+    """Return the number of mirrored pairs, given either as pairs or as members.
 
     Raises:
         ValueError: If both are given, or `population_size` is odd.

@@ -1,11 +1,11 @@
-"""Rules: how a strategy turns the fitness of mirrored pairs into a gradient. Each strategy's file shows one.
+"""Rules: how a strategy turns the fitness of mirrored pairs into a gradient. Each strategy's file holds one.
 
 For mirrored pairs the gradient of E[F(theta + sigma*eps)] is estimated as
 
     g = 1 / (2 * num_pairs * sigma) * sum_i (w_i0 - w_i1) * eps_i
 
-to be maximised (Salimans et al. 2017, Algorithm 1 with antithetic sampling). Libraries disagree here by factors of
-two and of sigma: learning rates do not carry over.
+to be maximised (Salimans et al. 2017, Algorithm 1 with antithetic sampling). Other libraries define it with other
+factors of two and of sigma, so learning rates do not carry over.
 """
 
 from __future__ import annotations
