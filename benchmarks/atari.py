@@ -134,7 +134,7 @@ def network_rows(pairs: int) -> Iterator[Row]:
     own = default_num_lanes(FlatParameters(network).dim)
 
     def side(lanes: Any, number: int) -> Side:
-        theta = FlatParameters(network).gather()
+        theta = FlatParameters(network).read_masters()
         for lane in range(number):
             lanes.write(lane, theta)
         seen, active = pictures[:number], range(number)

@@ -34,7 +34,7 @@ def lanes(count: int) -> Callable[[], object]:
     network = mlp(348, 17, hidden=(256, 256), seed=0)
     stacked = MatmulLanes(network, count)
     for lane in range(count):
-        stacked.write(lane, FlatParameters(network).gather())
+        stacked.write(lane, FlatParameters(network).read_masters())
     rows = np.ones((count, 348), np.float32)
     return lambda: stacked.forward(rows, range(count))
 

@@ -47,8 +47,8 @@ def main() -> None:
     with ES(network, game, optimizer=optimizer, rules=EpisodeRules(max_steps=CAP), eval_every=0, **options) as es:
         while time.perf_counter() - start < 60 * given.minutes:
             metrics = es.trainer.run_generation(es.evaluator())
-            if es.strategy.centre.generation % given.every == 0:
-                row = measured(network, game, es.strategy.centre.generation, es.trainer.total_timesteps, start)
+            if es.strategy.generation % given.every == 0:
+                row = measured(network, game, es.strategy.generation, es.trainer.total_timesteps, start)
                 rows.append({**row, "population": metrics["rollout/ep_rew_mean"]})
                 print(rows[-1], flush=True)
                 publish(rows, shlex.join(["python", "benchmarks/pong.py", *sys.argv[1:]]))

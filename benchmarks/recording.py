@@ -35,7 +35,7 @@ def generation(es: ES, run: Recording | None) -> float:
 
 def recording(es: ES, folder: RunFolder) -> Recording:
     """Return the recording of a run that begins in a folder."""
-    theta = es.strategy.centre.theta
+    theta = es.strategy.theta
     folder.open({"seed": es.seed, "initial": fingerprint(es.network), "options": es.described}, 0, theta.nbytes)
     return Recording(folder, es.state_dict, EVERY, es.trainer.seconds)
 

@@ -70,7 +70,7 @@ def large_module(pairs: int) -> Iterator[Row]:
     with ES(module, fitness_fn=lambda _: 0.0, num_pairs=LARGE_PAIRS, num_workers=WORKERS) as es:
         evaluator = es.evaluator()
         assert isinstance(evaluator, process.ProcessEvaluator)
-        dim = es.strategy.centre.parameters.dim
+        dim = es.strategy.parameters.dim
         alone = Team([partial(noise_alone, dim, part) for part in range(WORKERS)])
 
         def update() -> float:
@@ -128,7 +128,7 @@ def bytes_per_evaluation(case: Case) -> Row:
             process.receive = receive
         delta = sum(r.moments.nbytes for r in results if r.moments is not None) / len(results)
         ours = sum(received) / len(results)
-        name = f"bytes per evaluation/{case.env}/{es.strategy.centre.parameters.dim} parameters"
+        name = f"bytes per evaluation/{case.env}/{es.strategy.parameters.dim} parameters"
     return Row(name, ours, delta, ours / delta, f"B ({ours - delta:.1f} besides)", 1, "<= 64 besides")
 
 

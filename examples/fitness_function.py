@@ -25,4 +25,4 @@ adam = partial(torch.optim.Adam, lr=0.05)
 with ES(network, fitness_fn=accuracy, optimizer=adam, sigma=0.1, num_pairs=32, num_workers=0) as es:
     before = accuracy(network)
     es.learn(total_timesteps=64 * 150)  # a call of the function counts as a step: 150 generations
-    print(f"accuracy {before:.3f} before, {accuracy(network):.3f} after {es.strategy.centre.generation} generations")
+    print(f"accuracy {before:.3f} before, {accuracy(network):.3f} after {es.strategy.generation} generations")

@@ -16,9 +16,9 @@ es = OpenAIES(start, partial(torch.optim.SGD, lr=0.001), sigma=0.1, population_s
 
 for generation in range(300):
     if generation % 20 == 0:
-        w = es.centre.theta
+        w = es.theta
         print(f"generation {generation}: w {w.tolist()}, reward {-(w - solution).square().sum():.6f}")
     es.tell([-(w - solution).square().sum() for w in es.ask()])
 
-w = es.centre.theta
+w = es.theta
 print(f"the end: w {w.tolist()}, reward {-(w - solution).square().sum():.6f}")

@@ -46,6 +46,6 @@ planner = Planner()
 before = cost_of(planner(looks[test]), test)
 adam = partial(torch.optim.Adam, lr=0.1)
 with ES(planner, fitness_fn=lambda module: -cost_of(module(looks[train]), train), optimizer=adam, sigma=0.3) as es:
-    es.learn(total_timesteps=40 * 2 * es.strategy.centre.num_pairs)
+    es.learn(total_timesteps=40 * 2 * es.strategy.num_pairs)
 after, best = cost_of(planner(looks[test]), test), cost_of([shortest_path(c) for c in true_costs[test].tolist()], test)
 print(f"cost of a walk on new maps: {before:.2f} before, {after:.2f} after, {best:.2f} at best")

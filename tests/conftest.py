@@ -9,6 +9,7 @@ import torch
 from torch_es.evaluators import SerialEvaluator
 
 sys.path.insert(0, str(Path(__file__).parent))
+collect_ignore = ["helpers.py", "scipy_free.py"]  # the doctest collector would import them a second time
 torch.set_num_threads(1)  # as in a worker; small tensors are slower with more
 
 
@@ -35,7 +36,7 @@ def _seeded():
 def no_workers(monkeypatch):
     """Play in this process what would be sent to workers, after it went through what it would be sent by."""
 
-    def sent(player_factory, *_, **__):
-        return SerialEvaluator(cloudpickle.loads(cloudpickle.dumps(player_factory)))
+    def sent(objective, *_, **__):
+        return SerialEvaluator(cloudpickle.loads(cloudpickle.dumps(objective)))
 
     monkeypatch.setattr("torch_es.evaluators.choice.ProcessEvaluator", sent)

@@ -6,21 +6,21 @@ import json
 import os
 import signal
 import time
-from functools import partial
 from pathlib import Path
 
 import cloudpickle
 import gymnasium as gym
 import numpy as np
-import torch
 
 from torch_es.envs import env_factory
-from torch_es.evaluators import Board, ProcessEvaluator, SerialEvaluator
+from torch_es.evaluators import ProcessEvaluator, SerialEvaluator
 from torch_es.policies import Policy, mlp
-from torch_es.rollout import Rollout
+from torch_es.rollout import EnvObjective, Snapshot
+from torch_es.search import Mirrored
+from torch_es.search.noise import Noise
 from torch_es.search.parameters import FlatParameters
 from torch_es.spaces import Layout
-from torch_es.types import Snapshot, Task
+from torch_es.types import Task
 
 
 class Stepper(gym.Env):
@@ -71,17 +71,18 @@ def env_policy(env_id, hidden=(8,)):
     return Policy(mlp(env.observation_space.shape[0], outputs, hidden, output_scale=1.0), env.observation_space, space)
 
 
-def snapshot(policy, sigma=0.1):
+def snapshot(policy, sigma=0.1, generation=0):
     size = policy.layout.size
-    scale = (None, None) if policy.observation_norm is None else (np.full(size, 0.1), np.full(size, 2.0))
-    return Snapshot(FlatParameters(policy.network).gather(), sigma, *scale)
+    theta = FlatParameters(policy.network).read_masters()
+    statistics = None if policy.observation_norm is None else (np.full(size, 0.1), np.full(size, 2.0))
+    return Snapshot(theta, Mirrored(7, generation, len(theta), sigma), statistics)
 
 
 def noise_of(strategy, generation=0):
     """All pairs' noise in a generation."""
-    eps = np.empty((strategy.centre.num_pairs, strategy.centre.noise.dim), np.float32)
+    eps = np.empty((strategy.num_pairs, strategy.parameters.dim), np.float32)
     for pair, row in enumerate(eps):
-        strategy.centre.noise.fill(row, generation, pair)
+        Noise(strategy.seed, len(row)).fill(row, generation, pair)
     return eps.astype(np.float64)
 
 
@@ -91,18 +92,16 @@ def boxed(*shape):
 
 
 def pairs(number, generation=0):
-    units = iter([(Task(generation, p, 1), Task(generation, p, -1)) for p in range(number)])
+    units = iter([(Task(generation, 2 * p, world=p), Task(generation, 2 * p + 1, world=p)) for p in range(number)])
     return lambda: next(units, None)
 
 
 def evaluator(policy, factory, num_workers, num_lanes=4, **options):
     """Serial for 0 workers, else processes."""
-    player = partial(Rollout, policy, factory, 7, num_lanes)
+    objective = EnvObjective(policy, factory, 7, num_lanes=num_lanes)
     if num_workers == 0:
-        return SerialEvaluator(player)
-    dim = FlatParameters(policy.network).dim
-    board = Board(dim, torch.float32, policy.layout.size)
-    return ProcessEvaluator(player, board, 7, num_workers, **options)
+        return SerialEvaluator(objective)
+    return ProcessEvaluator(objective, snapshot(policy), num_workers, **options)
 
 
 def by_task(results):

@@ -16,7 +16,6 @@ from modules import Branching
 from torch import nn
 
 from torch_es import ES, mlp
-from torch_es.types import Task
 
 ADAM = partial(torch.optim.Adam, lr=0.05)
 
@@ -38,13 +37,13 @@ def test_the_module_itself_is_trained_in_place():
 def test_saved_and_loaded_it_goes_on_bit_for_bit(tmp_path):
     options = {"optimizer": ADAM, "sigma": 0.05, "num_pairs": 4, "num_workers": 0}
     straight = ES(mlp(4, 2, (8,)), "CartPole-v1", **options).learn(600)
-    goal = straight.strategy.centre.generation
+    goal = straight.strategy.generation
     half = ES(mlp(4, 2, (8,)), "CartPole-v1", **options)
     half.learn(10**9, callback=lambda m: m["time/iterations"] < goal // 2)
     half.save(tmp_path / "c")
     loaded = ES.load(tmp_path / "c", mlp(4, 2, (8,), seed=5), num_workers=0)
     loaded.learn(10**9, callback=lambda m: m["time/iterations"] < goal)
-    assert torch.equal(loaded.strategy.centre.theta, straight.strategy.centre.theta)
+    assert torch.equal(loaded.strategy.theta, straight.strategy.theta)
     x = np.random.default_rng(0).normal(size=(5, 4))
     np.testing.assert_array_equal(loaded.predict(x)[0], straight.predict(x)[0])
     assert loaded.trainer.total_timesteps == straight.trainer.total_timesteps
@@ -74,8 +73,8 @@ def test_functions_must_be_given_again_to_load(tmp_path):
     with pytest.raises(ValueError, match=r"^`shaping` \(it was `my_shaping`\) must be given again"):
         ES.load(tmp_path / "c", fresh(), Stepper, **{n: f for n, f in FUNCTIONS.items() if n != "shaping"})
     loaded = ES.load(tmp_path / "c", fresh(), Stepper, num_workers=0, **FUNCTIONS).learn(30)
-    assert torch.equal(loaded.strategy.centre.theta, straight.strategy.centre.theta)
-    assert (loaded.strategy.centre.num_pairs, loaded.strategy.sigma) == (3, 0.25)
+    assert torch.equal(loaded.strategy.theta, straight.strategy.theta)
+    assert (loaded.strategy.num_pairs, loaded.strategy.sigma) == (3, 0.25)
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, partial(torch.optim.Adam, lr=0.1, betas=(0.5, 0.9))])
@@ -85,8 +84,8 @@ def test_optimisers_of_torch_come_back_by_name_and_a_run_with_them_goes_on(tmp_p
 
     make().learn(20, folder=tmp_path / "r").save(tmp_path / "c")
     loaded = ES.load(tmp_path / "c", mlp(3, 1, (4,)), Stepper, num_workers=0)
-    assert type(loaded.strategy.centre.optimizer) is type(make().strategy.centre.optimizer)
-    assert make().learn(40, folder=tmp_path / "r", resume=True).strategy.centre.generation == 2
+    assert type(loaded.strategy.optimizer) is type(make().strategy.optimizer)
+    assert make().learn(40, folder=tmp_path / "r", resume=True).strategy.generation == 2
 
 
 def test_a_run_is_not_resumed_without_its_functions(tmp_path):
@@ -97,7 +96,7 @@ def test_a_run_is_not_resumed_without_its_functions(tmp_path):
     for options, message in (({}, "is absent"), ({"shaping": abs}, r"is {'function': 'abs'}")):
         with pytest.raises(ValueError, match=rf"`shaping` was {{'function': 'my_shaping'}}, {message}"):
             make(**options).learn(40, folder=tmp_path / "r", resume=True)
-    assert make(shaping=my_shaping).learn(40, folder=tmp_path / "r", resume=True).strategy.centre.generation == 2
+    assert make(shaping=my_shaping).learn(40, folder=tmp_path / "r", resume=True).strategy.generation == 2
 
 
 def test_saving_into_a_run_folder_is_refused(tmp_path):
@@ -197,9 +196,7 @@ def test_a_missing_extra_is_named(monkeypatch, env_id, inputs, outputs):
         ES(mlp(inputs, outputs), env_id)
 
 
-@pytest.mark.parametrize(
-    "play", [lambda es: es.evaluate(4), lambda es: es.play(Task(0, 0, 1))], ids=["evaluate", "play"]
-)
+@pytest.mark.parametrize("play", [lambda es: es.evaluate(4), lambda es: es.play(member=0)], ids=["evaluate", "play"])
 def test_an_evaluation_that_is_ended_leaves_no_tasks_to_the_next(play, monkeypatch):
     with ES(nn.Linear(3, 1), Stepper, num_pairs=2, num_workers=1) as es:
         expected = play(es)

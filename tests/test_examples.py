@@ -31,8 +31,8 @@ def test_every_example_is_run_here():
 def test_quadratic_reaches_its_solution(run):
     """Within 0.02, as the original code gets (it prints reward -0.000009 at iteration 280, |w - solution| 0.003)."""
     left = run("quadratic")
-    assert (left["es"].centre.theta - left["solution"]).abs().max() < 0.02
-    assert left["es"].centre.generation == 300
+    assert (left["es"].theta - left["solution"]).abs().max() < 0.02
+    assert left["es"].generation == 300
 
 
 def test_cartpole_learns_and_the_reloaded_policy_balances(run, capsys):

@@ -1,4 +1,4 @@
-"""`ES`: learn, predict, save, load; what a Stable-Baselines3 user swaps in for a trainer."""
+"""`ES`: make, learn, predict, save and load, in the style of Stable-Baselines3."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +15,17 @@ import torch
 from torch import nn
 
 from torch_es.checks import check_count, check_positive, differences
-from torch_es.envs import Env, EnvFactory, env_factory, frames_per_step, probed
-from torch_es.envs.rules import EpisodeRules
-from torch_es.evaluators import TOLERANCE, Evaluator, FaultTolerance, make_evaluator
+from torch_es.envs import EnvFactory, EpisodeRules, env_factory, frames_per_step, probed
+from torch_es.evaluators import TOLERANCE, Evaluator, EvaluatorFactory, FaultTolerance, make_evaluator
 from torch_es.heads import BoxHead, GivenNoise
-from torch_es.lanes import LaneChoice, lanes_for
+from torch_es.lanes import LaneChoice
 from torch_es.loggers import Logger
 from torch_es.loggers.progress import ProgressLogger
 from torch_es.loggers.protocol import opened
 from torch_es.nn import batch_norms
 from torch_es.nn.prepare import prepared_parts
 from torch_es.policies import Policy, reference_batch
-from torch_es.rollout import FunctionPlayer, Rollout
+from torch_es.rollout import Behaviour, EnvObjective, FunctionObjective, Objective
 from torch_es.rollout.score import Scorer
 from torch_es.runs import checkpoint
 from torch_es.runs.folder import RunFolder, entered
@@ -35,7 +34,8 @@ from torch_es.runs.options import describe as describe_options
 from torch_es.runs.options import saved_options
 from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record, fingerprint
-from torch_es.search import Strategy, check_searches_actions, make_strategy, unperturbed
+from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_strategy
+from torch_es.search.arguments import check_arguments
 from torch_es.seeding import derive, derive_seed
 from torch_es.training.generation import Quota
 from torch_es.training.loop import Budget, Callback, loop
@@ -43,34 +43,39 @@ from torch_es.training.present import Present
 from torch_es.training.replay import rebuild
 from torch_es.training.signals import StopSignals
 from torch_es.training.trainer import Trainer
-from torch_es.types import EpisodeResult, Task
+from torch_es.types import CENTRE, EpisodeResult
 
 _log = logging.getLogger(__name__)
 
 
 class ES:
-    """Evolves any module, in place.
+    """Trains a module by evolution strategies, in place.
 
     Args:
-        policy: The network to evolve, called with a batch of observations; its weights are the start. Observations are
-            normalised if it holds an `ObservationNorm`, as `mlp` does.
+        policy: The network to evolve. It is called with a batch of observations; its weights are the start. If it holds
+            an `ObservationNorm`, as `mlp` does, observations are normalised.
         env: A Gymnasium id, or a function that makes an environment. Give this or `fitness_fn`.
-        fitness_fn: `fitness_fn(module) -> float`, higher is better.
-        strategy: One of openai_es, pgpe, snes, ars.
+        fitness_fn: `fitness_fn(module) -> float`, to be maximised in place of an environment's return.
+        strategy: One of openai_es, pgpe, snes, ars; or a `torch_es.search.Strategy` of your own that searches `policy`,
+            or a function that makes one: `strategy(policy, seed=seed, **strategy_options)`.
         box_head: How outputs become actions of a Box: clip, tanh, gaussian, uniform:N, custom:V1,V2,..., or a head of
             your own; see `torch_es.heads.make_head`.
-        action_noise: Noise on the actions of training: gaussian:STD, epsilon:P, sample, or one of your own; see
+        action_noise: Noise on actions in training: gaussian:STD, epsilon:P, sample, or one of your own; see
             `torch_es.heads.make_action_noise`.
-        num_workers: Processes; one for each core by default; 0 plays everything in this process.
-        num_lanes: Perturbed policies side by side in a worker; as many as stay in cache by default.
-        rules: How long episodes may be, in which world they are played, what they are worth; see `EpisodeRules`.
-        min_episodes: A generation plays on until it has so many episodes,
-        min_timesteps: and so many environment steps.
-        eval_every: Evaluate the centre every so many generations; 0 is never.
-        eval_episodes: Noise-free episodes of such an evaluation.
-        seed: Everything random follows from it.
-        tolerance: What is borne of workers that die or hang, and how long; see `FaultTolerance`.
-        strategy_options: For the strategy: optimizer, sigma, num_pairs, shaping, ...; see `torch_es.search`.
+        behaviour: `behaviour(observation, info)` describes the end of an episode in numbers; the strategy gets them as
+            `Outcome.behaviours`.
+        num_workers: Worker processes; by default one for each core. With 0, this process plays everything.
+        num_lanes: Perturbed policies that a worker runs side by side; by default as many as fit into the cache.
+        rules: How long episodes may be, which members share a world, what an episode is worth; see `EpisodeRules`.
+        min_episodes: Add members until a generation has at least this many episodes.
+        min_timesteps: Add members until a generation has at least this many environment steps.
+        eval_every: Evaluate the centre once in this many generations; 0 never does.
+        eval_episodes: Noise-free episodes in each of these evaluations.
+        seed: All randomness follows from it.
+        tolerance: Timeouts and retries for workers that crash or hang; see `FaultTolerance`.
+        evaluator: Makes the evaluator, in place of worker processes: `evaluator(objective, snapshot)` returns a
+            `torch_es.evaluators.Evaluator`.
+        strategy_options: Arguments of the strategy: sigma, num_pairs, optimizer, ...; see `torch_es.OpenAIES`.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -90,9 +95,10 @@ class ES:
         env: str | EnvFactory | None = None,
         *,
         fitness_fn: Callable[[Any], float] | None = None,
-        strategy: str = "openai_es",
+        strategy: str | Strategy | Callable[..., Strategy] = "openai_es",
         box_head: BoxHead = "clip",
         action_noise: GivenNoise | None = None,
+        behaviour: Behaviour | None = None,
         num_workers: int | None = None,
         num_lanes: int | None = None,
         rules: EpisodeRules = EpisodeRules(),
@@ -102,6 +108,7 @@ class ES:
         eval_episodes: int = 4,
         seed: int = 0,
         tolerance: FaultTolerance = TOLERANCE,
+        evaluator: EvaluatorFactory | None = None,
         **strategy_options: Any,
     ) -> None:
         if (env is None) == (fitness_fn is None):
@@ -109,51 +116,35 @@ class ES:
         if not isinstance(policy, nn.Module):
             raise TypeError(f"`policy` must be a torch.nn.Module, got {type(policy).__name__}.")
         self.network = policy
-        self.strategy: Strategy = make_strategy(strategy, policy, {**strategy_options, "seed": seed})
-        self.seed = self.strategy.centre.seed
-        self.num_workers = num_workers if num_workers is None else check_count("num_workers", num_workers, minimum=0)
-        acting = {"box_head": box_head, "action_noise": action_noise}
-        self.policy: Policy | None = None
-        self.fitness_fn, self._tolerance, self._env_name, self._frames = fitness_fn, tolerance, "", 1
-        self._num_lanes = num_lanes if num_lanes is None else check_count("num_lanes", num_lanes)
-        if unperturbed(self.strategy.sigma):
-            check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
-        if env is not None:
-            self._factory = env_factory(env)
-            self.policy = self._wrap(policy, acting)
-        elif names := ", ".join(batch_norms(policy)):
-            _log.warning("BatchNorm at %s: in eval mode members share its statistics; see convert_batch_norm.", names)
+        check_arguments(ES, strategy, strategy_options)
+        self.strategy: Strategy = make_strategy(strategy, policy, seed=seed, **strategy_options)
+        self.seed = self.strategy.seed
+        if num_workers is not None:
+            check_count("num_workers", num_workers, minimum=0)
         quota = Quota(
-            self.strategy.centre.num_pairs,
-            check_count("min_episodes", min_episodes, minimum=0),
-            check_count("min_timesteps", min_timesteps, minimum=0),
+            check_count("min_episodes", min_episodes, minimum=0), check_count("min_timesteps", min_timesteps, minimum=0)
         )
+        if _searches_actions(self.strategy):
+            check_searches_actions(action_noise, any(quota) or rules.per_member > 1)
+        acting = {"box_head": box_head, "action_noise": action_noise}
+        self.objective: Objective = (
+            _function(policy, fitness_fn)
+            if fitness_fn is not None
+            else _environment(self.strategy, policy, env_factory(env), acting, rules, num_lanes, behaviour)  # type: ignore[arg-type]  # one of the two is given
+        )
+        self.policy: Any = self.objective.module
+        self.trainer = Trainer(self.strategy, self.objective, quota, eval_every, eval_episodes)
+        self._make_evaluator = evaluator or partial(make_evaluator, num_workers=num_workers, tolerance=tolerance)
         self._evaluator: Evaluator | None = None
-        self._present = Present(self.strategy.centre)
-        norm = self.policy.observation_norm if self.policy else None
-        self.trainer = Trainer(self.strategy, norm, quota, eval_every, eval_episodes, rules, self._frames)
+        self._present = Present(self.strategy)
+        self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
         self.described = {
-            "env": env if isinstance(env, str) else None, "strategy": strategy, **describe_options(acting),
+            "env": env if isinstance(env, str) else None, **describe_options({"strategy": strategy, **acting}),
             "num_lanes": num_lanes, "rules": dataclasses.asdict(rules),
             "min_episodes": min_episodes, "min_timesteps": min_timesteps,
-            "eval_every": eval_every, "eval_episodes": eval_episodes, "seed": seed,
-            **describe_options(strategy_options),
+            "eval_every": eval_every, "eval_episodes": eval_episodes, "seed": self.seed,
+            **describe_options({**strategy_options, **({"behaviour": behaviour} if behaviour else {})}),
         }  # fmt: skip
-
-    def _wrap(self, network: nn.Module, options: dict[str, Any]) -> Policy:
-        self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
-        env = probed(self._factory)
-        self._spaces, self._frames = _spaces(env), frames_per_step(env)
-        self._env_name = env.spec.id if env.spec else ""
-        try:
-            seed = derive_seed("reference", self.seed)
-            reference = reference_batch(env, seed) if prepared_parts(network) else None
-            policy = Policy(network, env.observation_space, env.action_space, **options, reference=reference)
-        finally:
-            env.close()
-        if policy.action_noise is not None and unperturbed(self.strategy.sigma):
-            Scorer(network, policy.layout, policy.action_noise)  # says now what it could not score later
-        return policy
 
     def learn(
         self,
@@ -193,22 +184,20 @@ class ES:
         """
         total_timesteps = check_count("total_timesteps", total_timesteps)
         seconds = float("inf") if max_seconds is None else check_positive("max_seconds", max_seconds)
-        trainer, recording = self.trainer, None
+        trainer, strategy, recording = self.trainer, self.strategy, None
         with contextlib.ExitStack() as stack:
             if folder is not None:
                 run = stack.enter_context(entered(folder))
                 if (state := run.continued(resume, self.described)) is not None:
                     self.restore(state)
-                names = {"seed": self.seed, "env": self._env_name, "initial": fingerprint(self.network)}
-                centre = self.strategy.centre
-                run.open({**names, "options": self.described}, centre.generation, centre.theta.nbytes)
+                names = {"seed": self.seed, "env": self.objective.env_id, "initial": fingerprint(self.network)}
+                run.open({**names, "options": self.described}, strategy.generation, strategy.theta.nbytes)
                 recording = Recording(run, self.state_dict, checkpoint_every, trainer.seconds)
                 reset_num_timesteps = reset_num_timesteps and state is None
             goal = total_timesteps + (trainer.total_timesteps if reset_num_timesteps else 0)
             shown = [*loggers, *([ProgressLogger(goal)] if progress_bar else [])]
             log = stack.enter_context(opened(shown, self.described, recording.path if recording else Path()))
-            if self.policy is not None:
-                stack.callback(self.policy.prepare)
+            stack.callback(self.objective.refresh)
             loop(trainer, self._generation, Budget(goal, seconds), recording, log, callback)
         return self
 
@@ -220,7 +209,7 @@ class ES:
 
     @contextlib.contextmanager
     def _whole(self) -> Iterator[None]:
-        """Whatever ends what is played early, its workers' tasks are not those of what is played next."""
+        """After any exception, end the workers: they may still hold tasks of what was interrupted."""
         try:
             yield
         except BaseException:
@@ -238,48 +227,46 @@ class ES:
         """Return the centre's action for an observation, or for each of a batch, and the next state.
 
         Args:
-            observation: One, or a batch.
-            state: Of a recurrent policy: what the last call returned; None at the start of an episode.
-            episode_start: Bool for each of the batch: where the state starts anew.
-            deterministic: Without the action noise of training.
+            observation: One observation, or a batch.
+            state: For a recurrent policy, what the last call returned; None at the start of an episode.
+            episode_start: Bool for each observation of a batch: whether an episode starts, so that its state is reset.
+            deterministic: Whether to leave out the action noise of training.
 
         Raises:
             ValueError: If there is no environment, or the observation has another shape.
         """
-        if self.policy is None:
-            raise ValueError("`predict` needs an environment; with `fitness_fn`, call the module itself.")
-        return self.policy.act(observation, state, episode_start, None if deterministic else self._generator)
+        return self.objective.act(observation, state, episode_start, None if deterministic else self._generator)
 
-    def play(self, task: Task) -> EpisodeResult:
-        """Play one episode of the generation that is next: a member's, or with sign 0 the centre's.
+    def play(self, member: int = CENTRE, episode: int = 0) -> EpisodeResult:
+        """Play one episode of the next generation: a member's, or by default the centre's.
 
         Example:
             >>> es = ES(nn.Linear(4, 2), "CartPole-v1", num_workers=0)
-            >>> es.play(Task(generation=0, pair=3, sign=-1)).length > 0
+            >>> es.play(member=7).length > 0
             True
         """
         with self._whole():
-            return self.trainer.play(self.evaluator(), [task])[0]
+            return self.trainer.play(self.evaluator(), [self.trainer.task(member, episode)])[0]
 
     def replay(self, path: str | Path, generation: int) -> Record | None:
-        """Go to a generation of a run by its `replay.log` alone; see `torch_es.training.replay.rebuild`."""
+        """Rebuild a generation of a run from its `replay.log` alone; see `torch_es.training.replay.rebuild`."""
         self.close()
         return rebuild(self.trainer, self.network, path, generation, self.evaluator)
 
     def save(self, path: str | Path) -> None:
-        """Write everything needed to act and to go on training to the folder `path`: safetensors and JSON.
+        """Write everything needed to act and to continue training to the folder `path`, as safetensors and JSON.
 
         Raises:
             NonFiniteError: If a weight or a statistic is NaN or infinite.
-            ValueError: If `path` holds anything else than a checkpoint, which would be lost.
+            ValueError: If `path` holds anything but a checkpoint, which would be lost.
         """
         checkpoint.save(path, self.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `save` writes."""
         state = self.trainer.state_dict()
-        checkpoint.check_finite(state)
-        parameters = self.strategy.centre.parameters
+        checkpoint.check_finite(state)  # F42b
+        parameters = self.strategy.parameters
         shapes = {name: list(p.shape) for name, p in parameters.named.items()}
         return {
             **state, "shapes": shapes, "buffers": self._buffers(), "options": self.described, "machine": describe(),
@@ -293,13 +280,13 @@ class ES:
         env: str | EnvFactory | None = None,
         **options: Any,
     ) -> ES:
-        """Rebuild what `save` wrote; the weights go into `policy`.
+        """Restore what `save` wrote; the weights go into `policy`.
 
         Args:
             path: The folder.
             policy: A module of the same architecture.
-            env: In place of the saved id; needed if it was a function.
-            options: In place of saved arguments; needed for those that were functions.
+            env: Replaces the saved id; needed if it was a function.
+            options: Replace saved arguments; needed for those that were functions.
 
         Raises:
             ValueError: If the folder is damaged, `policy` has another architecture, or a function is not given again.
@@ -308,7 +295,7 @@ class ES:
         saved = {**saved_options(state, options), **options}
         if env is not None:
             saved["env"] = env
-        elif ":" in str(saved["env"]):
+        elif ":" in str(saved["env"]):  # F33b
             raise ValueError(f"`env` {saved['env']!r} of the checkpoint would import a module; pass `env` yourself.")
         es = cls(policy, **saved)
         es.restore(state)
@@ -322,15 +309,14 @@ class ES:
         """
         buffers = self._buffers()
         then = {n: list(b.shape) for n, b in state["buffers"].items()} | state["shapes"]
-        now = {n: list(t.shape) for n, t in {**buffers, **self.strategy.centre.parameters.named}.items()}
-        if found := differences(then, now):
+        now = {n: list(t.shape) for n, t in {**buffers, **self.strategy.parameters.named}.items()}
+        if found := differences(then, now):  # F34b
             raise ValueError(f"The checkpoint is of another module: {found}.")
         self.close()  # workers hold a copy of the buffers
         for name, value in state["buffers"].items():
             buffers[name].copy_(value)
         self.trainer.load_state_dict(state)
-        if self.policy is not None:
-            self.policy.prepare()
+        self.objective.refresh()
         if other := difference(state["machine"]):
             _log.warning("From here on the bits may differ from those of a run that stayed where it was: %s.", other)
 
@@ -338,25 +324,32 @@ class ES:
         """Play in another environment from now on.
 
         Raises:
-            ValueError: If its spaces are others, or there was none before.
+            ValueError: If its spaces differ, or this trainer has no environment.
         """
         factory = env_factory(env)
-        if self.policy is None:
+        if not isinstance(self.objective, EnvObjective):
             raise ValueError("`set_env` needs a trainer that was made with an environment, not with `fitness_fn`.")
         made = probed(factory)
         made.close()
-        if found := differences(self._spaces, _spaces(made)):
+        own = {"observation_space": self.policy.layout.space, "action_space": self.policy.action_space}
+        if found := differences(own, {name: getattr(made, name) for name in own}):
             raise ValueError(f"`env` must have the spaces that the policy was made for: {found}.")
         self.close()
-        self._factory = factory
+        self.objective.factory = factory
         self.described["env"] = env if isinstance(env, str) else None
 
     def _buffers(self) -> dict[str, torch.Tensor]:
-        """Return what is to be saved besides weights and observation statistics: all that is needed to act."""
-        module = self.policy or self.network
+        """Return what to save besides weights and observation statistics, so that nothing needed to act is missing."""
+        module = self.objective.module
         saved = module.state_dict()
-        apart = [id(b) for b in self.trainer.observation_norm.buffers()] if self.trainer.observation_norm else []
+        statistics = self.objective.statistics
+        apart = [id(b) for b in statistics.buffers()] if statistics else []
         return {n: b for n, b in module.named_buffers() if n in saved and id(b) not in apart}
+
+    @property
+    def lanes(self) -> LaneChoice | None:
+        """How workers run the network, chosen once and here for all of them; None with `fitness_fn`."""
+        return self.objective.lanes
 
     def close(self) -> None:
         """End the workers; they start again when needed."""
@@ -371,30 +364,37 @@ class ES:
         self.close()
 
     def evaluator(self) -> Evaluator:
-        """Return the evaluator; workers start with the first need of them, so bad arguments never start any."""
+        """Return the evaluator. Workers start when they are first needed, so bad arguments never start any."""
         if self._present.take(self._buffers()):
             self.close()
         if self._evaluator is None:
-            parameters, norm = self.strategy.centre.parameters, self.trainer.observation_norm
-            observed = norm.mean.numel() if norm is not None else 0
-            scored = 2 * self.strategy.centre.num_pairs if unperturbed(self.strategy.sigma) else 0
-            sizes = parameters.dim, parameters.dtype, observed, scored
-            self._evaluator = make_evaluator(
-                self._player(), sizes, self.seed, self.num_workers, self._tolerance, self.trainer.rules
-            )
+            self._evaluator = self._make_evaluator(self.objective, self.trainer.snapshot())
         return self._evaluator
 
-    def _player(self) -> Callable[[], Any]:
-        if self.policy is None:
-            assert self.fitness_fn is not None
-            return partial(FunctionPlayer, self.network, self.fitness_fn, self.seed)
-        return partial(Rollout, self.policy, self._factory, self.seed, self._num_lanes, self.trainer.rules, self.lanes)
 
-    @cached_property
-    def lanes(self) -> LaneChoice | None:
-        """How workers run the network, chosen once and here for all of them; None with `fitness_fn`."""
-        return None if self.policy is None else lanes_for(self.policy, self._num_lanes)
+def _searches_actions(strategy: Strategy) -> bool:
+    return isinstance(strategy.ask().perturbation, Unperturbed)
 
 
-def _spaces(env: Env) -> dict[str, object]:
-    return {"observation_space": env.observation_space, "action_space": env.action_space}
+def _function(network: nn.Module, fitness_fn: Callable[[Any], float]) -> FunctionObjective:
+    if names := ", ".join(batch_norms(network)):
+        _log.warning("BatchNorm at %s: in eval mode all members share its statistics; see convert_batch_norm.", names)
+    return FunctionObjective(network, fitness_fn)
+
+
+def _environment(
+    strategy: Strategy, network: nn.Module, factory: EnvFactory, acting: dict[str, Any], *options: Any
+) -> EnvObjective:
+    """Wrap the network for the spaces of an environment, to be played there."""
+    env = probed(factory)
+    try:
+        seed = derive_seed("reference", strategy.seed)
+        reference = reference_batch(env, seed) if prepared_parts(network) else None
+        policy = Policy(network, env.observation_space, env.action_space, **acting, reference=reference)
+        objective = EnvObjective(policy, factory, strategy.seed, *options)
+        objective.env_id, objective.frames_per_step = env.spec.id if env.spec else "", frames_per_step(env)
+    finally:
+        env.close()
+    if _searches_actions(strategy) and policy.action_noise is not None:
+        Scorer(network, policy.layout, policy.action_noise)  # says now what it could not score later
+    return objective

@@ -16,7 +16,16 @@ from torch_es.cli.video import render_without_a_screen
 
 def test_a_run_leaves_its_folder_and_says_what_next(run):
     folder, done = run
-    files = {"config.yaml", "metrics.jsonl", "replay.log", "curve.png", "summary.json", "checkpoints", ".lock"}
+    files = {
+        "config.yaml",
+        "metrics.jsonl",
+        "replay.log",
+        "curve.png",
+        "summary.json",
+        "checkpoints",
+        "run.log",
+        ".lock",
+    }
     assert {p.name for p in folder.iterdir()} == files
     assert logged(folder)[-1]["global_step"] >= 300
     ended = json.loads((folder / "summary.json").read_text())

@@ -122,7 +122,7 @@ def test_workers_train_where_the_platform_has_less(tmp_path):
         for num_workers in (0, 2):
             with ES(mlp(3, 1, seed=0), Stepper, num_pairs=4, num_workers=num_workers) as es:
                 es.learn(120, folder=f"{sys.argv[0]}-{num_workers}", checkpoint_every=1e-9)
-                thetas.append(es.strategy.centre.theta)
+                thetas.append(es.strategy.theta)
         print(hasattr(signal, "SIGUSR2"), torch.equal(*thetas))
     """
     assert script(code, tmp_path) == "False True\n"

@@ -67,5 +67,5 @@ def test_a_default_dtype_trains_alike_with_and_without_workers(request):
     for num_workers in (0, 1):
         torch.manual_seed(0)
         with ES(Constant(), "CartPole-v1", num_workers=num_workers, num_pairs=2, eval_every=0) as es:
-            thetas.append(es.learn(60).strategy.centre.theta)
+            thetas.append(es.learn(60).strategy.theta)
     assert torch.equal(*thetas)

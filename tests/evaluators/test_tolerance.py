@@ -48,9 +48,9 @@ def test_an_episode_that_never_ends_is_told_once_and_time_is_heeded(num_workers,
         started = time.monotonic()
         es.learn(10, max_seconds=2.0, folder=tmp_path / "run")
         assert 2 <= time.monotonic() - started < 8
-        assert es.strategy.centre.generation == 0
+        assert es.strategy.generation == 0
         es.set_env(lambda: gym.wrappers.TimeLimit(Endless(), 5))
-        assert es.learn(10, folder=tmp_path / "run", resume=True).strategy.centre.generation == 1
+        assert es.learn(10, folder=tmp_path / "run", resume=True).strategy.generation == 1
     endless, over = [record.message for record in caplog.records]
     assert "steps without the end of an episode" in endless
     assert "EpisodeRules(max_steps=...)" in endless
@@ -63,8 +63,8 @@ def test_a_generation_cut_off_by_time_is_left_out_and_played_again(tmp_path):
             return es.learn(steps, max_seconds=seconds, folder=tmp_path / "run", resume=resume)
 
     cut = learn(2.5, 10**6)
-    generations = cut.strategy.centre.generation
+    generations = cut.strategy.generation
     assert generations >= 1
     assert cut.trainer.total_timesteps == 20 * generations
     resumed = learn(60, 20 * generations + 1, resume=True)
-    assert resumed.strategy.centre.generation == generations + 1
+    assert resumed.strategy.generation == generations + 1

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+collect_ignore = ["harness.py", "mutations.py"]  # the doctest collector would import them a second time
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ def test_F48_training_warns_once(by, num_workers, caplog):
     with caplog.at_level(logging.WARNING):
         train(lambda: Leaky(by), num_workers, generations=3)
     (message,) = warnings_of(caplog)
-    assert message.startswith("generation 0 pair 0 sign +1 (environment seed ")
+    assert message.startswith("generation 0 member 0 (environment seed ")
     assert "`torch-es check-env` says where" in message
 
 

@@ -54,7 +54,7 @@ def test_F38_evaluate_export_and_push_do_as_well_elsewhere(tmp_path, tried):
     assert mean > 20  # it learned something: an untrained one has about 9
     generation = checkpoint.newest(tmp_path / "r" / "checkpoints")["strategy"]["generation"]
     seed = config.load_config(tmp_path / "r")["seed"]
-    seeds = [str(EpisodeRules().environment_seed(seed, Task(generation, -1, 0, i))) for i in range(10)]
+    seeds = [str(EpisodeRules().environment_seed(seed, Task(generation, -1, i))) for i in range(10)]
     done = subprocess.run(
         [sys.executable, "-c", ELSEWHERE, *seeds],
         cwd=tmp_path,

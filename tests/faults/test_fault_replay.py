@@ -11,7 +11,6 @@ from test_fault_resume import CASES, normed
 
 from torch_es.errors import RunFolderError
 from torch_es.runs import checkpoint, replay_log
-from torch_es.types import Task
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -26,7 +25,7 @@ def test_a_replay_is_the_checkpoint_bit_for_bit(case, tmp_path, tried):
             each.trainer.best = None  # a replay plays no evaluation
         assert bits(other) == bits(loaded)
         tried()
-    assert run.strategy.centre.generation == 5
+    assert run.strategy.generation == 5
 
 
 @pytest.mark.parametrize(
@@ -38,11 +37,10 @@ def test_every_member_plays_as_it_did(build, tmp_path, tried):
     record = list(records)[2]
     es = build()
     assert es.replay(tmp_path / "r" / "replay.log", 2).fitness.tolist() == record.fitness.tolist()
-    for pair, row in enumerate(record.fitness):
-        for column, sign in enumerate((1, -1)):
-            played = es.play(Task(2, pair, sign))
-            assert (played.return_, played.length) == (row[column], record.lengths[pair, column])
-            tried()
+    for member, fitness in enumerate(record.fitness.ravel()):
+        played = es.play(member)
+        assert (played.return_, played.length) == (fitness, record.lengths.ravel()[member])
+        tried()
 
 
 def test_a_run_that_lost_a_pair_and_was_resumed_is_replayed_too(tmp_path):
@@ -53,7 +51,7 @@ def test_a_run_that_lost_a_pair_and_was_resumed_is_replayed_too(tmp_path):
     run = make(factory).learn(10**9, callback=until(4), folder=tmp_path / "r", resume=True)
     other = make(factory)
     other.replay(tmp_path / "r" / "replay.log", 4)
-    assert torch.equal(other.strategy.centre.theta, run.strategy.centre.theta)
+    assert torch.equal(other.strategy.theta, run.strategy.theta)
 
 
 def test_a_log_costs_bytes_an_evaluation_not_parameters(tmp_path):
@@ -110,7 +108,7 @@ def test_a_damaged_frame_is_named_and_those_before_it_are_replayed(folder, tmp_p
     path.write_bytes(content)
     es = make()
     es.replay(path, 3)
-    assert torch.equal(es.strategy.centre.theta, train(num_workers=0, generations=3).strategy.centre.theta)
+    assert torch.equal(es.strategy.theta, train(num_workers=0, generations=3).strategy.theta)
     with pytest.raises(RunFolderError, match=r"is damaged at byte \d+: frame 4 has another digest"):
         make().replay(path, 4)
 
@@ -138,7 +136,7 @@ def test_a_resume_whose_log_is_damaged_keeps_it_aside_and_goes_on(folder, tmp_pa
 
 def test_another_start_and_other_bits_are_told_of(folder, monkeypatch):
     other = make()
-    other.strategy.centre.move(other.strategy.centre.theta + 1)
+    other.strategy.move(other.strategy.theta + 1)
     with pytest.raises(RunFolderError, match="began with other weights"):
         other.replay(folder / "replay.log", 2)
     with pytest.raises(RunFolderError, match="Generation 0 gives theta other bits than the run had: the module, strat"):
@@ -162,8 +160,8 @@ def test_the_command_rebuilds_plays_and_records(tmp_path):
     assert code == 0, error
     assert f"generation {count}: theta {newest}, as in the run" in out
     assert replay_log.digest(checkpoint.load(tmp_path / "again")["strategy"]["theta"]).hex() == newest
-    member = ["replay", "r", "--generation", "1", "--pair", "2", "--sign", "-", "--record"]
+    member = ["replay", "r", "--generation", "1", "--member", "5", "--record"]
     code, out, error = torch_es(*member, cwd=tmp_path)
     assert code == 0, error
     assert "as in the run, bit for bit" in out
-    assert (tmp_path / "r" / "generation-1-pair-2-.mp4").stat().st_size > 1000
+    assert (tmp_path / "r" / "generation-1-member-5.mp4").stat().st_size > 1000

@@ -123,7 +123,7 @@ def test_F25_a_full_disk_costs_nothing_that_is_saved(policy, full_disk, tmp_path
         es.learn(10**9, callback=callback, folder=folder, checkpoint_every=1e-9)
     free()
     generations = 4 if policy == "warn" else 3
-    assert es.strategy.centre.generation == generations
+    assert es.strategy.generation == generations
     assert ("Could not write checkpoint 3" in caplog.text) == (policy == "warn")
     names = sorted(p.name for p in (tmp_path / "r" / "checkpoints").iterdir())
     assert names == ["generation-000001", "generation-000002"]
@@ -143,7 +143,7 @@ def test_F26_a_folder_that_cannot_be_written_is_found_before_the_first_generatio
     es = make()
     with pytest.raises(ResourceError, match=r"`/proc/run` cannot be written to"):
         es.learn(100, folder="/proc/run")
-    assert es.strategy.centre.generation == 0
+    assert es.strategy.generation == 0
 
 
 @pytest.mark.slow

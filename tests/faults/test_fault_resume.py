@@ -296,11 +296,11 @@ def test_F38_a_fresh_trainer_plays_what_was_logged(tmp_path):
     seen = []
     make(num_workers=0).learn(10**9, callback=lambda m: seen.append(m) or len(seen) < 5, folder=tmp_path / "r")
     loaded = make().learn(1, folder=tmp_path / "r", resume=True)
-    assert loaded.strategy.centre.generation == 5
+    assert loaded.strategy.generation == 5
     best = max((row["eval/mean_reward"], row["time/iterations"] - 1) for row in seen if "eval/mean_reward" in row)
     assert (loaded.trainer.best["mean_reward"], loaded.trainer.best["generation"]) == best
     loaded.trainer.restore_best()
-    loaded.strategy.centre.generation = int(best[1])  # so that its episodes have the seeds of that evaluation
+    loaded.strategy.generation = int(best[1])  # so that its episodes have the seeds of that evaluation
     assert np.mean([episode.return_ for episode in loaded.evaluate(4)]) == best[0]
 
 

@@ -11,7 +11,7 @@ from torch_es.envs.rules import EpisodeRules
 from torch_es.types import Task
 
 GENERATIONS = 6  # of 40 steps
-LAST = EpisodeRules().environment_seed(0, Task(GENERATIONS, -1, 0, 0))  # of the episode that says what a trial is worth
+LAST = EpisodeRules().environment_seed(0, Task(GENERATIONS, -1))  # of the episode that says what a trial is worth
 SWEEP = [
     "sweep", *CONFIG, "sweep=none", "sweep.trials=5", "sweep.dir=s", "total_timesteps=240", "+env.kwargs.pause=0.02",
     f"+env.kwargs.seed={LAST}", "+env.kwargs.mishap=null,nan_observation", "optimizer.lr=interval(0.01,0.1)",

@@ -20,8 +20,8 @@ from helpers import Stepper, by_task, evaluator, pairs, snapshot, stepper_policy
 
 from torch_es.envs.rules import EpisodeRules
 from torch_es.errors import WorkerError
-from torch_es.evaluators import Board, FaultTolerance, ProcessEvaluator
-from torch_es.rollout import Rollout
+from torch_es.evaluators import FaultTolerance, ProcessEvaluator
+from torch_es.rollout import EnvObjective, Rollout
 from torch_es.seeding import derive_seed
 from torch_es.types import Task
 
@@ -34,7 +34,7 @@ def test_F01_F02_F03_a_worker_that_dies_changes_nothing(mishap, told, tmp_path, 
     assert bits(es) == golden()
     (record,) = [r for r in caplog.records if "is replaced" in r.message]
     assert f"was killed by {told}" in record.message
-    for part in ("Worker ", "(restart 1)", "generation 0 pair ", "environment seed"):
+    for part in ("Worker ", "(restart 1)", "generation 0 member ", "environment seed"):
         assert part in record.message
     if mishap == "segfault":
         assert "Fatal Python error: Segmentation fault" in record.message
@@ -44,11 +44,11 @@ def test_F01_F02_F03_a_worker_that_dies_changes_nothing(mishap, told, tmp_path, 
 @pytest.mark.slow
 def test_F03_memory_errors_are_retried_then_raised_with_the_member():
     with pytest.raises(
-        WorkerError, match=r"(?s)generation 0 pair 2 .*took down a worker 3 times.*MemoryError"
+        WorkerError, match=r"(?s)generation 0 member [45] .*took down a worker 3 times.*MemoryError"
     ) as caught:
         train(partial(Faulty, "memory", seed=POISON))
     assert isinstance(caught.value.__cause__, MemoryError)
-    assert caught.value.task.pair == 2
+    assert caught.value.task.member in (4, 5)
 
 
 @pytest.mark.slow
@@ -66,11 +66,11 @@ def test_F04_a_poison_member_stops_the_run_with_the_command_that_plays_it_again(
     command = next(line for line in error.splitlines() if "This plays it again: torch-es " in line).split("torch-es ")[
         1
     ]
-    assert f"generation 2 pair 1 sign {command[-1]}1 (environment seed {poison}) took down a worker 3 times" in error
-    assert command.startswith("replay r --generation 2 --pair 1 --sign ")
+    assert command in ("replay r --generation 2 --member 2", "replay r --generation 2 --member 3")
+    assert f"generation 2 member {command[-1]} (environment seed {poison}) took down a worker 3 times" in error
     assert torch_es(*command.split(), cwd=tmp_path)[0] == -signal.SIGKILL  # it does again
     assert len(list((tmp_path / "r" / "checkpoints").glob("generation-000002"))) == 1
-    other = command.replace("--pair 1", "--pair 0")
+    other = command[:-1] + "0"
     assert "as in the run, bit for bit" not in torch_es(*other.split(), cwd=tmp_path)[1]  # generation 2 never ended
 
 
@@ -169,7 +169,7 @@ def test_F16_all_workers_die_at_once_and_the_budget_is_kept(caplog):
 
 def test_F17_what_cannot_be_sent_is_named():
     file = open(os.devnull, "w")  # noqa: SIM115
-    with file, pytest.raises(TypeError, match=r"player_factory\[1\]\.file`, a TextIOWrapper.*inside the function"):
+    with file, pytest.raises(TypeError, match=r"objective\.factory\.file`, a TextIOWrapper.*inside the function"):
         train(lambda: file and Faulty())
 
 
@@ -277,9 +277,9 @@ def test_F21_a_result_that_comes_twice_counts_once():
     policy = stepper_policy()
     serial = evaluator(policy, Stepper, 0)
     expected = by_task(serial.evaluate(snapshot(policy), pairs(6)))
-    dim = sum(p.numel() for p in policy.network.parameters())
-    board = Board(dim, policy.dtype, policy.layout.size)
-    running = ProcessEvaluator(partial(Stutterer, policy, Stepper, 7, 4), board, 7, 1)
+    objective = EnvObjective(policy, Stepper, 7)
+    objective.player = partial(Stutterer, policy, Stepper, 7, 4)
+    running = ProcessEvaluator(objective, snapshot(policy), 1)
     results = list(running.evaluate(snapshot(policy), pairs(6)))
     running.close()
     assert by_task(results) == expected
@@ -287,4 +287,4 @@ def test_F21_a_result_that_comes_twice_counts_once():
 
 
 def test_the_seed_named_is_the_environments():
-    assert EpisodeRules().environment_seed(0, Task(0, 2, -1)) == POISON
+    assert EpisodeRules().environment_seed(0, Task(0, 5, world=2)) == POISON

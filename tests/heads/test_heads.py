@@ -151,7 +151,7 @@ def test_action_noise_may_be_an_object_or_what_makes_one():
     runs = []
     for given in (noise, "gaussian:0.3", lambda space, head: GaussianNoise(space, head, 0.3)):
         with ES(Linear(), Stepper, action_noise=given, num_pairs=2, num_workers=0) as es:
-            runs.append(es.learn(20).strategy.centre.theta.tolist())
+            runs.append(es.learn(20).strategy.theta.tolist())
     assert runs[0] == runs[1] == runs[2]
 
 

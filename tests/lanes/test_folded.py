@@ -60,13 +60,13 @@ def test_folded_lanes_answer_as_the_plain_module(name):
     lanes = make_lanes(module, 2, boxed(*shape), reference.reshape(9, -1))
     assert type(lanes) is FoldedLanes
     parameters = FlatParameters(module.eval())
-    thetas = [parameters.gather() + 0.1 * torch.randn(parameters.dim) for _ in range(3)]
+    thetas = [parameters.read_masters() + 0.1 * torch.randn(parameters.dim) for _ in range(3)]
     for lane, theta in ((0, thetas[0]), (1, thetas[1]), (0, thetas[2])):  # the first one's statistics are gone
         lanes.write(lane, theta)
     x = rng.standard_normal((2, *shape), dtype=np.float32)
     answers = lanes.forward(x.reshape(2, -1), [0, 1])
     for lane, theta in ((0, thetas[2]), (1, thetas[1])):
-        parameters.write(theta)
+        parameters.write_module(theta)
         collect_statistics(module, torch.from_numpy(reference))
         expected = module(torch.from_numpy(x[lane : lane + 1]))[0]
         np.testing.assert_allclose(answers[lane], expected, rtol=1e-3, atol=1e-4)

@@ -9,6 +9,7 @@ from torch_es import ES
 from torch_es.envs.rules import EpisodeRules
 from torch_es.nn import ObservationNorm
 from torch_es.nn.moments import Moments
+from torch_es.nn.observation_norm import normalize
 from torch_es.policies import Concatenate, Policy, mlp
 from torch_es.spaces import Layout
 
@@ -127,7 +128,7 @@ def test_a_norm_inside_the_lanes_gives_the_same_bits_for_any_number_of_workers()
         with ES(Beside(), Stepper, num_pairs=4, sigma=0.3, num_workers=workers, num_lanes=3) as es:
             es.learn(100)
         assert es.policy.observation_norm.count == 120
-        thetas.append(es.strategy.centre.theta)
+        thetas.append(es.strategy.theta)
     assert torch.equal(*thetas)
 
 

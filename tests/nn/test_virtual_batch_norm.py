@@ -195,14 +195,14 @@ def test_each_lane_measures_the_reference_under_its_own_weights(kind):
     network, reference = small(), randn(128, 3, seed=1)
     lanes = kind(network, 3, boxed(3), reference.numpy())
     member, parameters = copy.deepcopy(network), FlatParameters(network)
-    thetas = [parameters.gather() + 0.5 * randn(parameters.dim, seed=i) for i in range(4)]
+    thetas = [parameters.read_masters() + 0.5 * randn(parameters.dim, seed=i) for i in range(4)]
     for lane in range(3):
         lanes.write(lane, thetas[lane])
     lanes.write(1, thetas[3])  # weights change, statistics change
     for x in (randn(3, 3, seed=7), 100 * randn(3, 3, seed=8)):
         answers = lanes.forward(x.numpy(), range(3))
         for lane, theta in enumerate((thetas[0], thetas[3], thetas[2])):
-            FlatParameters(member).write(theta)
+            FlatParameters(member).write_module(theta)
             np.testing.assert_allclose(answers[lane], hand(member, reference, x[lane]), rtol=1e-4, atol=1e-5)
 
 
@@ -221,7 +221,7 @@ def test_one_forward_of_the_reference_a_member():
 
     network = nn.Sequential(*small(), Spy())
     lanes = CopiedLanes(network, 1, boxed(3), randn(128, 3).numpy())
-    theta = FlatParameters(network).gather()
+    theta = FlatParameters(network).read_masters()
     passes.clear()
     lanes.write(0, theta)
     for _ in range(5):

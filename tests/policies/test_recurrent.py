@@ -77,13 +77,13 @@ def test_batched_lanes_answer_as_single_networks_over_an_episode(name):
     states = [network.initial_state(1) for _ in range(3)]
     for lane, single in enumerate(singles):
         parameters = FlatParameters(single)
-        theta = parameters.gather() + torch.from_numpy(rng.standard_normal(parameters.dim, dtype=np.float32))
-        parameters.write(theta)
+        theta = parameters.read_masters() + torch.from_numpy(rng.standard_normal(parameters.dim, dtype=np.float32))
+        parameters.write_module(theta)
         lanes.write(lane, theta)
     for step in range(6):
         rows = rng.standard_normal((3, 4), dtype=np.float32)
         if step == 3:  # the middle lane begins another episode
-            lanes.write(1, FlatParameters(singles[1]).gather())
+            lanes.write(1, FlatParameters(singles[1]).read_masters())
             states[1] = network.initial_state(1)
         answers = lanes.forward(rows, range(3))
         for lane, single in enumerate(singles):
@@ -97,7 +97,7 @@ def test_the_state_starts_anew_for_the_written_lane_alone(make, kind):
     network = make()
     lanes = make_lanes(network, 2, boxed(4))
     assert type(lanes) is kind
-    theta = FlatParameters(network).gather()
+    theta = FlatParameters(network).read_masters()
     rows = np.ones((2, 4), np.float32)
     lanes.write(0, theta), lanes.write(1, theta)
     with torch.no_grad():

@@ -4,14 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from torch_es.report.split_half import pair_coefficients, split_half_cosine, split_half_cosines
+from torch_es.report.split_half import split_half_cosine, split_half_cosines
 from torch_es.runs.options import describe
 from torch_es.runs.replay_log import Record
-from torch_es.search import STRATEGIES
-from torch_es.search.gradient import serial_noise_sum
+from torch_es.search import STRATEGIES, Mirrored
 from torch_es.search.noise import Noise
+from torch_es.search.perturbation import serial_sum
+from torch_es.search.rule import spread
 
 SGD = partial(torch.optim.SGD, lr=1e-3)
+
+
+def mirrored(noise, generation):
+    return Mirrored(noise.seed, generation, noise.dim, 1.0)
 
 
 def linear_fitness(noise, generation, slope, pairs):
@@ -28,7 +33,7 @@ def test_a_linear_function_has_the_cosine_that_theory_gives():
     dim, half = 50, 100
     noise, slope = Noise(3, dim), np.linspace(-1, 1, dim)
     found = [
-        split_half_cosine(noise, generation, 2 * linear_fitness(noise, generation, slope, 2 * half)[:, 0])
+        split_half_cosine(mirrored(noise, generation), 2 * linear_fitness(noise, generation, slope, 2 * half)[:, 0])
         for generation in range(60)
     ]
     deviation = np.std(found) / np.sqrt(len(found))
@@ -38,19 +43,19 @@ def test_a_linear_function_has_the_cosine_that_theory_gives():
 
 def test_returns_of_chance_agree_in_nothing():
     noise, draws = Noise(0, 400), np.random.default_rng(0)
-    found = [split_half_cosine(noise, generation, draws.standard_normal(16)) for generation in range(60)]
+    found = [split_half_cosine(mirrored(noise, generation), draws.standard_normal(16)) for generation in range(60)]
     assert abs(np.mean(found)) < 4 / np.sqrt(400 * 60)
     assert 0.6 < np.std(found) * np.sqrt(400) < 1.4
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_what_is_listened_to_is_what_the_strategy_climbs_along(name):
+def test_a_plan_is_what_the_strategy_climbs_along(name):
     fitness = np.random.default_rng(1).standard_normal((8, 2))
     strategy = STRATEGIES[name](torch.zeros(30), SGD, sigma=0.1, num_pairs=8, seed=5)
-    coefficients = pair_coefficients(STRATEGIES[name](torch.zeros(1), num_pairs=8), fitness)
+    plan, kept = STRATEGIES[name](torch.zeros(1), num_pairs=8).plan(fitness)
     strategy.tell(fitness)
-    along, _ = serial_noise_sum(Noise(5, 30))(0, coefficients)
-    moved = strategy.centre.theta
+    along = serial_sum(Mirrored(5, 0, 30, 1.0), spread(plan.linear, kept)).linear
+    moved = strategy.theta
     assert float(along @ moved / (along.norm() * moved.norm())) == pytest.approx(1, abs=1e-5)
 
 

@@ -16,13 +16,13 @@ from torch_es.types import Task
 @pytest.mark.parametrize(
     ("seed", "task"),
     [
-        (1, Task(3, 2, 1, 1)),
-        (0, Task(4, 2, 1, 1)),
-        (0, Task(3, 3, 1, 1)),
-        (0, Task(3, 2, -1, 1)),
-        (0, Task(3, 2, 1, 2)),
+        (1, Task(3, 4, 1)),
+        (0, Task(4, 4, 1)),
+        (0, Task(3, 6, 1)),
+        (0, Task(3, 5, 1)),
+        (0, Task(3, 4, 2)),
     ],
-    ids=["seed", "generation", "pair", "sign", "episode"],
+    ids=["seed", "generation", "pair", "member", "episode"],
 )
 def test_every_episode_has_draws_of_its_own(seed, task):
     space = gym.spaces.Box(-1, 1, (200,))
@@ -34,8 +34,8 @@ def test_every_episode_has_draws_of_its_own(seed, task):
         own.act(np.zeros((1, 200), np.float32), [0])
         return own.rows[0].copy()
 
-    ours, other = draws(0, Task(3, 2, 1, 1)), draws(seed, task)
-    np.testing.assert_array_equal(ours, draws(0, Task(3, 2, 1, 1)))
+    ours, other = draws(0, Task(3, 4, 1)), draws(seed, task)
+    np.testing.assert_array_equal(ours, draws(0, Task(3, 4, 1)))
     assert abs(np.corrcoef(ours, other)[0, 1]) < 0.35  # five deviations
 
 
@@ -54,10 +54,10 @@ def test_noise_acts_on_members_and_not_on_the_centre(num_lanes):
     for given in (None, "gaussian:0.3"):
         policy = noisy(given)
         running = evaluator(policy, Stepper, 0, num_lanes)
-        tasks = iter([(Task(0, 0, 1), Task(0, 0, -1)), (Task(0, -1, 0, 0),)])
+        tasks = iter([(Task(0, 0), Task(0, 1)), (Task(0, -1),)])
         returns[given] = {r.task: r.return_ for r in running.evaluate(snapshot(policy), lambda t=tasks: next(t, None))}
         running.close()
-    centre = Task(0, -1, 0, 0)
+    centre = Task(0, -1)
     assert returns[None].pop(centre) == returns["gaussian:0.3"].pop(centre)
     assert all(returns[None][task] != value for task, value in returns["gaussian:0.3"].items())
 

@@ -16,14 +16,15 @@ def plain_episode(policy, env_id, shot, task):
     """One member's episode as anyone would write it."""
     lanes = evaluator(policy, env(env_id), 0)._player._lanes  # the same arithmetic, so that bits can be compared
     eps = np.empty(len(shot.theta), np.float32)
-    Noise(7, len(eps)).fill(eps, task.generation, task.pair)
-    lanes.write(0, torch.add(shot.theta, torch.from_numpy(eps), alpha=task.sign * shot.sigma))
+    Noise(7, len(eps)).fill(eps, task.generation, task.member // 2)
+    sign = -1 if task.member % 2 else 1
+    lanes.write(0, torch.add(shot.theta, torch.from_numpy(eps), alpha=sign * shot.perturbation.sigma))
     world = gym.make(env_id)
     observation, _ = world.reset(seed=EpisodeRules().environment_seed(7, task))
     total, length, done = 0.0, 0, False
     while not done:
         x = np.zeros((4, len(observation)), np.float32)
-        x[0] = normalize(observation, (shot.mean, shot.std), 5.0)
+        x[0] = normalize(observation, shot.statistics, 5.0)
         action = policy.head(lanes.forward(x, [0]))[0]
         observation, reward, terminated, truncated, _ = world.step(action)
         total, length, done = total + float(reward), length + 1, terminated or truncated
@@ -52,7 +53,7 @@ def test_a_lane_whose_episode_ends_is_filled_again_at_once():
     policy, lengths = stepper_policy(), iter([10, 1])
     player = Rollout(policy, lambda: Stepper(next(lengths)), 0, num_lanes=2)
     player.begin(snapshot(policy))
-    tasks = [Task(0, pair, sign) for pair in range(3) for sign in (1, -1)]
+    tasks = [Task(0, member) for member in range(6)]
     for task in tasks:
         player.submit(task)
     left = []
@@ -66,12 +67,12 @@ def test_time_limits_are_truncation_and_the_cap_holds():
     policy = env_policy("InvertedPendulum-v5")
     player = Rollout(policy, env("InvertedPendulum-v5"), 0, 2, EpisodeRules(max_steps=3))
     player.begin(snapshot(policy, 1e-9))
-    player.submit(Task(0, 0, 1))
+    player.submit(Task(0, 0))
     (result,) = player.advance()
     assert (result.length, result.truncated) == (3, True)
     ended = Rollout(stepper_policy(), Stepper, 0, 1)
     ended.begin(snapshot(stepper_policy()))
-    ended.submit(Task(0, 0, 1))
+    ended.submit(Task(0, 0))
     assert ended.advance()[0].truncated is False
 
 
@@ -90,7 +91,7 @@ def test_statistics_are_those_of_the_observations_seen():
                 seen.append(outcome[0])
             return outcome
 
-    (result,) = [r for r in evaluator(policy, Watched, 0, 1).evaluate(snapshot(policy), pairs(1)) if r.task.sign > 0]
+    (result,) = [r for r in evaluator(policy, Watched, 0, 1).evaluate(snapshot(policy), pairs(1)) if r.task.member == 0]
     own = np.array(seen[:5]) - 0.1
     np.testing.assert_allclose(result.moments, np.concatenate((own.sum(0), (own**2).sum(0))), rtol=1e-12)
 
@@ -115,7 +116,7 @@ class Remembers(torch.nn.Module):
 def test_the_order_of_members_changes_nothing(branching):
     """What a lane's network keeps in buffers is of its own episode."""
     policy = Policy(Remembers(branching), Stepper.observation_space, Stepper.action_space)
-    tasks = [(Task(0, pair, sign),) for pair in range(5) for sign in (1, -1)]
+    tasks = [(Task(0, member, world=member // 2),) for member in range(10)]
     played = []
     for order, lanes in ((tasks, 3), (tasks[::-1], 3), (tasks[::2] + tasks[1::2], 1)):
         running = evaluator(policy, Stepper, 0, lanes)

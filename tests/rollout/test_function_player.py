@@ -1,7 +1,8 @@
 import torch
 
-from torch_es.rollout import FunctionPlayer
-from torch_es.types import Snapshot, Task
+from torch_es.rollout import FunctionPlayer, Snapshot
+from torch_es.search import Mirrored
+from torch_es.types import Task
 
 
 def test_buffers_are_fresh_for_each_member_of_a_function():
@@ -15,8 +16,8 @@ def test_buffers_are_fresh_for_each_member_of_a_function():
         module.calls += 1
         return float(module.calls)
 
-    player = FunctionPlayer(Counting(), fitness, 0)
-    player.begin(Snapshot(torch.zeros(2), 0.1))
-    for sign in (1, -1):
-        player.submit(Task(0, 0, sign))
+    player = FunctionPlayer(Counting(), fitness)
+    player.begin(Snapshot(torch.zeros(2), Mirrored(0, 0, 2, 0.1)))
+    for member in (0, 1):
+        player.submit(Task(0, member))
         assert player.advance()[0].return_ == 1.0

@@ -24,13 +24,13 @@ def test_it_learns_and_sb3_evaluates_it():
     mean, _ = evaluate_policy(model, model.get_env(), n_eval_episodes=5)
     assert mean > 300
     assert model.num_timesteps == model.es.trainer.total_timesteps >= 60_000
-    assert model.ep_info_buffer[-1]["l"] == model.es.trainer.played.episodes[-1].length
+    assert model.ep_info_buffer[-1]["l"] == model.es.trainer.played.lengths[-1, -1]
 
 
 def test_the_same_seed_gives_the_same_model_and_touches_no_global_generator():
     before = torch.random.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002 - SB3's are the global ones
     one, other = make().learn(300), make().learn(300)
-    assert torch.equal(one.es.strategy.centre.theta, other.es.strategy.centre.theta)
+    assert torch.equal(one.es.strategy.theta, other.es.strategy.theta)
     assert torch.equal(before[0], torch.random.get_rng_state())
     assert (before[1] == np.random.get_state()[1]).all()  # noqa: NPY002
     assert ES("MlpPolicy", "CartPole-v1").seed != ES("MlpPolicy", "CartPole-v1").seed
@@ -81,7 +81,7 @@ def test_policies_for_other_spaces_act_as_sb3_has_them_act(env_id):
 def test_a_policy_of_a2c_and_its_optimiser_are_taken(tmp_path):
     a2c = A2C("MlpPolicy", "Pendulum-v1", seed=0, device="cpu").learn(10)
     model = ES(a2c.policy, "Pendulum-v1", num_workers=0, num_pairs=2, rules=EpisodeRules(max_steps=5))
-    assert isinstance(model.es.strategy.centre.optimizer, torch.optim.RMSprop)
+    assert isinstance(model.es.strategy.optimizer, torch.optim.RMSprop)
     model.learn(20).save(tmp_path / "m")
     x = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     np.testing.assert_array_equal(ES.load(tmp_path / "m").predict(x)[0], a2c.predict(x, deterministic=True)[0])
@@ -105,7 +105,7 @@ def test_parameters_go_from_model_to_model(tmp_path):
     x = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
     other.set_parameters(one.get_parameters())
     np.testing.assert_array_equal(other.predict(x)[0], one.predict(x)[0])
-    assert torch.equal(other.es.strategy.centre.theta, one.es.strategy.centre.theta)
+    assert torch.equal(other.es.strategy.theta, one.es.strategy.theta)
     one.learn(100).save(tmp_path / "one")
     other.set_parameters(tmp_path / "one")
     np.testing.assert_array_equal(other.predict(x)[0], one.predict(x)[0])

@@ -25,7 +25,7 @@ def test_checkpoints_go_on_bit_for_bit(tmp_path):
     loaded = ES.load(files[-1], num_workers=0)
     assert loaded.num_timesteps == int(files[-1].name.split("_")[2])
     loaded.learn(10**9, Counting(last=2))
-    assert torch.equal(loaded.es.strategy.centre.theta, straight.es.strategy.centre.theta)
+    assert torch.equal(loaded.es.strategy.theta, straight.es.strategy.theta)
     x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     np.testing.assert_array_equal(loaded.predict(x)[0], straight.predict(x)[0])
 
@@ -55,7 +55,7 @@ def test_what_a_file_cannot_hold_must_be_given_again(tmp_path, caplog):
     own = {"policy_kwargs": {"features_extractor_class": OwnExtractor}, "shaping": own_shaping}
     loaded = ES.load(tmp_path / "m", Stepper, custom_objects=own, num_workers=0, sigma=0.3)
     assert loaded.es.strategy.sigma == 0.3
-    assert loaded.es.strategy.shaping is own_shaping
+    assert loaded.es.strategy.rule.shaping is own_shaping
     assert "`learning_rate` was a function of your own, which is not saved; it is now 0.02" in caplog.text
     x = np.zeros(3, np.float32)
     np.testing.assert_array_equal(loaded.predict(x)[0], model.predict(x)[0])
@@ -83,7 +83,7 @@ def test_a_model_acts_without_its_environment_and_trains_when_it_has_one(tmp_pat
     loaded.set_env(picture)
     loaded.learn(1, reset_num_timesteps=False)
     model.learn(1, reset_num_timesteps=False)
-    assert torch.equal(loaded.es.strategy.centre.theta, model.es.strategy.centre.theta)
+    assert torch.equal(loaded.es.strategy.theta, model.es.strategy.theta)
 
 
 def test_an_id_in_the_file_imports_nothing(tmp_path):
@@ -100,7 +100,7 @@ def falling(left):
 @pytest.mark.parametrize("rate", [LinearSchedule(0.1, 0.02, 0.5), FloatSchedule(ConstantSchedule(0.3)), falling])
 def test_a_schedule_is_clamped_at_its_end_and_comes_back(tmp_path, rate):
     model = make(learning_rate=rate).learn(100)
-    last = model.es.strategy.centre.optimizer.param_groups[0]["lr"]
+    last = model.es.strategy.optimizer.param_groups[0]["lr"]
     assert last == model.lr_schedule(0) >= 0  # not below, although `total_timesteps` was passed
     model.save(tmp_path / "m")
     loaded = ES.load(tmp_path / "m", num_workers=0)

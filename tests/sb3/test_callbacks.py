@@ -29,7 +29,7 @@ from torch_es.sb3 import ES
 def test_callbacks_are_called_once_a_generation_in_sb3s_order():
     counting = Counting()
     model = make().learn(300, counting)
-    generations = model.es.strategy.centre.generation
+    generations = model.es.strategy.generation
     assert "".join(counting.calls) == "start" + "[.]" * generations + "end"
     assert counting.steps == sorted(counting.steps)
     assert counting.steps[-1] == counting.n_calls == model.num_timesteps
@@ -58,9 +58,9 @@ def test_frequencies_count_steps_as_ppo_counts_them(tmp_path, num_envs):
 
 def test_training_stops_where_a_callback_returns_false():
     model = make().learn(10**9, [Counting(last=3), Counting()])
-    assert model.es.strategy.centre.generation == 3
+    assert model.es.strategy.generation == 3
     model.learn(10**9, lambda locals_, globals_: locals_["metrics"]["time/iterations"] < 5)
-    assert model.es.strategy.centre.generation == 5
+    assert model.es.strategy.generation == 5
 
 
 def test_eval_callback_stops_at_a_threshold_and_keeps_the_best(tmp_path):
@@ -78,7 +78,7 @@ def test_eval_callback_stops_at_a_threshold_and_keeps_the_best(tmp_path):
     with np.load(tmp_path / "evaluations.npz") as written:
         assert written["timesteps"][-1] == model.num_timesteps
     best = ES.load(tmp_path / "best_model", num_workers=0)
-    assert torch.equal(best.es.strategy.centre.theta, model.es.strategy.centre.theta)
+    assert torch.equal(best.es.strategy.theta, model.es.strategy.theta)
 
 
 def test_the_other_callbacks_of_sb3_work(tmp_path):
@@ -87,7 +87,7 @@ def test_the_other_callbacks_of_sb3_work(tmp_path):
     patience = StopTrainingOnNoModelImprovement(max_no_improvement_evals=1)
     stuck = EvalCallback(Monitor(gym.make("CartPole-v1")), callback_after_eval=patience, eval_freq=1, verbose=0)
     stopped = make(learning_rate=1e-30).learn(10**6, stuck)
-    assert stopped.es.strategy.centre.generation < 40
+    assert stopped.es.strategy.generation < 40
     model.set_logger(configure(str(tmp_path), ["csv"]))
     counting = Counting()
     model.learn(600, CallbackList([EveryNTimesteps(300, counting), LogEveryNTimesteps(200)]), log_interval=None)

@@ -21,19 +21,7 @@ from stable_baselines3.common.vec_env import (
 )
 
 from torch_es.sb3 import ES
-
-
-def test_monitors_hold_what_workers_played(tmp_path):
-    env = Monitor(gym.make("CartPole-v1"), str(tmp_path / "run"))
-    model = ES("MlpPolicy", env, **{**SMALL, "num_workers": 1}).learn(200)
-    model.es.close()
-    env.close()
-    played = model.es.trainer
-    assert len(env.get_episode_rewards()) == played.total_episodes
-    assert env.get_total_steps() == played.total_timesteps
-    lines = (tmp_path / "run.monitor.csv").read_text().splitlines()
-    assert lines[1] == "r,l,t"
-    assert len(lines) == 2 + played.total_episodes
+from torch_es.sb3.environments import playable
 
 
 def test_dicts_and_pictures_with_channels_last():
@@ -65,28 +53,54 @@ def test_a_monitor_with_a_file_inside_other_wrappers_is_left_out_of_copies(tmp_p
         (lambda: gym.make("Locked-v0", length=4, disable_env_checker=True), None),
         (lambda: DummyVecEnv([lambda: Monitor(Stepper())]), None),
         (lambda: SubprocVecEnv([partial(gym.make, "CartPole-v1")]), "CartPole-v1"),
+        (lambda: SubprocVecEnv([Stepper]), None),
+        (lambda: SubprocVecEnv([lambda: Monitor(Stepper(3))]), None),
         (lambda: lambda: Stepper(3), None),
     ],
-    ids=["id", "kwargs", "no spec", "cannot be copied", "dummy", "subprocess", "function"],
+    ids=[
+        "id",
+        "kwargs",
+        "no spec",
+        "cannot be copied",
+        "dummy",
+        "process",
+        "process bare",
+        "process monitor",
+        "function",
+    ],
 )
 def test_every_kind_of_environment_can_be_made_by_workers(made, env_id):
     env = made()
     model = ES("MlpPolicy", env, **SMALL).learn(10)
     assert model._env_id == env_id
     limits = [int(n) for n in re.findall(r"max_episode_steps=(\d)\b", str(getattr(env, "spec", "")))]
-    assert [max(e.length for e in model.es.trainer.played.episodes)] * len(limits) == limits
-    cloudpickle.loads(cloudpickle.dumps(model.es._factory))().reset(seed=0)  # as a worker makes it
+    assert [model.es.trainer.played.lengths.max()] * len(limits) == limits
+    cloudpickle.loads(cloudpickle.dumps(model.es.objective.factory))().reset(seed=0)  # as a worker makes it
     model.get_env().close()
 
 
 def test_set_env_changes_what_is_played_and_nothing_else():
     model = make().learn(50)
-    theta = model.es.strategy.centre.theta
+    theta = model.es.strategy.theta
     model.set_env(gym.make("CartPole-v1", max_episode_steps=6))
-    assert torch.equal(model.es.strategy.centre.theta, theta)
+    assert torch.equal(model.es.strategy.theta, theta)
     model.learn(20)
-    assert max(e.length for e in model.es.trainer.played.episodes) <= 6
+    assert model.es.trainer.played.lengths.max() <= 6
     model.set_env(make_vec_env("CartPole-v1", 3))
     assert model.n_envs == 3
     with pytest.raises(ValueError, match="Observation spaces do not match"):
         model.set_env("Acrobot-v1")
+
+
+def test_environments_of_other_processes_that_cannot_be_made_again_are_refused():
+    venv = SubprocVecEnv([lambda: gym.wrappers.TransformReward(Stepper(), abs)])
+    with pytest.raises(ValueError, match="`env` is a SubprocVecEnv, whose environments cannot be made again; give an"):
+        playable(venv)
+    venv.close()
+
+
+def test_a_vector_environment_of_gymnasium_is_refused_by_name():
+    venv = gym.make_vec("CartPole-v1", 2)
+    with pytest.raises(TypeError, match="`env` must be"):
+        playable(venv)
+    venv.close()

@@ -4,9 +4,11 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 from gymnasium.spaces import Box, Dict
 from sb3_helpers import RAW, SMALL, Own, make, trained_ppo
+from stable_baselines3.common.torch_layers import FlattenExtractor
 
 from torch_es.lanes import make_lanes
 from torch_es.lanes.matmul import MatmulLanes
@@ -65,3 +67,17 @@ def test_measurements_beside_a_picture_are_normalised_and_the_picture_is_not():
     np.testing.assert_array_equal(shown["eye"][0], observation["eye"])
     assert shown["arm"].abs().max() < 5
     assert ES("CnnPolicy", Own(space["eye"]), **SMALL).observation_norm is None
+
+
+class Scaled(FlattenExtractor):
+    factor = 2.0
+
+    def forward(self, observations):
+        return self.factor * super().forward(observations)
+
+
+def test_what_a_user_keeps_in_an_extractor_is_still_found_there():
+    model = make(policy_kwargs={"features_extractor_class": Scaled})
+    assert model.policy.features_extractor.factor == 2
+    with pytest.raises(AttributeError, match="no attribute 'colour'"):
+        model.policy.features_extractor.colour  # noqa: B018

@@ -33,7 +33,7 @@ def test_a_picture_with_channels_last_in_a_dict():
     last, first = env.observation_space.sample(), model.get_env().reset()
     assert model.predict(last)[0].shape == ()
     assert model.predict(first)[0].shape == (1,)
-    assert model.es._factory().reset(seed=0)[0]["eye"].shape == (3, 36, 40)
+    assert model.es.objective.factory().reset(seed=0)[0]["eye"].shape == (3, 36, 40)
 
 
 EYE = Dict(eye=Box(0, 255, (36, 40, 1), np.uint8), arm=Box(-1, 1, (2,)))
@@ -66,6 +66,11 @@ def test_workers_see_what_wrappers_of_a_vec_env_show(env, wrap):
         for row, observation in zip(rows, seen, strict=True):
             for key in EYE if last else [...]:
                 np.testing.assert_array_equal(observation[key], row[key][0] if last else row[0])
+
+
+def test_channels_stay_where_a_wrapper_leaves_them():
+    venv = VecTransposeImage(DummyVecEnv([partial(Own, Box(0, 255, (40, 50, 41), np.uint8))]), skip=True)
+    assert playable(venv)[0]().observation_space.shape == (40, 50, 41)
 
 
 def test_sb3s_usual_atari_set_up_trains():

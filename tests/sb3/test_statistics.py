@@ -89,7 +89,7 @@ def test_a_saved_model_has_its_statistics_and_goes_on_to_the_bit(tmp_path):
     model.save(tmp_path / "m")
     vec.save(tmp_path / "vec.pkl")
     before = told(vec)
-    straight = model.learn(200, reset_num_timesteps=False).es.strategy.centre.theta
+    straight = model.learn(200, reset_num_timesteps=False).es.strategy.theta
     kept = VecNormalize.load(tmp_path / "vec.pkl", make_vec_env("CartPole-v1", seed=0))
     for given in (None, cartpole(), kept):
         loaded = ES.load(tmp_path / "m", given, num_workers=0)
@@ -98,7 +98,7 @@ def test_a_saved_model_has_its_statistics_and_goes_on_to_the_bit(tmp_path):
         np.testing.assert_array_equal(loaded.predict(again.normalize_obs(RAW))[0], loaded.es.predict(RAW)[0])
         if given is not None:
             loaded.learn(200, reset_num_timesteps=False)
-            assert torch.equal(loaded.es.strategy.centre.theta, straight)
+            assert torch.equal(loaded.es.strategy.theta, straight)
     with pytest.raises(ValueError, match="`env` must be a VecNormalize: the model was made with one"):
         ES.load(tmp_path / "m", "CartPole-v1")
 

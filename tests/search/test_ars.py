@@ -14,4 +14,4 @@ def test_a_step_of_ars_by_hand():
     strategy.tell(returns)
     deviation = np.sqrt(5)  # of 1, 3, 7 and 5, whose mean is 4
     theta = 0.1 * (-2 * first + 2 * third) / (2 * deviation)
-    np.testing.assert_allclose(strategy.centre.theta, theta, rtol=1e-5)
+    np.testing.assert_allclose(strategy.theta, theta, rtol=1e-5)

@@ -28,7 +28,7 @@ def test_the_scheduler_steps_once_a_generation():
     strategy = OpenAIES(torch.zeros(3), num_pairs=16, optimizer=partial(torch.optim.SGD, lr=0.8), scheduler=halve)
     returns = np.random.default_rng(0).normal(size=(16, 2))
     assert [strategy.tell(returns)["train/learning_rate"] for _ in range(2)] == [0.8, 0.4]
-    assert strategy.centre.optimizer.param_groups[0]["lr"] == 0.2
+    assert strategy.optimizer.param_groups[0]["lr"] == 0.2
 
 
 def test_param_groups_have_their_own_sigma_and_learning_rate():
@@ -40,13 +40,13 @@ def test_param_groups_have_their_own_sigma_and_learning_rate():
         )
 
     strategy = OpenAIES(module, optimizer, sigma=0.01, num_pairs=50)
-    theta = strategy.centre.theta.clone()
-    moved = torch.stack([strategy.ask().theta(t) - theta for t in strategy.ask().tasks()])
+    theta = strategy.theta.clone()
+    moved = torch.stack([strategy.ask().member(i) - theta for i in range(len(strategy.ask()))])
     assert moved[:, :100].std().item() == pytest.approx(0.5, rel=0.05)
     assert moved[:, 100:].std().item() == pytest.approx(0.01, rel=0.05)
     strategy.tell(np.random.default_rng(0).normal(size=(50, 2)))
-    assert not torch.equal(strategy.centre.theta[:100], theta[:100])
-    assert torch.equal(strategy.centre.theta[100:], theta[100:])
+    assert not torch.equal(strategy.theta[:100], theta[:100])
+    assert torch.equal(strategy.theta[100:], theta[100:])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -69,10 +69,10 @@ def test_an_exception_among_the_members_leaves_the_centre_where_it_was(dtype):
     unfinished = iter(strategy.ask())
     next(unfinished)
     strategy.tell(returns)
-    assert torch.equal(strategy.centre.theta, undisturbed.centre.theta)
+    assert torch.equal(strategy.theta, undisturbed.theta)
     del held
     unfinished.close()
-    for now, then in zip(module.parameters(), undisturbed.centre.parameters.module.parameters(), strict=True):
+    for now, then in zip(module.parameters(), undisturbed.parameters.module.parameters(), strict=True):
         assert torch.equal(now, then)
 
 
@@ -95,14 +95,14 @@ def test_an_absurd_learning_rate_is_refused_before_it_is_kept():
     strategy = OpenAIES(torch.ones(3), partial(torch.optim.SGD, lr=3e38))
     with pytest.raises(NonFiniteError, match="lower the learning rate"):
         strategy.tell(np.random.default_rng(0).normal(size=(32, 2)))
-    assert torch.equal(strategy.centre.theta, torch.ones(3))
+    assert torch.equal(strategy.theta, torch.ones(3))
 
 
 def test_bfloat16_modules_learn_through_a_float32_master():
     module = nn.Linear(3, 1).to(torch.bfloat16)
     strategy = OpenAIES(module, partial(torch.optim.SGD, lr=1e-4))
-    start = strategy.centre.theta.clone()
+    start = strategy.theta.clone()
     strategy.tell(np.random.default_rng(0).normal(size=(32, 2)))
-    assert strategy.centre.theta.dtype == torch.float32
-    assert not torch.equal(strategy.centre.theta, start)
+    assert strategy.theta.dtype == torch.float32
+    assert not torch.equal(strategy.theta, start)
     assert module.weight.dtype == torch.bfloat16

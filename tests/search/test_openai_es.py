@@ -7,9 +7,9 @@ from torch_es.search import OpenAIES
 
 def gradient_of(strategy, returns):
     """The gradient that `tell` follows, read off a step of plain SGD with lr 1."""
-    before = strategy.centre.theta.clone()
+    before = strategy.theta.clone()
     strategy.tell(returns)
-    return strategy.centre.theta - before
+    return strategy.theta - before
 
 
 def sgd(params):

@@ -17,8 +17,8 @@ class Bag(nn.Module):
 def test_write_then_gather_is_the_vector(shapes):
     parameters = FlatParameters(Bag(shapes))
     theta = torch.randn(parameters.dim)
-    parameters.write(theta)
-    assert torch.equal(parameters.gather(), theta)
+    parameters.write_module(theta)
+    assert torch.equal(parameters.read_masters(), theta)
     rebuilt = torch.cat([v.reshape(-1) for v in parameters.views(theta).values()])
     assert torch.equal(rebuilt, theta)
 
@@ -26,7 +26,7 @@ def test_write_then_gather_is_the_vector(shapes):
 def test_the_initial_weights_are_the_start():
     module = nn.Linear(2, 2)
     expected = torch.cat([module.weight.detach().reshape(-1), module.bias.detach()])
-    assert torch.equal(FlatParameters(module).gather(), expected)
+    assert torch.equal(FlatParameters(module).read_masters(), expected)
 
 
 def test_tied_count_once_frozen_are_left_alone():
@@ -35,7 +35,7 @@ def test_tied_count_once_frozen_are_left_alone():
     module[1].bias.requires_grad_(False)
     bias = module[1].bias.clone()
     parameters = FlatParameters(module)
-    parameters.write(torch.arange(9.0))
+    parameters.write_module(torch.arange(9.0))
     assert parameters.dim == 9
     assert module[1].weight is module[0].weight
     assert torch.equal(module[1].bias, bias)
@@ -44,10 +44,10 @@ def test_tied_count_once_frozen_are_left_alone():
 def test_non_contiguous_parameters_keep_their_layout():
     module = nn.Conv2d(2, 3, 3).to(memory_format=torch.channels_last)
     parameters = FlatParameters(module)
-    theta = parameters.gather()
-    parameters.write(theta + 1)
+    theta = parameters.read_masters()
+    parameters.write_module(theta + 1)
     assert module.weight.is_contiguous(memory_format=torch.channels_last)
-    assert torch.equal(parameters.gather(), theta + 1)
+    assert torch.equal(parameters.read_masters(), theta + 1)
     parameters.set_grad(theta.clone())
     assert torch.equal(module.weight.grad.reshape(-1), -theta[: module.weight.numel()].detach())
 
@@ -55,11 +55,11 @@ def test_non_contiguous_parameters_keep_their_layout():
 def test_mixed_precision_has_masters():
     module = nn.Sequential(nn.Linear(2, 2).double(), nn.Linear(2, 1).to(torch.bfloat16))
     parameters = FlatParameters(module)
-    assert parameters.gather().dtype == torch.float64
+    assert parameters.read_masters().dtype == torch.float64
     assert [p.dtype for p in parameters.masters] == [torch.float64] * 2 + [torch.float32] * 2
-    theta = parameters.gather() + 1e-4
-    parameters.restore(theta)
-    assert torch.allclose(parameters.gather(), theta, atol=1e-7)
+    theta = parameters.read_masters() + 1e-4
+    parameters.write_all(theta)
+    assert torch.allclose(parameters.read_masters(), theta, atol=1e-7)
     assert module[1].weight.dtype == torch.bfloat16
 
 

@@ -21,6 +21,6 @@ def test_a_step_of_pgpe_by_hand():
     strategy.tell(returns)
     theta = 0.1 * (2 * a - 1 * b) / (2 * 2) / 0.5
     sigma = 0.5 + 0.01 * 0.5 / 2 * (1.25 * (a**2 - 1) - 1.25 * (b**2 - 1))
-    np.testing.assert_allclose(strategy.centre.theta, theta, rtol=1e-5)
+    np.testing.assert_allclose(strategy.theta, theta, rtol=1e-5)
     np.testing.assert_allclose(strategy.sigma, sigma, rtol=1e-5)
     assert np.abs(sigma - 0.5).min() > 1e-4  # it moved

@@ -37,7 +37,7 @@ def advance(strategy, generations):
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy_finds_the_solution(name):
-    theta = advance(make(name), 300).centre.theta
+    theta = advance(make(name), 300).theta
     assert (theta - SOLUTION).abs().max() < 0.05
 
 
@@ -60,10 +60,10 @@ def test_every_strategy_trains_a_module_in_place(name):
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_constant_fitness_moves_nothing_bit_for_bit(name):
     strategy = make(name, torch.randn(7, generator=torch.Generator().manual_seed(1)))
-    before = strategy.centre.theta.clone(), torch.as_tensor(strategy.sigma).clone()
+    before = strategy.theta.clone(), torch.as_tensor(strategy.sigma).clone()
     for _ in range(3):
         strategy.tell([3.7] * 32)
-    assert torch.equal(strategy.centre.theta, before[0])
+    assert torch.equal(strategy.theta, before[0])
     assert torch.equal(torch.as_tensor(strategy.sigma), before[1])
 
 
@@ -78,7 +78,7 @@ def test_a_non_finite_pair_weighs_nothing(name, bad):
         broken[3, 1] = partner
         strategy = make(name)
         strategy.tell(broken)
-        thetas.append(strategy.centre.theta)
+        thetas.append(strategy.theta)
     assert torch.isfinite(thetas[0]).all()
     assert torch.equal(*thetas)
 
@@ -88,7 +88,7 @@ def test_a_generation_without_a_finite_pair_raises_and_moves_nothing(name):
     strategy = make(name)
     with pytest.raises(NonFiniteError, match="16 of 16 pairs have a non-finite return"):
         strategy.tell([float("nan")] * 32)
-    assert torch.equal(strategy.centre.theta, torch.zeros(3))
+    assert torch.equal(strategy.theta, torch.zeros(3))
 
 
 def test_raise_names_the_pair():
@@ -109,13 +109,13 @@ def test_resumed_is_straight_bit_for_bit(name, tmp_path):
     resumed = make(name, torch.ones(3), **options)
     resumed.load_state_dict(checkpoint.load(tmp_path / "c"))
     advance(resumed, 4)
-    assert torch.equal(resumed.centre.theta, straight.centre.theta)
+    assert torch.equal(resumed.theta, straight.theta)
     assert torch.equal(torch.as_tensor(resumed.sigma), torch.as_tensor(straight.sigma))
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_the_seed_decides(name):
-    a, b, c = (advance(make(name, seed=s), 3).centre.theta for s in (0, 0, 1))
+    a, b, c = (advance(make(name, seed=s), 3).theta for s in (0, 0, 1))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
 

@@ -32,7 +32,7 @@ def test_with_an_optimiser_it_is_openai_es_bit_for_bit():
         optimizer.step()
         with torch.no_grad():
             strategy.tell([fitness(member) for member in strategy.ask()])
-    assert torch.equal(torch.nn.utils.parameters_to_vector(one.parameters()), strategy.centre.theta)
+    assert torch.equal(torch.nn.utils.parameters_to_vector(one.parameters()), strategy.theta)
 
 
 def test_a_word_it_does_not_know_is_refused():

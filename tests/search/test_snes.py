@@ -16,6 +16,6 @@ def test_a_step_of_snes_by_hand():
     best, second, third, worst = raw / raw.sum() - 1 / 4
     theta = 0.1 * 0.5 * ((best - second) * a + (worst - third) * b)
     sigma = 0.5 * np.exp(0.01 / 2 * ((best + second) * (a**2 - 1) + (worst + third) * (b**2 - 1)))
-    np.testing.assert_allclose(strategy.centre.theta, theta, rtol=1e-5)
+    np.testing.assert_allclose(strategy.theta, theta, rtol=1e-5)
     np.testing.assert_allclose(strategy.sigma, sigma, rtol=1e-5)
     assert np.abs(sigma - 0.5).min() > 1e-4  # it moved

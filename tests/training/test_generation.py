@@ -1,7 +1,18 @@
 import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
 
+from torch_es import EpisodeRules, OpenAIES
+from torch_es.search import Population, Unperturbed
 from torch_es.training.generation import Generation, Quota
 from torch_es.types import EpisodeResult, Task
+
+
+def begin(num_pairs, quota=(0, 0), evaluations=0, per_member=1):
+    population = OpenAIES(torch.zeros(2), num_pairs=num_pairs).ask()
+    return Generation(population, Quota(*quota), evaluations, EpisodeRules(per_member=per_member))
 
 
 def play(generation, length_of, order):
@@ -13,28 +24,58 @@ def play(generation, length_of, order):
         if not tasks:
             return generation
         for i in order(len(tasks)):
-            generation.add(EpisodeResult(tasks[i], float(tasks[i].pair), length_of(tasks[i]), False, None))
+            generation.add(EpisodeResult(tasks[i], float(tasks[i].member), length_of(tasks[i]), False, None))
 
 
 def test_membership_is_fixed_whatever_comes_first():
     def length_of(task):
-        return 1 + (task.pair * 7 + task.sign) % 13
+        return 1 + (task.member // 2 * 7 + 1 - task.member % 2 * 2) % 13
 
-    forward = play(Generation(0, Quota(1, 0, 150), 0), length_of, range)
-    backward = play(Generation(0, Quota(1, 0, 150), 0), length_of, lambda n: reversed(range(n)))
+    forward = play(begin(1, (0, 150)), length_of, range)
+    backward = play(begin(1, (0, 150)), length_of, lambda n: reversed(range(n)))
     np.testing.assert_array_equal(forward.returns, backward.returns)
-    lengths = [r.length for r in forward.episodes]
-    assert sum(lengths) >= 150 > sum(lengths[:-2])
+    assert forward.lengths.sum() >= 150 > forward.lengths[:-2].sum()
+    assert forward.steps == forward.lengths.sum()
 
 
 def test_a_budget_needs_episodes_and_steps():
-    generation = play(Generation(0, Quota(1, 20, 30), 0), lambda task: 100, range)
-    assert len(generation.returns) == 10
-    generation = play(Generation(0, Quota(4, 0, 0), 3), lambda task: 5, range)
-    assert len(generation.returns) == 4
+    assert len(play(begin(1, (20, 30)), lambda task: 100, range).returns) == 20
+    generation = play(begin(4, evaluations=3), lambda task: 5, range)
+    assert len(generation.returns) == 8
     assert len(generation.centre) == 3
 
 
-def test_results_are_in_pair_order():
-    generation = play(Generation(2, Quota(5), 0), lambda task: 1, lambda n: reversed(range(n)))
-    assert [r.task for r in generation.episodes] == [Task(2, p, s) for p in range(5) for s in (1, -1)]
+@given(st.randoms(use_true_random=False))
+def test_results_are_in_member_order(random):
+    def shuffled(number):
+        return random.sample(range(number), number)
+
+    generation = play(begin(5, per_member=3), lambda task: 1 + task.episode, shuffled)
+    np.testing.assert_array_equal(generation.returns, np.repeat(np.arange(10.0)[:, None], 3, axis=1))
+    np.testing.assert_array_equal(generation.lengths, np.tile([1, 2, 3], (10, 1)))
+    assert [generation.task(i) for i in (0, 4, 29)] == [Task(0, 0, 0, 0), Task(0, 1, 1, 0), Task(0, 9, 2, 4)]
+    assert generation.result(4) == EpisodeResult(Task(0, 1, 1, 0), 1.0, 2, False, None)
+
+
+def test_answers_are_tasks_then_wait_then_done():
+    generation = begin(1, evaluations=1)
+    centre, pair = generation.next_tasks(), generation.next_tasks()
+    assert centre == (Task(0, -1, 0),)
+    assert pair == (Task(0, 0), Task(0, 1))
+    assert generation.next_tasks() == ()
+    for task in pair:
+        generation.add(EpisodeResult(task, 1.0, 1, False, None))
+    assert generation.next_tasks() is None
+
+
+def test_members_may_come_alone_and_behave():
+    strategy = OpenAIES(nn.Linear(1, 1), num_pairs=1)
+    population = Population(0, Unperturbed(3), lambda: strategy.theta, strategy.parameters, num_units=3, unit_size=1)
+    generation = Generation(population, Quota(), 0, EpisodeRules(reward_shift=0.5))
+    for number in range(3):
+        (task,) = generation.next_tasks()
+        generation.add(EpisodeResult(task, 3.0, 2, True, None, behaviour=np.array([number, 1.0])))
+    assert task == Task(0, 2, 0, 2)
+    assert generation.outcome.fitness.tolist() == [2.0, 2.0, 2.0]
+    np.testing.assert_array_equal(generation.outcome.behaviours, [[0, 1], [1, 1], [2, 1]])
+    assert generation.truncated.all()

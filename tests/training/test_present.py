@@ -42,9 +42,9 @@ def test_weights_of_any_precision_are_taken_only_if_they_are_others(dtype, good)
     network = zeros().to(dtype)
     with ES(network, "CartPole-v1", **SMALL) as es:
         es.learn(1)
-        theta = es.strategy.centre.theta.clone()
+        theta = es.strategy.theta.clone()
         es.evaluate(1)
-        assert torch.equal(es.strategy.centre.theta, theta)  # a master of low precision keeps its digits
+        assert torch.equal(es.strategy.theta, theta)  # a master of low precision keeps its digits
         network.load_state_dict(good.state_dict())
         assert es.evaluate(1)[0].return_ == 500
 

@@ -57,7 +57,7 @@ def check_env(arguments: list[str]) -> None:
     # perturbed that much, policies act differently enough to get about in the environment
     own = [f"env={given.env}" if known else f"env.id={given.env}", "strategy.sigma=0.5"]
     settings = config.compose_config([*own, f"episode.max_steps={given.steps}", *given.overrides])
-    tasks = [Task(0, pair, 1) for pair in range(given.episodes)]
+    tasks = [Task(0, 2 * pair, world=pair) for pair in range(given.episodes)]
     console = Terminal()
     refused, notes = objections(env_factory(settings["env"]["id"], **settings["env"]["kwargs"]))
     for note in notes:

@@ -17,6 +17,5 @@ def export(arguments: list[str]) -> None:
     parser.add_argument("--best", action="store_true", help="the best centre evaluated in training, not the last")
     given = parser.parse_args(arguments)
     with load(given, {"num_workers": 0}, best=given.best) as es:
-        assert es.policy is not None
         path = es.policy.export(given.out or given.run / f"policy.{given.format}", given.format)
     Terminal().print(str(path))

@@ -42,7 +42,7 @@ def _shared(settings: config.Config, es: ES, episodes: int) -> HubPolicy:
     returns = [episode.return_ for episode in es.evaluate(episodes)]
     results = {
         "mean_return": float(np.mean(returns)), "std_return": float(np.std(returns)), "episodes": len(returns),
-        "total_timesteps": es.trainer.total_timesteps, "generation": es.strategy.centre.generation,
+        "total_timesteps": es.trainer.total_timesteps, "generation": es.strategy.generation,
         "strategy": settings["strategy"]["name"], "seed": settings["seed"], "versions": describe()["versions"],
     }  # fmt: skip
     policy = es.policy
@@ -57,5 +57,5 @@ def _shared(settings: config.Config, es: ES, episodes: int) -> HubPolicy:
         env=settings["env"],
         results=results,
     )
-    shared.load_state_dict(policy.state_dict())
+    shared.load_state_dict(policy.state_dict())  # F38c
     return shared

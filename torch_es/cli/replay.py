@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch_es.cli.playing import camera, run_parser, settings_of
 from torch_es.cli.video import write_video
 from torch_es.loggers.progress import Terminal
 from torch_es.runs.replay_log import Record, digest
-from torch_es.types import EpisodeResult, Task
+from torch_es.types import CENTRE
 
 
 def replay(arguments: list[str]) -> None:
@@ -21,8 +20,7 @@ def replay(arguments: list[str]) -> None:
     parser.add_argument(
         "--generation", type=int, required=True, help="the generation to be played next; 0 is the start"
     )
-    parser.add_argument("--pair", type=int, help="play a member of this pair, instead of the centre")
-    parser.add_argument("--sign", choices="+-", default="+", help="the member of the pair")
+    parser.add_argument("--member", type=int, default=CENTRE, help="play this member, instead of the centre")
     parser.add_argument("--episode", type=int, default=0, help="the number of the centre's evaluation episode")
     parser.add_argument("--record", action="store_true", help="record the episode")
     parser.add_argument("--out", type=Path, help="save the generation as a checkpoint in this new folder")
@@ -33,34 +31,31 @@ def replay(arguments: list[str]) -> None:
     settings["evaluator"] = {**settings["evaluator"], "num_workers": 0}
     with config.build(settings, factory) as es:
         logged = es.replay(given.run / "replay.log", given.generation)
-        theta = es.strategy.centre.theta
+        theta = es.strategy.theta
         console.print(f"generation {given.generation}: theta {digest(theta).hex()}, as in the run")
-        if given.pair is not None:
-            pairs = es.strategy.centre.num_pairs if logged is None else len(logged.fitness)
-            if not 0 <= given.pair < pairs:
-                raise ValueError(
-                    f"`--pair` must be from 0 to {pairs - 1} in generation {given.generation}, got {given.pair}."
-                )
+        members = len(es.strategy.ask()) if logged is None else logged.fitness.size
+        if not CENTRE <= given.member < members:
+            raise ValueError(
+                f"`--member` must be from 0 to {members - 1} in generation {given.generation}, got {given.member}."
+            )
         if given.out:
             es.save(given.out)
-        pair, sign = (-1, 0) if given.pair is None else (given.pair, 1 if given.sign == "+" else -1)
-        numbers = range(es.trainer.rules.per_member) if sign else [given.episode]
-        played = [es.play(Task(given.generation, pair, sign, number)) for number in numbers]
-        same = _as_logged(es.trainer.rules.fitness(played), played, logged)
-    steps = sum(episode.length for episode in played)
-    console.print(f"return {np.mean([episode.return_ for episode in played]):,.6g} in {steps} steps{same}")
+        numbers = [given.episode] if given.member == CENTRE else range(es.trainer.rules.per_member)
+        played = [es.play(given.member, number) for number in numbers]
+        returns, lengths = np.array([e.return_ for e in played]), np.array([e.length for e in played])
+        same = _as_logged(given.member, float(es.trainer.rules.fitness(returns, lengths)), int(lengths.sum()), logged)
+    console.print(f"return {returns.mean():,.6g} in {lengths.sum()} steps{same}")
     if given.record:
-        name = "centre" if given.pair is None else f"pair-{given.pair}{given.sign}"
+        name = "centre" if given.member == CENTRE else f"member-{given.member}"
         path = given.run / f"generation-{given.generation}-{name}.mp4"
         console.print(str(write_video(frames, path, fps)))
 
 
-def _as_logged(fitness: float, played: Sequence[EpisodeResult], logged: Record | None) -> str:
+def _as_logged(member: int, fitness: float, steps: int, logged: Record | None) -> str:
     """Say whether a member's episodes are those that the run played."""
-    task, steps = played[0].task, sum(episode.length for episode in played)
-    if logged is None or not task.sign or task.pair >= len(logged.fitness):
+    if logged is None or member == CENTRE or member >= logged.fitness.size:
         return ""
-    member = task.pair, 0 if task.sign > 0 else 1
-    if (fitness, steps) == (logged.fitness[member], logged.lengths[member]):
+    own, length = logged.fitness[member], logged.lengths[member]
+    if (fitness, steps) == (own, length):
         return ", as in the run, bit for bit"
-    return f"; in the run its fitness was {logged.fitness[member]:,.6g}, in {logged.lengths[member]} steps"
+    return f"; in the run its fitness was {own:,.6g}, in {length} steps"

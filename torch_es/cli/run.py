@@ -24,7 +24,7 @@ from torch_es.report.plotting import plot_runs
 from torch_es.runs import commands
 from torch_es.runs.folder import RunFolder
 from torch_es.training.trainer import centre_metrics
-from torch_es.types import EpisodeResult, Metrics
+from torch_es.types import CENTRE, EpisodeResult, Metrics
 
 Callback = Callable[[Metrics], bool | None]
 
@@ -67,7 +67,7 @@ def run(
             es.close()
             result = centre_metrics(episodes)
             log({"global_step": float(es.trainer.total_timesteps), **result})
-            _keep(folder / "summary.json", {"generation": es.strategy.centre.generation, **result})
+            _keep(folder / "summary.json", {"generation": es.strategy.generation, **result})
             plot_runs([folder], folder / "curve.png")
             if not quiet:
                 _say_result(folder, settings, episodes)
@@ -95,9 +95,7 @@ def _explained(run_folder: RunFolder, settings: config.Config) -> Iterator[None]
         if error.task is None:
             raise
         t = error.task
-        member = (
-            ["--pair", str(t.pair), "--sign", "+" if t.sign > 0 else "-"] if t.sign else ["--episode", str(t.episode)]
-        )
+        member = ["--episode", str(t.episode)] if t.member == CENTRE else ["--member", str(t.member)]
         again = commands.command(
             "replay", run_folder.path, "--generation", str(t.generation), *member, *_imports(settings)
         )

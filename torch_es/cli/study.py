@@ -55,7 +55,7 @@ def fail_lost(study: Any) -> list[int]:
 
     lost = study.get_trials(states=[TrialState.RUNNING])
     for trial in lost:
-        study.tell(trial.number, state=TrialState.FAIL)
+        study.tell(trial.number, state=TrialState.FAIL)  # F54a
         attempt = trial.user_attrs.get("attempt", 1)
         if attempt < _ATTEMPTS:
             again = {**trial.user_attrs, "attempt": attempt + 1, "again": trial.number}

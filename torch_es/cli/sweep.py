@@ -48,7 +48,7 @@ def sweep(arguments: list[str]) -> None:
         study = open_study(folder / "study.db", settings["seed"], options["prune"])
         for number in fail_lost(study):
             _say(f"trial {number} was cut off: it is marked as failed and tried again")
-        while len(finished(study)) < options["trials"]:
+        while len(finished(study)) < options["trials"]:  # F54b
             _try(study, study.ask(space), fixed, folder)
         _report(study, fixed, folder)
     except (KeyboardInterrupt, SystemExit):

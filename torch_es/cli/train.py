@@ -45,7 +45,8 @@ def train(arguments: list[str]) -> None:
                 number, changes = HydraConfig.get().job.num, " ".join(HydraConfig.get().overrides.task)
                 failure = JobError(f"job {number} ({changes}) failed: {error}")
                 print(f"torch-es: {failure}", file=sys.stderr)
-                raise failure from error  # a sweeper must see it, from another process too, and goes on with the others
+                # a sweeper must see it, from another process too, and goes on with the others
+                raise failure from error  # F53b
             failures.append(error)
             return math.nan
 
@@ -98,6 +99,6 @@ def check_objective(value: float) -> float:
     Raises:
         NonFiniteError: If it is no number to compare.
     """
-    if not math.isfinite(value):
+    if not math.isfinite(value):  # F54c
         raise NonFiniteError(f"The mean return of the centre's last episodes is {value}.")
     return value

@@ -1,16 +1,16 @@
-"""The rules of an episode: how long it may be, which world it is played in, and what it is worth to the strategy."""
+"""Rules of episodes: how long they may be, which world they are played in, and what they are worth to the strategy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from torch_es.checks import check_choice, check_count
 from torch_es.seeding import derive_seed
-from torch_es.types import EpisodeResult, Task
+from torch_es.types import CENTRE, Float64Array, Task
 
 SHARED_BY = ("pair", "generation", "fixed", "independent")
 
@@ -25,28 +25,28 @@ class _Adaptive(NamedTuple):
 
 @dataclass(frozen=True)
 class EpisodeRules:
-    """What holds for every episode of a run.
+    """Rules for every episode of a run.
 
     Args:
-        max_steps: Cap of an episode's length, besides the environment's own, so that no long episode holds up a
-            generation. A number caps the centre's episodes too; the others cap the members' only, and stay as they are
-            while a generation runs. `members:N` is always N. `mean:R` is R times the mean length in the generation
-            before (Salimans et al. 2017, section 2.1, with R = 2). `adaptive:LIMIT,THRESHOLD,RATIO` is LIMIT at first,
-            times RATIO after each generation in which at least the share THRESHOLD of the episodes hit it, as their
-            released code does.
-        reward_shift: Subtracted from each step's reward in what the strategy sees, so that it is not paid for merely
-            staying alive (Mania et al. 2018, arXiv:1803.07055: 1 for Hopper and Walker2d, 5 for Humanoid). Returns are
-            reported as the environment gives them.
-        seeds: Who plays in the same world. `pair`: the two members of a pair, so that their returns differ by the sign
-            alone; `generation`: all members of a generation; `fixed`: all members of the run; `independent`: nobody.
-        per_member: Episodes that a member plays; its fitness is their mean.
+        max_steps: A cap on episode length, besides the environment's own, so that a long episode does not hold up a
+            generation. A number caps every episode. The other forms cap only members' episodes, and do not change
+            while a generation runs. `members:N` is always N. `mean:R` is R times the mean length in the last generation
+            (Salimans et al. 2017, section 2.1, with R = 2). `adaptive:LIMIT,THRESHOLD,RATIO` starts at LIMIT and is
+            multiplied by RATIO after each generation in which at least a share THRESHOLD of the episodes hit it, as
+            their released code does.
+        reward_shift: Subtracted from each step's reward before the strategy sees it, so that it does not count merely
+            staying alive (Mania et al. 2018, arXiv:1803.07055: 1 for Hopper and Walker2d, 5 for Humanoid). Reported
+            returns do not change.
+        seeds: Which members play in the same world. `pair`: the two of a pair, so that their returns differ only by the
+            sign of their noise; `generation`: all of a generation; `fixed`: all of the run; `independent`: none.
+        per_member: Episodes that each member plays; its fitness is their mean.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
         ValueError: If an argument is out of its range.
 
     Example:
-        >>> EpisodeRules(max_steps="mean:2").next_cap(None, [EpisodeResult(Task(0, 0, 1), 1.0, 30, False, None)])
+        >>> EpisodeRules(max_steps="mean:2").next_cap(None, np.array([30, 30]), np.array([False, False]))
         60
     """
 
@@ -98,45 +98,53 @@ class EpisodeRules:
         parsed = self._parsed()
         return parsed.limit if isinstance(parsed, _Adaptive) else self.fixed_cap
 
-    def next_cap(self, cap: int | None, episodes: Sequence[EpisodeResult]) -> int | None:
-        """Return the cap of the next generation, after these episodes under `cap`."""
+    def next_cap(self, cap: int | None, lengths: npt.NDArray[Any], truncated: npt.NDArray[np.bool_]) -> int | None:
+        """Return the cap of the next generation.
+
+        Args:
+            cap: Of the generation just played.
+            lengths: Of its members' episodes.
+            truncated: Which of these a time limit ended.
+        """
         parsed = self._parsed()
         if isinstance(parsed, _Adaptive):
-            hit = np.mean([result.truncated and result.length == cap for result in episodes])
+            hit = np.mean(truncated & (lengths == cap))
             return max(1 + (cap or 0), int(parsed.ratio * (cap or 0))) if hit >= parsed.threshold else cap
-        if parsed is not None:
-            return max(1, int(parsed * np.mean([result.length for result in episodes])))
-        return cap
+        return cap if parsed is None else max(1, int(parsed * np.mean(lengths)))
+
+    def world(self, unit: int, member: int) -> int:
+        """Return in which of a generation's worlds a member plays.
+
+        Args:
+            unit: The pair that the member is of, or its own number where members come alone.
+            member: The member.
+        """
+        return {"pair": unit, "independent": member}.get(self.seeds, 0)
 
     def environment_seed(self, seed: int, task: Task) -> int:
         """Return the seed of the task's environment; the centre's episodes have worlds of their own.
 
         Example:
             >>> rules = EpisodeRules(seeds="pair")
-            >>> rules.environment_seed(0, Task(3, 1, +1)) == rules.environment_seed(0, Task(3, 1, -1))
+            >>> rules.environment_seed(0, Task(3, 2, world=1)) == rules.environment_seed(0, Task(3, 3, world=1))
             True
         """
-        generation, pair, sign, episode = task
-        if sign == 0:
-            return derive_seed("evaluation", seed, generation, pair, episode)
-        shared = {
-            "pair": (generation, pair),
-            "generation": (generation,),
-            "fixed": (),
-            "independent": (generation, pair, sign),
-        }
-        return derive_seed("environment", seed, *shared[self.seeds], episode)
+        if task.member == CENTRE:
+            return derive_seed("evaluation", seed, task.generation, CENTRE, task.episode)
+        shared = {"fixed": (), "generation": (task.generation,)}.get(self.seeds, (task.generation, task.world))
+        return derive_seed("environment", seed, *shared, task.episode)
 
     def task_name(self, seed: int, task: Task) -> str:
         """Say which episode it is, and in which environment.
 
         Example:
-            >>> EpisodeRules().task_name(0, Task(3, 1, -1))
-            'generation 3 pair 1 sign -1 (environment seed 1010823109)'
+            >>> EpisodeRules().task_name(0, Task(3, 2, world=1))
+            'generation 3 member 2 (environment seed 1010823109)'
         """
-        where = f"generation {task.generation} pair {task.pair} sign {task.sign:+d}"
-        return f"{where} (environment seed {self.environment_seed(seed, task)})"
+        who = "centre" if task.member == CENTRE else f"member {task.member}"
+        return f"generation {task.generation} {who} (environment seed {self.environment_seed(seed, task)})"
 
-    def fitness(self, episodes: Sequence[EpisodeResult]) -> float:
-        """Return what a member's episodes are worth to the strategy."""
-        return float(np.mean([result.return_ - self.reward_shift * result.length for result in episodes]))
+    def fitness(self, returns: Float64Array, lengths: npt.NDArray[Any]) -> Float64Array:
+        """Return what members are worth to the strategy, `(members,)`, from `(members, episodes)` of each."""
+        fitness: Float64Array = np.mean(returns - self.reward_shift * lengths, axis=-1)
+        return fitness

@@ -8,15 +8,15 @@ from typing import Any
 
 import cloudpickle
 
-from torch_es.evaluators.protocol import PlayerFactory
 from torch_es.evaluators.settings import adopt, settings
-from torch_es.rollout import Player
+from torch_es.nn import carried
+from torch_es.rollout import Objective, Player
 
 _DEPTH = 8
 
 
-def dumps(player_factory: PlayerFactory) -> bytes:
-    """Pickle, by value, the function that makes a worker's player, and the settings of this process.
+def dumps(objective: Objective) -> bytes:
+    """Pickle, by value, what is evaluated, and the settings of this process.
 
     Raises:
         TypeError: If a part cannot be pickled; the message names the path to it.
@@ -25,24 +25,23 @@ def dumps(player_factory: PlayerFactory) -> bytes:
         >>> import threading
         >>> dumps(partial(print, lock=threading.Lock()))
         Traceback (most recent call last):
-        TypeError: A worker cannot be sent `player_factory.lock`, a lock: cannot pickle '_thread.lock' object. ...
+        TypeError: A worker cannot be sent `objective.lock`, a lock: cannot pickle '_thread.lock' object. ...
     """
     try:
-        payload: bytes = cloudpickle.dumps((player_factory, settings()))
+        return carried.dumps((objective, settings()))
     except Exception as error:
-        path, culprit = _culprit(player_factory, "player_factory", _DEPTH)
+        path, culprit = _culprit(objective, "objective", _DEPTH)  # F17
         raise TypeError(
             f"A worker cannot be sent `{path}`, a {type(culprit).__name__}: {error}. "
             "Make it inside the function that makes the environment, which runs in the worker, or use `num_workers=0`."
         ) from error
-    return payload
 
 
 def player(payload: bytes) -> Player:
     """Make the player, with the settings of the process that pickled it."""
-    player_factory, given = cloudpickle.loads(payload)  # modules are imported before, as they were in the parent
+    objective, given = cloudpickle.loads(payload)  # modules are imported before, as they were in the parent
     adopt(given)
-    made: Player = player_factory()
+    made: Player = objective.player()
     return made
 
 
@@ -74,7 +73,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
 
 def _pickles(value: Any) -> bool:
     try:
-        cloudpickle.dumps(value)
+        carried.dumps(value)
     except Exception:  # noqa: BLE001 - as above
         return False
     return True

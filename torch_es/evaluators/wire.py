@@ -1,41 +1,54 @@
 """What travels between parent and worker: seeds, scalars and statistics, never a vector of parameters.
 
-Results are packed, 25 bytes an episode and the statistics delta; commands are small pickles, parent to worker only.
-The large tensors (theta, sigma, the sums) stand in shared memory.
+Results are packed, 29 bytes an episode and the statistics delta. Commands are small pickles, parent to worker only;
+the large tensors in them (theta, a vector of sigmas) stand in shared memory, as do partial sums and scores.
 """
 
 from __future__ import annotations
 
+import io
+import pickle
 import struct
 from collections.abc import Iterator, Sequence
+from typing import Any
 
+import cloudpickle
 import numpy as np
 import torch
+from torch import Tensor
 
 from torch_es.evaluators.resources import check_shared_memory
-from torch_es.types import EpisodeResult, Float64Array, Snapshot, Task
+from torch_es.rollout import Snapshot
+from torch_es.search.perturbation import Unperturbed, max_chunks
+from torch_es.types import EpisodeResult, Task
 
-_RESULT = struct.Struct("<qiiBId")
+_RESULT = struct.Struct("<IiiiBId")
+_COUNT = struct.Struct("<H")
+_TRUNCATED, _MOMENTS, _BEHAVIOUR = 1, 2, 4
 
-_PAGES = 4 * 4096  # each of the four tensors ends within a page
+_PAGE = 4096  # each shared tensor ends within one
 
 RESULTS, SUMMED, FAILED = b"R", b"S", b"F"
+LANES = struct.Struct("<I")  # a worker's first word: how many tasks it plays at once
 
 
 def pack_results(results: Sequence[EpisodeResult]) -> bytes:
     """Pack finished episodes into one message.
 
     Example:
-        >>> result = EpisodeResult(Task(3, 0, -1), 1.5, 10, True, None)
+        >>> result = EpisodeResult(Task(3, 1), 1.5, 10, True, None)
         >>> list(unpack_results(pack_results([result]), moments_size=0)) == [result]
         True
     """
     parts = [RESULTS]
-    for task, return_, length, truncated, moments, _ in results:
-        flags = (task.sign + 1) | truncated << 2 | (moments is not None) << 3
-        parts.append(_RESULT.pack(task.generation, task.pair, task.episode, flags, length, return_))
+    for result in results:
+        moments, behaviour = result.moments, result.behaviour
+        flags = _TRUNCATED * result.truncated | _MOMENTS * (moments is not None) | _BEHAVIOUR * (behaviour is not None)
+        parts.append(_RESULT.pack(*result.task, flags, result.length, result.return_))
         if moments is not None:
             parts.append(moments.tobytes())
+        if behaviour is not None:
+            parts += [_COUNT.pack(len(behaviour)), behaviour.tobytes()]
     return b"".join(parts)
 
 
@@ -43,67 +56,90 @@ def unpack_results(message: bytes, moments_size: int) -> Iterator[EpisodeResult]
     """Read what `pack_results` wrote; `moments_size` is the number of floats of a statistics delta."""
     at = 1
     while at < len(message):
-        generation, pair, episode, flags, length, return_ = _RESULT.unpack_from(message, at)
+        generation, member, episode, world, flags, length, return_ = _RESULT.unpack_from(message, at)
         at += _RESULT.size
-        moments: Float64Array | None = None
-        if flags & 8:
+        moments = behaviour = None
+        if flags & _MOMENTS:
             moments = np.frombuffer(message, np.float64, moments_size, at).copy()
             at += moments.nbytes
-        task = Task(generation, pair, (flags & 3) - 1, episode)
-        yield EpisodeResult(task, return_, length, bool(flags & 4), moments)
-
-
-def _row(task: Task) -> int:
-    return 2 * task.pair + (task.sign < 0)
+        if flags & _BEHAVIOUR:
+            (count,) = _COUNT.unpack_from(message, at)
+            behaviour = np.frombuffer(message, np.float64, count, at + _COUNT.size).copy()
+            at += _COUNT.size + behaviour.nbytes
+        task = Task(generation, member, episode, world)
+        yield EpisodeResult(task, return_, length, bool(flags & _TRUNCATED), moments, None, behaviour)
 
 
 class Board:
-    """The shared memory: the parent writes a snapshot before it gives tasks, workers write blocks of the sums.
+    """The shared memory: the parent posts a snapshot before it gives tasks, workers write parts of sums, and scores.
 
     Args:
-        dim: Elements of theta.
-        dtype: Of theta.
-        observation_size: Elements of an observation; 0 without normalisation.
-        scored_members: Members whose scores come back, where actions alone are searched.
+        snapshot: One like those to come.
 
     Raises:
-        ResourceError: If the system has too little of it.
+        ResourceError: If the system has too little shared memory.
     """
 
-    def __init__(self, dim: int, dtype: torch.dtype, observation_size: int, scored_members: int = 0) -> None:
-        rows = 2 * dtype.itemsize + (2 + scored_members) * torch.float32.itemsize
-        check_shared_memory(dim * rows + 16 * observation_size + _PAGES)
-        self.theta = torch.zeros(dim, dtype=dtype).share_memory_()
-        self.sigma = torch.zeros(dim, dtype=dtype).share_memory_()  # pages never written cost nothing
-        self.statistics = torch.zeros(2, observation_size, dtype=torch.float64).share_memory_()
-        self.max_steps = torch.zeros(1, dtype=torch.int64).share_memory_()  # 0 is no cap
-        self.sums = torch.zeros(2, dim).share_memory_()
-        self.scores = torch.zeros(scored_members, dim).share_memory_()
+    def __init__(self, snapshot: Snapshot) -> None:
+        found: list[Tensor] = []
+        _Pickler(io.BytesIO(), found.append).dump(snapshot)
+        dim = len(snapshot.theta)
+        perturbation = snapshot.perturbation
+        scored = perturbation.num_members if isinstance(perturbation, Unperturbed) else 0
+        parts = 2 * (1 if scored else max_chunks(dim))
+        needed = sum(t.numel() * t.element_size() for t in found) + dim * (parts + scored) * torch.float32.itemsize
+        check_shared_memory(needed + _PAGE * (len(found) + 2))
+        self._slots = [torch.zeros_like(t).share_memory_() for t in found]
+        self.parts = torch.zeros(parts // 2, 2, dim).share_memory_()  # pages never written cost nothing
+        self.scores = torch.zeros(scored, dim).share_memory_()
 
-    def post(self, snapshot: Snapshot) -> float | None:
-        """Write the snapshot; return sigma if it is one number."""
-        self.theta.copy_(snapshot.theta)
-        self.max_steps.fill_(snapshot.max_steps or 0)
-        if snapshot.mean is not None and snapshot.std is not None:
-            self.statistics[0] = torch.from_numpy(snapshot.mean)
-            self.statistics[1] = torch.from_numpy(snapshot.std)
-        if isinstance(snapshot.sigma, torch.Tensor):
-            self.sigma.copy_(snapshot.sigma)
+    def dump(self, snapshot: Snapshot) -> bytes:
+        """Pickle a snapshot; its large tensors go to the shared memory, and only their places into the bytes."""
+        free = dict(enumerate(self._slots))
+
+        def place(tensor: Tensor) -> int | None:
+            for number, slot in free.items():
+                if slot.shape == tensor.shape and slot.dtype == tensor.dtype:
+                    free.pop(number).copy_(tensor)
+                    return number
             return None
-        return snapshot.sigma
+
+        file = io.BytesIO()
+        _Pickler(file, place).dump(snapshot)
+        return file.getvalue()
+
+    def load(self, message: bytes) -> Snapshot:
+        """Read what `dump` wrote, as views of the shared memory."""
+        return _Unpickler(io.BytesIO(message), self._slots).load()  # type: ignore[no-any-return]
 
     def keep_score(self, result: EpisodeResult) -> None:
         """Write the member's score, if there is one, to its row."""
         if result.score is not None:
-            self.scores[_row(result.task)] = result.score
+            self.scores[result.task.member] = result.score
 
     def with_score(self, result: EpisodeResult) -> EpisodeResult:
         """Return the result with the score that a worker wrote, where there are any."""
-        if not len(self.scores) or not result.task.sign:
+        if not len(self.scores) or result.task.member < 0:
             return result
-        return result._replace(score=self.scores[_row(result.task)])
+        return result._replace(score=self.scores[result.task.member])
 
-    def read(self, sigma: float | None) -> Snapshot:
-        """Return the snapshot as views of the shared memory."""
-        mean, std = self.statistics.numpy() if self.statistics.numel() else (None, None)
-        return Snapshot(self.theta, self.sigma if sigma is None else sigma, mean, std, int(self.max_steps) or None)
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """Asks `place` for a place for each tensor; one without a place is pickled as it is."""
+
+    def __init__(self, file: io.BytesIO, place: Any) -> None:
+        super().__init__(file)
+        self._place = place
+
+    def persistent_id(self, value: Any) -> Any:
+        return self._place(value) if isinstance(value, Tensor) else None
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, slots: list[Tensor]) -> None:
+        super().__init__(file)
+        self._slots = slots
+
+    def persistent_load(self, number: Any) -> Tensor:
+        slot: Tensor = self._slots[number]
+        return slot

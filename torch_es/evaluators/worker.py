@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from types import FrameType
-from typing import Any
 
 import cloudpickle
 import torch
@@ -25,10 +24,12 @@ from torch import Tensor
 from torch_es.envs.index import set_worker
 from torch_es.evaluators import pickling
 from torch_es.evaluators.resources import libc
-from torch_es.evaluators.wire import FAILED, SUMMED, Board, pack_results
-from torch_es.rollout import Player
-from torch_es.search.gradient import noise_sum_block
+from torch_es.evaluators.wire import FAILED, LANES, SUMMED, Board, pack_results
+from torch_es.rollout import Player, Snapshot
+from torch_es.search.perturbation import Noisy, chunks
+from torch_es.types import Float64Array
 
+Parts = list[tuple[int, int]]
 # meant for the parent, which ends the workers; each platform has its own
 PARENTS_SIGNALS = tuple(getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, n))
 SAY_WHERE = getattr(signal, "SIGUSR2", None)  # makes a worker write its stack, even if it hangs; not on Windows
@@ -53,7 +54,7 @@ def main(connection: Connection, stacks: Connection, board: Board, steps: Tensor
         threading.Thread(target=_pulse, args=(player, steps[number]), daemon=True).start()
         gc.collect()
         gc.freeze()  # what exists now stays: the garbage collector need not look at it again
-        connection.send_bytes(bytes([player.num_lanes]))
+        connection.send_bytes(LANES.pack(player.num_lanes))
         _serve(connection, board, player)
         player.close()
     except BaseException as error:  # noqa: BLE001 - told to the parent, whatever it is
@@ -87,7 +88,7 @@ def _settle(stacks: Connection) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PARENTS_SIGNALS)  # blocked by the parent while we started
     if SAY_WHERE is not None:
-        faulthandler.enable(stacks.fileno())
+        faulthandler.enable(stacks.fileno())  # F02
         faulthandler.register(SAY_WHERE, stacks.fileno())
     torch.set_num_threads(1)
 
@@ -106,16 +107,33 @@ def _end_with_parent() -> None:
 def _serve(connection: Connection, board: Board, player: Player) -> None:
     message_waits = _poll(connection)
 
+    snapshot: Snapshot | None = None
     while True:
         while not player.outstanding or message_waits():
             command, *arguments = pickle.loads(connection.recv_bytes())
             if command == "stop":
                 return
-            _obey(connection, board, player, command, arguments)
+            if command == "begin":
+                snapshot = board.load(*arguments)
+                player.begin(snapshot)
+            elif command == "play":
+                for task in arguments[0]:
+                    player.submit(task)
+            elif command == "sum" and snapshot is not None:
+                _sum(board, snapshot.perturbation, *arguments)  # type: ignore[arg-type]  # asked of noise alone
+                connection.send_bytes(SUMMED)
         if results := player.advance(interrupt=message_waits):
             for result in results:
                 board.keep_score(result)
             connection.send_bytes(pack_results(results))
+
+
+def _sum(board: Board, noise: Noisy, parts: Parts, linear: Float64Array, squared: Float64Array | None) -> None:
+    """Compute this worker's parts of a sum: (chunk of pairs, block of parameters)."""
+    pairs = chunks(noise.dim, len(linear))
+    for chunk, block in parts:
+        out = board.parts[chunk, : 1 if squared is None else 2]
+        noise.sum_block(out, block, pairs[chunk], linear, squared)
 
 
 def _poll(connection: Connection) -> Callable[[], bool]:
@@ -125,20 +143,6 @@ def _poll(connection: Connection) -> Callable[[], bool]:
     poll = select.poll()
     poll.register(connection.fileno(), select.POLLIN)
     return lambda: bool(poll.poll(0))
-
-
-def _obey(connection: Connection, board: Board, player: Player, command: str, arguments: list[Any]) -> None:
-    if command == "begin":
-        player.begin(board.read(*arguments))
-    elif command == "play":
-        for task in arguments[0]:
-            player.submit(task)
-    elif command == "sum":
-        generation, blocks, linear, squared = arguments
-        out = board.sums[: 1 if squared is None else 2]
-        for block in blocks:
-            noise_sum_block(player.noise, out, generation, block, linear, squared)
-        connection.send_bytes(SUMMED)
 
 
 def _report(connection: Connection, error: BaseException) -> None:

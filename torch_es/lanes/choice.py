@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from torch_es.lanes.folded import FoldedLanes
 from torch_es.lanes.matmul import MatmulLanes
-from torch_es.lanes.modules import CopiedLanes, TracedLanes, copied
+from torch_es.lanes.modules import CopiedLanes, TracedLanes
 from torch_es.lanes.protocol import Lanes, default_num_lanes
 from torch_es.nn import find_norm
+from torch_es.nn.carried import copied
 from torch_es.nn.observation_norm import Statistics, normalize
 from torch_es.policies.policy import Policy
 from torch_es.search.parameters import FlatParameters
@@ -88,7 +89,7 @@ def choose_lanes(
         >>> choose_lanes(nn.Sequential(nn.Linear(3, 2), nn.Tanh()), 4, Layout(Box(-1, 1, (3,))))
         LaneChoice(kind='matmul', normalized=False)
     """
-    theta = FlatParameters(network).gather()
+    theta = FlatParameters(network).read_masters()
     # a network too large to be batched answers faster as it is, or with what can be folded
     larger = "traced" if default_num_lanes(len(theta)) > 1 else "folded"
     normalized = find_norm(network) is not None and _normalizes_first(network, layout, reference, theta)
@@ -100,7 +101,7 @@ def choose_lanes(
         if _answers_as(expected, make, theta, num_lanes, layout.size, kind):
             choice = LaneChoice(kind, normalized)
             break
-    _log.info("Lanes: %s, %d of %d parameters.", choice.kind, num_lanes, len(theta))
+    _log.info("Lanes: %d in each worker, %s parameters each, run as %s.", num_lanes, f"{len(theta):,}", choice.kind)
     return choice
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_map
 
 from torch_es.nn import find_norm, prepare
+from torch_es.nn.carried import copied
 from torch_es.nn.observation_norm import Statistics
 from torch_es.policies.recurrent import State, dtype_of, initial_state, is_recurrent, respond
 from torch_es.search.parameters import FlatParameters
@@ -23,21 +23,6 @@ from torch_es.spaces.layout import Inputs, Layout
 from torch_es.types import Float32Array
 
 Tensors = dict[str, Tensor]
-
-
-def copied(network: nn.Module) -> nn.Module:
-    """Return a copy of a network, in eval mode.
-
-    Raises:
-        TypeError: If the network holds something that cannot be copied.
-    """
-    try:
-        return copy.deepcopy(network).eval()
-    except (TypeError, RuntimeError) as error:
-        raise TypeError(
-            f"`policy` ({type(network).__name__}) must be a module that can be copied, since each lane runs a copy: "
-            f"{error}. Keep what cannot be copied out of it, or give it a `__deepcopy__`."
-        ) from error
 
 
 class Member:
@@ -49,7 +34,7 @@ class Member:
     """
 
     def __init__(self, network: nn.Module, layout: Layout) -> None:
-        self.network = copy.deepcopy(network)
+        self.network = copied(network)
         self.parameters = FlatParameters(self.network)
         self.dtype = dtype_of(network)
         self._layout = layout
@@ -73,7 +58,7 @@ class Member:
     @torch.no_grad()
     def start(self, theta: Tensor) -> State:
         """Become the member with the weights `theta`: fresh buffers, prepared; return the initial state."""
-        self.parameters.write(theta)
+        self.parameters.write_module(theta)
         for name, buffer in self.network.named_buffers():
             if name in self._initial:
                 buffer.copy_(self._initial[name])
@@ -90,7 +75,7 @@ class TracedLanes:
     ) -> None:
         member = self._member = Member(network, layout)
         member.begin(reference, None)
-        state = tree_map(torch.clone, member.start(member.parameters.gather()))  # two parts may share memory
+        state = tree_map(torch.clone, member.start(member.parameters.read_masters()))  # two parts may share memory
         frozen = {n: p.detach() for n, p in member.network.named_parameters() if not p.requires_grad}
 
         def stacked(tensor: Tensor) -> Tensor:

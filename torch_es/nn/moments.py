@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from torch_es.types import Float64Array
 
@@ -41,6 +43,28 @@ class Moments:
         """
         total, squares = sums[: origin.size], sums[origin.size :]
         return Moments(float(count), origin + total / count, np.maximum(squares - total**2 / count, 0.0))
+
+    @staticmethod
+    def of_episodes(counts: npt.NDArray[Any], sums: Float64Array, origin: Float64Array) -> Moments:
+        """Merge the episodes of a generation in their order, so that the bits do not depend on who played them.
+
+        Args:
+            counts: Samples of each episode, `(episodes,)`.
+            sums: As `from_sums` takes them, `(episodes, 2 * size)`.
+            origin: What the samples are relative to, `(size,)`.
+        """
+        size, lengths = origin.size, counts[:, None].astype(np.float64)
+        total, squares = sums[:, :size], sums[:, size:]
+        means, m2s = origin + total / lengths, np.maximum(squares - total**2 / lengths, 0.0)
+        count, mean, m2 = 0.0, np.zeros(size), np.zeros(size)
+        delta = np.empty(size)
+        for own, own_mean, own_m2 in zip(counts.tolist(), means, m2s, strict=True):  # `merge` without its copies
+            before, count = count, count + own
+            np.subtract(own_mean, mean, out=delta)
+            mean += delta * (own / count)
+            m2 += own_m2
+            m2 += np.multiply(delta, delta, out=delta) * (before * own / count)
+        return Moments(count, mean, m2)
 
     def merge(self, other: Moments) -> Moments:
         """The moments of both sets of samples together."""

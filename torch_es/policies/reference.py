@@ -19,6 +19,7 @@ def reference_batch(env: Env, seed: int) -> Tensor:
         ValueError: If all of them are equal, so that there is no variance to normalise by.
 
     Example:
+        >>> import gymnasium as gym
         >>> reference_batch(gym.make("CartPole-v1"), seed=0).shape
         torch.Size([128, 4])
     """

@@ -119,7 +119,7 @@ def _signal(run: Evidence) -> dict[str, Any]:
     if run.dim is None or not run.cosines:
         return {"cosines": None}
     values = np.array([cosine for _, cosine in run.cosines])
-    half = len(run.records[-1].fitness) / 2
+    half = run.records[-1].fitness.size / 4
     return {
         "cosines": _inline(pictures.cosines(run.cosines, chance=run.dim**-0.5)),
         "mean": f"{values.mean():.4f} ± {values.std() / np.sqrt(len(values)):.4f}",

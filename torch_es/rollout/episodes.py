@@ -1,4 +1,4 @@
-"""Playing episodes: a batch of perturbed policies stepping a batch of environments, refilled as episodes end."""
+"""Playing episodes: a batch of perturbed policies steps a batch of environments, and is refilled as episodes end."""
 
 from __future__ import annotations
 
@@ -14,27 +14,26 @@ from torch_es.envs import BareEnv, EnvFactory, bare, check_observation, environm
 from torch_es.envs.rules import EpisodeRules
 from torch_es.heads import unbatched
 from torch_es.lanes import LaneChoice, default_num_lanes, lanes_for
-from torch_es.nn.observation_norm import Statistics, normalize
+from torch_es.nn.observation_norm import normalize
 from torch_es.policies import Policy
 from torch_es.rollout.action_draws import Draws, Trail
-from torch_es.rollout.members import Members
 from torch_es.rollout.normalizer import Normalizer
-from torch_es.rollout.player import ROUNDS
-from torch_es.search import unperturbed
+from torch_es.rollout.player import ROUNDS, Behaviour, Snapshot
 from torch_es.search.parameters import FlatParameters
-from torch_es.types import EpisodeResult, Float32Array, Snapshot, Task
+from torch_es.types import CENTRE, EpisodeResult, Float32Array, Task
 
 
 class Rollout:
     """The lanes: all act in one batched forward, and a lane whose episode ends takes the next task at once.
 
     Args:
-        policy: Gives network, head and whether observations are normalised.
+        policy: Its network is perturbed; its head makes the actions.
         factory: Makes an environment; one for each lane.
         seed: The run's seed.
-        num_lanes: By default as many as stay in cache.
-        rules: Of the episodes.
-        lanes: Their kind; found out by default.
+        num_lanes: By default as many as fit into the cache.
+        rules: The rules of the episodes.
+        behaviour: Describes an episode's end.
+        lanes: Their kind; chosen by trial by default.
     """
 
     def __init__(
@@ -44,13 +43,12 @@ class Rollout:
         seed: int,
         num_lanes: int | None = None,
         rules: EpisodeRules = EpisodeRules(),
+        behaviour: Behaviour | None = None,
         lanes: LaneChoice | None = None,
     ) -> None:
-        dim = FlatParameters(policy.network).dim
-        self.num_lanes = num_lanes or default_num_lanes(dim)
+        self._weights = FlatParameters(policy.network).read_masters()  # room for a member's weights
+        self.num_lanes = num_lanes or default_num_lanes(len(self._weights))
         self.seed = seed
-        self._members = Members(seed, dim)
-        self.noise = self._members.noise
         self._policy = policy
         self._row = policy.layout.row
         self._choice = lanes or lanes_for(policy, self.num_lanes)
@@ -58,8 +56,7 @@ class Rollout:
         self._draws = Draws(policy.action_noise, self.num_lanes, seed) if policy.action_noise else None
         self._trail: Trail | None = None
         self._envs: list[BareEnv] = [bare(env) for env in environments(factory, self.num_lanes)]
-        self._rules = rules
-        self._cap: int | None = None  # of the members' episodes
+        self._rules, self._behaviour = rules, behaviour
         shape, norm = (self.num_lanes, policy.layout.size), policy.observation_norm
         self._normalizer = None if norm is None else Normalizer(*shape, norm.limits)
         self._inputs = np.zeros(shape, np.float32)
@@ -67,12 +64,12 @@ class Rollout:
         self._tasks: list[Task | None] = [None] * self.num_lanes
         self._returns = [0.0] * self.num_lanes
         self._steps = [env.env.step for env in self._envs]
-        self._clock = 0  # steps of the lanes together: a lane's length follows from when it started
+        self._clock = 0  # steps of all lanes together; an episode's length follows from when it started
         self._started, self._ends = [0] * self.num_lanes, [0] * self.num_lanes
         self._flat = isinstance(policy.layout.space, gym.spaces.Box) and len(policy.layout.space.shape) == 1
         self._waiting: deque[Task] = deque()
         self._active: list[int] = []
-        self._begun = False
+        self._snapshot: Snapshot | None = None
 
     @property
     def steps(self) -> int:
@@ -86,23 +83,21 @@ class Rollout:
 
     def begin(self, snapshot: Snapshot) -> None:
         """Play what follows with this snapshot."""
-        self._begun = True
-        self._members.begin(snapshot)
-        self._cap = snapshot.max_steps
-        if self._normalizer is not None:
-            self._normalizer.begin(snapshot)
-        self._lanes.begin(self._reference(snapshot), _scale(snapshot))
-        if unperturbed(snapshot.sigma) and self._trail is None:
+        self._snapshot = snapshot.own()
+        if self._normalizer is not None and snapshot.statistics is not None:
+            self._normalizer.begin(snapshot.statistics)
+        self._lanes.begin(self._reference(snapshot), snapshot.statistics)
+        if snapshot.searches_actions and self._trail is None:
             self._trail = Trail(self._choice.network(self._policy.network), self._policy, self.num_lanes)
         if self._trail is not None:
-            self._trail.scorer.begin(snapshot.theta, _scale(snapshot))
+            self._trail.scorer.begin(snapshot.theta, snapshot.statistics)
 
     def _reference(self, snapshot: Snapshot | None = None) -> Float32Array | None:
         """Return the reference batch as the lanes take it under the snapshot's statistics."""
         if self._policy.reference is None:
             return None
         rows = self._policy.reference.numpy()
-        norm, scale = self._policy.observation_norm, None if snapshot is None else _scale(snapshot)
+        norm, scale = self._policy.observation_norm, None if snapshot is None else snapshot.statistics
         if scale is not None and norm is not None and self._choice.normalized:
             rows = normalize(rows, scale, norm.limits)
         return rows.astype(np.float32)
@@ -120,9 +115,9 @@ class Rollout:
                 self._start(lane, self._waiting.popleft())
 
     def _start(self, lane: int, task: Task) -> None:
-        if not self._begun:
+        if self._snapshot is None:
             raise RuntimeError("begin() must be called before submit().")
-        self._lanes.write(lane, self._members.theta(task))
+        self._lanes.write(lane, self._snapshot.weights(task.member, self._weights))
         observation, _ = self._envs[lane].env.reset(seed=self._rules.environment_seed(self.seed, task))
         check_observation(self._envs[lane].env, self._policy.layout.space, observation)
         self._observations[lane] = self._row(observation)
@@ -133,8 +128,12 @@ class Rollout:
         if self._trail is not None:
             self._trail.start(lane)
         self._tasks[lane] = task
-        limits = (self._envs[lane].max_steps, self._rules.fixed_cap, self._cap if task.sign else None)
-        self._returns[lane], self._started[lane] = 0.0, self._clock
+        limits = (
+            self._envs[lane].max_steps,
+            self._rules.fixed_cap,
+            None if task.member == CENTRE else self._snapshot.max_steps,
+        )
+        self._returns[lane], self._started[lane] = 0.0, self._clock  # F45
         self._ends[lane] = self._clock + min((limit for limit in limits if limit is not None), default=2**62)
         self._active = sorted([*self._active, lane])
 
@@ -147,11 +146,11 @@ class Rollout:
             actions = self._act()
             self._clock = clock = self._clock + 1
             for lane in self._active:
-                observation, reward, terminated, truncated, _ = steps[lane](actions[lane])
+                observation, reward, terminated, truncated, info = steps[lane](actions[lane])
                 observations[lane] = observation if self._flat else self._row(observation)
                 returns[lane] += float(reward)
-                if terminated or truncated or ends[lane] <= clock:
-                    results.append(self._finish(lane, bool(terminated)))
+                if terminated or truncated or ends[lane] <= clock:  # F46
+                    results.append(self._finish(lane, bool(terminated), observation, info))
             if results or (len(self._active) < self.num_lanes and interrupt()):
                 break
         if results:
@@ -173,20 +172,18 @@ class Rollout:
             self._trail.keep(self._active, self._inputs, self._draws.rows)
         return unbatched(actions, self.num_lanes)
 
-    def _finish(self, lane: int, terminated: bool) -> EpisodeResult:
+    def _finish(self, lane: int, terminated: bool, observation: Any, info: dict[str, Any]) -> EpisodeResult:
         task = self._tasks[lane]
         assert task is not None
         self._tasks[lane] = None
-        seen = self._normalizer.sums[lane].copy() if self._normalizer is not None and task.sign else None
-        score = self._trail.score(lane) if self._trail is not None and task.sign else None
+        member = task.member != CENTRE
+        seen = self._normalizer.sums[lane].copy() if self._normalizer is not None and member else None
+        score = self._trail.score(lane) if self._trail is not None and member else None
+        how = None if self._behaviour is None else np.array(self._behaviour(observation, info), np.float64).ravel()
         length = self._clock - self._started[lane]
-        return EpisodeResult(task, float(self._returns[lane]), length, not terminated, seen, score)
+        return EpisodeResult(task, float(self._returns[lane]), length, not terminated, seen, score, how)
 
     def close(self) -> None:
         """Close the environments."""
         for env in self._envs:
             env.env.close()
-
-
-def _scale(snapshot: Snapshot) -> Statistics | None:
-    return None if snapshot.mean is None or snapshot.std is None else (snapshot.mean, snapshot.std)

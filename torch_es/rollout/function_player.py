@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from torch_es.lanes.modules import copied
 from torch_es.nn import prepare
-from torch_es.rollout.members import Members
+from torch_es.nn.carried import copied
+from torch_es.rollout.player import Snapshot
 from torch_es.search.parameters import FlatParameters
-from torch_es.types import EpisodeResult, Snapshot, Task
+from torch_es.types import EpisodeResult, Task
 
 
 class FunctionPlayer:
@@ -22,21 +22,19 @@ class FunctionPlayer:
     Args:
         module: A copy is perturbed and handed to the function, in eval mode.
         fitness_fn: Higher is better.
-        seed: The run's seed.
     """
 
     num_lanes = 1
     steps = 0  # members evaluated
 
-    def __init__(self, module: nn.Module, fitness_fn: Callable[[Any], float], seed: int) -> None:
+    def __init__(self, module: nn.Module, fitness_fn: Callable[[Any], float]) -> None:
         self._module = copied(module)
         self._buffers = {n: b.detach().clone() for n, b in module.named_buffers()}
         self._parameters = FlatParameters(self._module)
-        self._members = Members(seed, self._parameters.dim)
-        self.noise = self._members.noise
+        self._weights = self._parameters.read_masters()
         self._fitness_fn = fitness_fn
         self._waiting: deque[Task] = deque()
-        self._begun = False
+        self._snapshot: Snapshot | None = None
 
     @property
     def outstanding(self) -> int:
@@ -45,8 +43,7 @@ class FunctionPlayer:
 
     def begin(self, snapshot: Snapshot) -> None:
         """Evaluate what follows with this snapshot."""
-        self._begun = True
-        self._members.begin(snapshot)
+        self._snapshot = snapshot.own()
 
     def submit(self, task: Task) -> None:
         """Take a task."""
@@ -54,11 +51,11 @@ class FunctionPlayer:
 
     def advance(self, interrupt: Callable[[], bool] = lambda: False) -> list[EpisodeResult]:
         """Evaluate one member."""
-        if not self._begun:
+        if self._snapshot is None:
             raise RuntimeError("begin() must be called before advance().")
         task = self._waiting.popleft()
         self.steps += 1
-        self._parameters.write(self._members.theta(task))
+        self._parameters.write_module(self._snapshot.weights(task.member, self._weights))
         for name, buffer in self._module.named_buffers():
             buffer.copy_(self._buffers[name])
         prepare(self._module)
@@ -66,4 +63,4 @@ class FunctionPlayer:
             return [EpisodeResult(task, float(self._fitness_fn(self._module)), 1, False, None)]
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there are no environments."""

@@ -1,25 +1,60 @@
-"""The one interface that evaluators know of whoever plays tasks."""
+"""What an evaluator needs from whatever plays tasks."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
-from torch_es.search.noise import Noise
-from torch_es.types import EpisodeResult, Snapshot, Task
+from torch import Tensor
 
-ROUNDS = 16  # steps of all lanes after which whoever has them played looks about
+from torch_es.nn.observation_norm import Statistics
+from torch_es.search.perturbation import Perturbation, Unperturbed
+from torch_es.types import CENTRE, EpisodeResult, Task
+
+ROUNDS = 16  # steps of all lanes after which control returns to the evaluator
+
+Behaviour = Callable[[Any, dict[str, Any]], Any]
+"""`behaviour(observation, info)` returns numbers that describe how an episode ended."""
+
+
+class Snapshot(NamedTuple):
+    """All that an evaluation of a generation depends on, besides seeds; frozen while the generation runs.
+
+    Attributes:
+        theta: The centre, flat, shape `(dim,)`.
+        perturbation: Makes the members.
+        statistics: Mean and floored standard deviation of the observations, or None without normalisation.
+        max_steps: Cap of the members' episodes, or None.
+    """
+
+    theta: Tensor
+    perturbation: Perturbation
+    statistics: Statistics | None = None
+    max_steps: int | None = None
+
+    @property
+    def searches_actions(self) -> bool:
+        """Whether members differ by their actions alone, so that each brings the score of its actions back."""
+        return isinstance(self.perturbation, Unperturbed)
+
+    def own(self) -> Snapshot:
+        """Return a copy for one player: a perturbation keeps scratch memory, which threads must not share."""
+        return self._replace(perturbation=copy.copy(self.perturbation))
+
+    def weights(self, member: int, out: Tensor) -> Tensor:
+        """Return a member's weights `(dim,)`, or the centre's, written to `out` or as they are stored."""
+        return self.theta if member == CENTRE else self.perturbation.member(self.theta, member, out)
 
 
 class Player(Protocol):
-    """Plays tasks one after another or many at once, in the process it stands in."""
+    """Plays tasks in its own process, one after another or many at once."""
 
-    noise: Noise
     num_lanes: int
 
     @property
     def steps(self) -> int:
-        """How often it stepped so far, all lanes at once; what stands still for long hangs."""
+        """How often it has stepped so far, all lanes at once; if this stands still for long, it hangs."""
         ...
 
     @property
@@ -40,5 +75,5 @@ class Player(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the environments."""
+        """Close the environments."""
         ...

@@ -7,7 +7,6 @@ needs a differentiable network.
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
@@ -25,6 +24,7 @@ from torch_es.heads.noise import (
     ScoreNoise,
 )
 from torch_es.nn import find_norm, virtual_batch_norms
+from torch_es.nn.carried import copied
 from torch_es.nn.observation_norm import Statistics
 from torch_es.policies.recurrent import dtype_of, is_recurrent
 from torch_es.search.parameters import FlatParameters
@@ -89,7 +89,7 @@ class Scorer:
 
     Example:
         >>> import gymnasium as gym
-        >>> from torch_es.policies import make_action_noise, make_head
+        >>> from torch_es.heads import make_action_noise, make_head
         >>> space = gym.spaces.Box(-1, 1, (1,))
         >>> noise = make_action_noise(space, make_head(space), "gaussian:0.5")
         >>> scorer = Scorer(nn.Linear(1, 1), Layout(space), noise)
@@ -106,7 +106,7 @@ class Scorer:
                 "`sigma` 0 searches by action noise alone, which is for networks without VirtualBatchNorm: its "
                 "statistics follow the weights, which the score cannot see. Use LayerNorm, or a `sigma` above 0."
             )
-        self._network, self._layout, self._noise = copy.deepcopy(network).eval(), layout, noise
+        self._network, self._layout, self._noise = copied(network), layout, noise
         self._parameters = FlatParameters(self._network)
         self._check()
 
@@ -114,7 +114,7 @@ class Scorer:
         """Take the weights of the members to come, and what an `ObservationNorm` in the network normalises by."""
         if scale is not None and (norm := find_norm(self._network)) is not None:
             norm.freeze(*scale)
-        self._parameters.write(theta)
+        self._parameters.write_module(theta)
 
     def score(self, rows: Float32Array, draws: Float32Array) -> Tensor:
         """Return the score `(dim,)` of an episode with these inputs `(steps, size)` and draws."""

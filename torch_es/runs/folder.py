@@ -71,7 +71,7 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         with contextlib.suppress(OSError):  # told by the check that follows
             self.path.mkdir(parents=True, exist_ok=True)
-        check_folder(self.path, 0)
+        check_folder(self.path, 0)  # F26
         self._lock = locked(self.path / ".lock")
         checkpoint.prune(self.checkpoints, self._keep)
         return self
@@ -114,7 +114,7 @@ class RunFolder:
             return None
         own = {name: value for name, value in options.items() if name not in _CHANGEABLE}
         saved = {name: v for name, v in state["options"].items() if name in own or is_function(v)}
-        if found := differences(saved, {name: own[name] for name in saved if name in own}):
+        if found := differences(saved, {name: own[name] for name in saved if name in own}):  # F34a
             raise ValueError(f"The run in `{self.path}` is another one: {found}.")
         self.saved = state["generation"]
         return state
@@ -132,7 +132,7 @@ class RunFolder:
         """
         check_folder(self.path, (self._keep + 1) * _TENSORS * theta_bytes)
         self.generation = generation
-        cut_metrics(self.path / "metrics.jsonl", generation)
+        cut_metrics(self.path / "metrics.jsonl", generation)  # F28a
         self._metrics = JsonlLogger()
         self._metrics.start({}, self.path)
         path = self.path / "replay.log"
@@ -195,7 +195,7 @@ class RunFolder:
         try:
             yield
         except OSError as error:
-            if must or self._on_save_error == "raise":
+            if must or self._on_save_error == "raise":  # F25
                 raise
             _log.warning("Could not write %s (%s); what was saved before stands, and training goes on.", what, error)
 
@@ -234,7 +234,7 @@ def locked(path: Path) -> BaseFileLock:
     """
     lock = FileLock(path, thread_local=False)
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(blocking=False)  # F36
     except Timeout as error:
         raise RunFolderError(f"`{path.parent}` is being written by {_owner(path)}; wait for it or end it.") from error
     except (OSError, NotImplementedError) as error:  # a file system without locks

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from types import TracebackType
 
-from torch_es.errors import NonFiniteError, Stopped
+from torch_es.errors import Stopped
 from torch_es.runs.checkpoint import Tree
 from torch_es.runs.folder import RunFolder
 from torch_es.runs.replay_log import Record
@@ -45,9 +45,7 @@ class Recording:
     ) -> None:
         """Save the last whole generation; one that was stopped in the middle of its update is not whole."""
         if error is None or isinstance(error, Stopped):
-            self._folder.save(self._state, last=True)
-            return
-        if isinstance(error, NonFiniteError):  # the optimiser's state may be half way through a step
+            self._folder.save(self._state, last=True)  # F12
             return
         try:
             state = self._state()

@@ -5,13 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from functools import partial
-from itertools import cycle
 from typing import Any
 
 import gymnasium as gym
 from stable_baselines3.common.env_util import unwrap_wrapper
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from stable_baselines3.common.vec_env import (
+    DummyVecEnv,
+    VecEnv,
+    VecNormalize,
+    VecTransposeImage,
+    is_vecenv_wrapped,
+)
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 
 from torch_es.envs import Env, EnvFactory, env_factory
@@ -73,7 +78,8 @@ def playable(env: str | Env | VecEnv | EnvFactory) -> tuple[str | EnvFactory, En
     source = _of_env(source) if isinstance(source, gym.Env) else source
     factory = env_factory(source)
     made = wrapped(factory, layers)
-    if channels_last(made.observation_space):
+    told = isinstance(env, VecEnv) and is_vecenv_wrapped(env, VecTransposeImage)  # where channels are
+    if not told and channels_last(made.observation_space):
         layers = [*layers, pictures_first]
         made = pictures_first(made)
     if layers:
@@ -87,24 +93,11 @@ def playable(env: str | Env | VecEnv | EnvFactory) -> tuple[str | EnvFactory, En
 def wrapped(factory: EnvFactory, layers: Sequence[Layer]) -> Env:
     """Make an environment and wrap it, the innermost layer first."""
     env = factory()
+    if not isinstance(env, gym.Env):
+        raise TypeError(f"`env` must make one gymnasium.Env, got {type(env).__name__}.")
     for layer in layers:
         env = layer(env)
     return env
-
-
-def write_monitors(env: VecEnv, episodes: Sequence[dict[str, float]]) -> None:
-    """Write what workers played where SB3's plots look for it: in the monitors of a `VecEnv`, by turns."""
-    while isinstance(env, VecEnvWrapper):
-        env = env.venv
-    wrapped = [unwrap_wrapper(each, Monitor) for each in env.envs] if isinstance(env, DummyVecEnv) else []
-    monitors = [monitor for monitor in wrapped if isinstance(monitor, Monitor)]
-    for monitor, episode in zip(cycle(monitors), episodes, strict=False):
-        monitor.episode_returns.append(episode["r"])
-        monitor.episode_lengths.append(int(episode["l"]))
-        monitor.episode_times.append(episode["t"])
-        monitor.total_steps += int(episode["l"])
-        if monitor.results_writer is not None:
-            monitor.results_writer.write_row(episode)
 
 
 def _of_vec_env(env: VecEnv) -> tuple[str | Env | EnvFactory, list[Layer]]:
@@ -116,7 +109,22 @@ def _of_vec_env(env: VecEnv) -> tuple[str | Env | EnvFactory, list[Layer]]:
         env = env.venv
     if isinstance(env, DummyVecEnv):
         return env.envs[0], layers
-    return _of_spec(env.get_attr("spec")[0]) or _refuse(env), layers
+    return _of_process(env), layers
+
+
+def _of_process(env: VecEnv) -> str | EnvFactory:
+    """What makes the first environment again that lives in another process: its spec, or what pickle brings of it."""
+    try:
+        kind = env.get_attr("__class__", 0)[0]
+        bare = not issubclass(kind, gym.Wrapper)
+        found = _of_spec(env.get_attr("spec", 0)[0])
+        if found is None and (kind is Monitor or bare):
+            found = _of_env(env.get_attr("unwrapped" if bare else "env", 0)[0])
+    except (AttributeError, EOFError, TypeError):  # a VecEnv of another library, or what pickle refuses
+        found = None
+    if found is None:
+        raise ValueError(f"`env` is a {type(env).__name__}, whose environments cannot be made again; {_HINT}")
+    return found
 
 
 def _of_env(env: Env) -> str | EnvFactory:
@@ -163,9 +171,3 @@ def _copies(env: Env) -> EnvFactory:
             f"`env` {env} has no spec that makes more of it and cannot be copied ({error}); {_HINT}"
         ) from error
     return partial(copy.deepcopy, kept)
-
-
-def _refuse(env: VecEnv) -> EnvFactory:
-    raise ValueError(
-        f"`env` is a {type(env).__name__} whose environments have no spec to make more of them by; {_HINT}"
-    )

@@ -38,6 +38,15 @@ class NormalizedExtractor(BaseFeaturesExtractor):
         self.norm.register_buffer("measured", self.norm.measured, persistent=False)
         self.extractor = extractor
 
+    def __getattr__(self, name: str) -> Any:
+        """Look in the extractor for what is not here: to its author, it is still the policy's."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "extractor":
+                raise
+            return getattr(self.extractor, name)
+
     def forward(self, observations: Any) -> Any:
         """Return features `(batch, features_dim)`."""
         return self.extractor(self.norm(observations))

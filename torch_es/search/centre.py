@@ -1,147 +1,100 @@
-"""What every strategy is made of: the centre, the optimiser that moves it, and the population around it."""
+"""The search that all rules share: a centre, mirrored pairs around it, and an optimiser that moves it."""
 
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from torch_es.checks import check_count, check_positive
 from torch_es.errors import NonFiniteError
-from torch_es.search.gradient import NoiseSum, serial_noise_sum
-from torch_es.search.noise import Noise
-from torch_es.search.parameters import FlatParameters, Vector, as_module
+from torch_es.search.parameters import FlatParameters, as_module
+from torch_es.search.perturbation import Mirrored, Perturbation, Sigma, Summation, Unperturbed, serial_sum
+from torch_es.search.protocol import OptimizerFactory, Population, SchedulerFactory, as_outcome, as_pairs
+from torch_es.search.rule import NonFinite, Plan, Rule, check_non_finite, kept_pairs, sums_for
 from torch_es.seeding import check_seed
-from torch_es.types import Task
-
-OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
-SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
-Sigma = float | Tensor
+from torch_es.types import Float64Array
 
 
-class Perturbable(Protocol):
-    """What a population is made around."""
+class SearchOptions(TypedDict, total=False):
+    """What every strategy takes besides its own arguments; see `CentreSearch`."""
 
-    generation: int
-    num_pairs: int
-    parameters: FlatParameters
-    noise: Noise
-    theta: Tensor
-
-
-class Population:
-    """The members of one generation: `num_pairs` mirrored pairs around the centre.
-
-    Iterating yields the perturbed target of each member in the order +0, -0, +1, -1, ...: a vector `(dim,)` if the
-    strategy searches a vector; else the module itself with the member's weights written into it, back at the centre
-    when the iteration ends. An exception in the body of a loop or a comprehension ends it only when Python lets go of
-    the iterator, with the traceback; `tell` starts from the centre in any case, and
-    `with contextlib.closing(iter(es.ask())) as members` puts the module back at once. `tasks()` names the members
-    without making their weights.
-    """
-
-    def __init__(self, centre: Perturbable, sigma: Sigma) -> None:
-        self.generation = centre.generation
-        self.num_pairs = centre.num_pairs
-        self._centre = centre
-        self._sigma = sigma
-
-    def __len__(self) -> int:
-        return 2 * self.num_pairs
-
-    def tasks(self) -> Iterator[Task]:
-        """Yield the task of each member."""
-        for pair in range(self.num_pairs):
-            yield Task(self.generation, pair, +1)
-            yield Task(self.generation, pair, -1)
-
-    def theta(self, task: Task) -> Tensor:
-        """Return the member's weights `theta + sign * sigma * eps`, shape `(dim,)`."""
-        eps = np.empty(self._centre.noise.dim, np.float32)
-        self._centre.noise.fill(eps, task.generation, task.pair)
-        return perturbed(self._centre.theta, self._sigma, task.sign, torch.from_numpy(eps))
-
-    def __iter__(self) -> Generator[Any, None, None]:
-        parameters = self._centre.parameters
-        if isinstance(parameters.module, Vector):
-            yield from map(self.theta, self.tasks())
-            return
-        try:
-            for task in self.tasks():
-                parameters.write(self.theta(task))
-                yield parameters.module
-        finally:
-            if not sys.is_finalizing():  # Python ends with the traceback that held this: torch would abort it
-                parameters.write(self._centre.theta)
+    num_pairs: int | None
+    population_size: int | None
+    non_finite: NonFinite
+    seed: int
+    scheduler: SchedulerFactory | None
 
 
-def perturbed(theta: Tensor, sigma: Sigma, sign: int, eps: Tensor, out: Tensor | None = None) -> Tensor:
-    """Return `theta + sign * sigma * eps`, always written from the centre, so nothing drifts.
-
-    Example:
-        >>> perturbed(torch.ones(2), 0.5, -1, torch.ones(2))
-        tensor([0.5000, 0.5000])
-    """
-    if isinstance(sigma, Tensor):
-        return torch.addcmul(theta, sigma, eps.to(theta.dtype), value=sign, out=out)
-    return torch.add(theta, eps, alpha=sign * sigma, out=out)
-
-
-def unperturbed(sigma: Sigma) -> bool:
-    """Whether members have the centre's own weights, and differ by their actions alone.
-
-    Example:
-        >>> unperturbed(0.0), unperturbed(torch.zeros(2))
-        (True, False)
-    """
-    return isinstance(sigma, float) and sigma == 0.0
-
-
-class Centre:
-    """The unperturbed parameters, moved by a `torch.optim` optimiser.
+class CentreSearch:
+    """Moves a centre with a `torch.optim` optimiser, along the gradient that a rule makes from a generation's fitness.
 
     Args:
         target: A module, trained in place, or a vector, copied.
         optimizer: Makes the optimiser from the parameters, as `functools.partial(torch.optim.Adam, lr=0.01)` does. Its
             param groups may carry a `sigma` of their own. Any but LBFGS and SparseAdam; Muon takes matrices alone.
+        rule: Turns fitness into a gradient.
+        sigma: Standard deviation of the noise; a param group's own `sigma` goes first. None where there is no noise.
         num_pairs: Mirrored pairs in a generation, 16 by default.
         population_size: Twice `num_pairs`, for those who count members; give one of the two.
-        seed: Of the noise.
+        non_finite: What becomes of a pair with a NaN or infinite fitness: "drop" it, or "raise".
+        seed: The noise follows from it.
         scheduler: Makes a learning-rate scheduler from the optimiser; stepped once a generation.
+        perturb: Makes a generation's perturbation from seed, generation, number of parameters and sigma.
+
+    Attributes:
+        theta: The centre, `(dim,)`.
+        generation: The number of the next one.
+
+    Raises:
+        ValueError: If a value is out of its range.
     """
 
     def __init__(
         self,
         target: nn.Module | Tensor,
         optimizer: OptimizerFactory,
+        rule: Rule,
+        sigma: float | None,
         *,
         num_pairs: int | None = None,
         population_size: int | None = None,
+        non_finite: NonFinite = "drop",
         seed: int = 0,
         scheduler: SchedulerFactory | None = None,
+        perturb: Callable[[int, int, int, Sigma], Perturbation] = Mirrored,
     ) -> None:
         self.num_pairs = resolve_pairs(num_pairs, population_size)
         self.seed = check_seed(seed)
+        self.non_finite = check_non_finite(non_finite)
+        self.rule = rule
         self.parameters = FlatParameters(as_module(target))
-        self.optimizer = check_optimizer(optimizer(self.parameters.masters))
+        self.optimizer = check_optimizer(optimizer, self.parameters.masters)
         self.scheduler = scheduler(self.optimizer) if scheduler else None
-        self.noise = Noise(self.seed, self.parameters.dim)
-        self.noise_sum: NoiseSum = serial_noise_sum(self.noise)
         self.generation = 0
-        self.theta = self.parameters.gather()
+        self._half_done = False  # a step that an error ended in its middle
+        self._ended: Exception | None = None  # why the scheduler cannot go on
+        self.theta = self.parameters.read_masters()
+        self._perturb = perturb
+        self._asked: Population | None = None  # of this generation
+        self._default_sigma = sigma
+        self._adapted = torch.ones_like(self.theta) * self._given_sigma() if rule.adapts_sigma else None
+        _ = self.sigma  # checked before anything runs
 
-    def sigma(self, default: float) -> Sigma:
-        """Return `default`, or a vector `(dim,)` if a param group has a `sigma` of its own.
+    @property
+    def sigma(self) -> Sigma:
+        """Standard deviation of the noise: a number, or a vector `(dim,)` where parameters differ in it."""
+        return self._given_sigma() if self._adapted is None else self._adapted
 
-        Raises:
-            ValueError: If a sigma is not positive.
-        """
-        default = check_positive("sigma", default)
+    def _given_sigma(self) -> Sigma:
+        if self._default_sigma is None:
+            return 0.0
+        default = check_positive("sigma", self._default_sigma)
         own = {
             id(p): check_positive("sigma", group.get("sigma", default))
             for group in self.optimizer.param_groups
@@ -153,36 +106,66 @@ class Centre:
         parts = [torch.full((size,), value) for size, value in zip(self.parameters.sizes, values, strict=True)]
         return torch.cat(parts).to(self.parameters.dtype)
 
-    def step(self, gradient: Tensor) -> dict[str, float]:
-        """Let the optimiser climb along `gradient`, shape `(dim,)`, and end the generation.
+    def ask(self) -> Population:
+        """Return the members to evaluate, in mirrored pairs."""
+        if self._asked is None:
+            perturbation = self._perturb(self.seed, self.generation, self.parameters.dim, self.sigma)
+            self._asked = Population(self.generation, perturbation, lambda: self.theta, self.parameters, self.num_pairs)
+        return self._asked
+
+    def plan(self, outcome: Any) -> tuple[Plan, npt.NDArray[np.bool_]]:
+        """Return the sums that the rule makes of an outcome, and which pairs it learns from, `(num_pairs,)`."""
+        fitness = as_pairs(as_outcome(outcome).fitness)
+        kept = kept_pairs(fitness, self.non_finite)
+        return self.rule.plan(fitness[kept]), kept
+
+    def tell(self, outcome: Any, summation: Summation | None = None) -> dict[str, float]:
+        """Move the centre; see `Strategy.tell`.
 
         Raises:
-            NonFiniteError: If the gradient or the result is not finite; the centre stays where it was.
+            NonFiniteError: If no pair has a finite fitness, or the step is not finite; the centre stays where it was.
         """
+        population = self.ask()
+        if summation is None and isinstance(population.perturbation, Unperturbed):
+            raise ValueError("`sigma` must be positive for a function of the weights: there are no actions to search.")
+        plan, kept = self.plan(outcome)
+        sums = sums_for(plan, kept, population.perturbation, summation or serial_sum)
+        gradient, sigma = self.rule.update(plan, sums, self.sigma)
+        del sums  # a large module's copies add up
+        metrics = self._step(gradient)
+        if isinstance(sigma, Tensor):
+            self._adapted = sigma if self.rule.adapts_sigma else None
+        self._schedule(as_outcome(outcome).fitness)
+        return {**metrics, "train/sigma": float(sigma.mean()) if isinstance(sigma, Tensor) else sigma}
+
+    def _step(self, gradient: Tensor) -> dict[str, float]:
+        """Let the optimiser climb along `gradient`, `(dim,)`, and end the generation."""
         grad_norm = float(gradient.norm())
         if not math.isfinite(grad_norm):
             raise NonFiniteError("The gradient is not finite; scale the returns down or use a rank-based `shaping`.")
-        before = self.theta
-        self.parameters.write(before)  # an iteration over members that an exception left unfinished moved the module
+        if self._ended is not None:
+            done = self.generation - 1
+            raise ValueError(f"`scheduler` cannot go on after generation {done}: {self._ended}") from self._ended
+        before, self._half_done = self.theta, True
+        self.parameters.write_module(before)  # a loop over members that an exception ended moved the module
         self.parameters.set_grad(gradient)
-        del gradient  # a large module's copies add up
+        del gradient
         try:
             self.optimizer.step()
         except RuntimeError as error:  # torch refuses a step size beyond float32, in the middle of the parameters
-            self.parameters.restore(before)
+            self.parameters.write_all(before)
             raise NonFiniteError(f"The optimiser could not step, {error}; lower the learning rate.") from error
         self.optimizer.zero_grad(set_to_none=True)
-        theta = self.parameters.gather()
+        theta = self.parameters.read_masters()
         norm = float(theta.norm())
-        if not math.isfinite(norm):
-            self.parameters.restore(before)
+        if not math.isfinite(norm):  # F42a
+            self.parameters.write_all(before)
             raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
         learning_rate = self.optimizer.param_groups[0]["lr"]
-        if self.scheduler:
-            self.scheduler.step()
-        self.theta = theta
-        self.parameters.write(theta)
+        self.theta, self._asked = theta, None
+        self.parameters.write_module(theta)
         self.generation += 1
+        self._half_done = False
         return {
             "es/grad_norm": grad_norm,
             "es/param_norm": norm,
@@ -190,12 +173,34 @@ class Centre:
             "train/learning_rate": float(learning_rate),
         }
 
+    def move(self, theta: Tensor) -> None:
+        """Put the centre at `theta`, shape `(dim,)`, and write it into the module."""
+        self.theta, self._asked = theta.to(self.parameters.dtype).clone(), None
+        self.parameters.write_all(self.theta)
+
+    def _schedule(self, fitness: Float64Array) -> None:
+        """Step the scheduler; one that is at its own end stops the next step, since this one is done."""
+        if self.scheduler:
+            step: Callable[..., None] = self.scheduler.step
+            plateau = isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+            try:
+                step(*([float(fitness[np.isfinite(fitness)].mean())] if plateau else []))
+            except Exception as error:  # noqa: BLE001 - a scheduler of the user's own may raise anything
+                self._ended = error
+
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the next generation depends on."""
+        """Return all that the next generation depends on.
+
+        Raises:
+            NonFiniteError: If the last step failed in its middle, so that the optimiser's state is not whole.
+        """
+        if self._half_done:
+            raise NonFiniteError("The last step failed in its middle, so the state of the optimiser is not saved.")
         return {
             "generation": self.generation,
             "seed": self.seed,
             "theta": self.theta,
+            "sigma": self._adapted,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict() if self.scheduler else None,
         }
@@ -215,16 +220,13 @@ class Centre:
         if (state["scheduler"] is None) != (self.scheduler is None):
             rule, had = ("left out", "none") if self.scheduler else ("given", "one")
             raise ValueError(f"`scheduler` must be {rule}: the state was saved with {had}.")
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(state["optimizer"])  # F29b
         if self.scheduler:
-            self.scheduler.load_state_dict(state["scheduler"])
+            self.scheduler.load_state_dict(state["scheduler"])  # F29a
         self.generation = state["generation"]
+        self._half_done, self._ended = False, None
+        self._adapted = None if state["sigma"] is None else state["sigma"].clone()
         self.move(state["theta"])
-
-    def move(self, theta: Tensor) -> None:
-        """Put the centre at `theta`, shape `(dim,)`."""
-        self.theta = theta.to(self.parameters.dtype).clone()
-        self.parameters.restore(self.theta)
 
 
 _UNFIT = {
@@ -233,12 +235,20 @@ _UNFIT = {
 }
 
 
-def check_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Return the optimiser, unless it is of a kind that cannot step along a search gradient.
+def check_optimizer(factory: OptimizerFactory, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimiser that the factory makes, unless it cannot step along a search gradient.
 
     Raises:
-        ValueError: If it is; it says why.
+        TypeError: If `factory` does not make an optimiser.
+        ValueError: If it makes one of an unfit kind; the error says why.
     """
+    way = "give a function that makes one, such as partial(torch.optim.Adam, lr=0.02)"
+    if not callable(factory):
+        made = "an optimiser that was made already" if isinstance(factory, torch.optim.Optimizer) else repr(factory)
+        raise TypeError(f"`optimizer` must make an optimiser of the parameters that are searched, got {made}; {way}.")
+    optimizer = factory(parameters)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"`optimizer` must make a torch.optim.Optimizer, got {type(optimizer).__name__}; {way}.")
     for kind, reason in _UNFIT.items():
         if isinstance(optimizer, kind):
             raise ValueError(f"`optimizer` must not be {kind.__name__}: {reason}.")
@@ -246,7 +256,7 @@ def check_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 
 def resolve_pairs(num_pairs: int | None, population_size: int | None, default: int = 16) -> int:
-    """Return the number of mirrored pairs from either way of saying it.
+    """Return the number of mirrored pairs, given either as pairs or as members.
 
     Raises:
         ValueError: If both are given, or `population_size` is odd.

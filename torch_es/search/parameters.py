@@ -25,7 +25,7 @@ class FlatParameters:
 
     Example:
         >>> parameters = FlatParameters(nn.Linear(2, 3))
-        >>> parameters.gather().shape
+        >>> parameters.read_masters().shape
         torch.Size([9])
     """
 
@@ -46,12 +46,12 @@ class FlatParameters:
         self.dtype = torch.float64 if any(p.dtype == torch.float64 for p in self.masters) else torch.float32
 
     @torch.no_grad()
-    def gather(self) -> Tensor:
+    def read_masters(self) -> Tensor:
         """Return a copy of the masters as one vector, shape `(dim,)`."""
         return self._flat(self.masters)
 
     @torch.no_grad()
-    def read(self) -> Tensor:
+    def read_module(self) -> Tensor:
         """Return a copy of the module's own weights as they are now, shape `(dim,)`."""
         return self._flat(self.named.values())
 
@@ -78,17 +78,17 @@ class FlatParameters:
         return not all(same)
 
     @torch.no_grad()
-    def write(self, theta: Tensor) -> None:
+    def write_module(self, theta: Tensor) -> None:
         """Write `theta`, shape `(dim,)`, into the module, rounding where a parameter's precision is lower."""
         for p, part in zip(self.named.values(), theta.split(self.sizes), strict=True):
             p.copy_(part.view(p.shape))
 
     @torch.no_grad()
-    def restore(self, theta: Tensor) -> None:
+    def write_all(self, theta: Tensor) -> None:
         """Write `theta` into the masters and the module."""
         for p, part in zip(self.masters, theta.split(self.sizes), strict=True):
             p.copy_(part.view(p.shape))
-        self.write(theta)
+        self.write_module(theta)
 
     def set_grad(self, gradient: Tensor) -> None:
         """Write `-gradient` into `.grad` of the masters: we maximise, `torch.optim` minimises.

@@ -1,29 +1,164 @@
-"""The one interface that the trainer knows of a strategy."""
+"""What a strategy is: it asks for a population to be evaluated and is told the outcome."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+import sys
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, NamedTuple, Protocol
 
-from torch_es.search.centre import Centre, Population, Sigma
-from torch_es.search.gradient import NoiseSum
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torch_es.search.parameters import FlatParameters, Vector
+from torch_es.search.perturbation import Perturbation, Summation
+from torch_es.types import Float64Array
+
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+SchedulerFactory = Callable[[torch.optim.Optimizer], torch.optim.lr_scheduler.LRScheduler]
+
+_SHAPE = "`returns` must have shape (num_pairs, 2), or be flat with one return for each member, got {}."
+
+
+class Outcome(NamedTuple):
+    """What the members of a generation achieved, in their order.
+
+    Attributes:
+        fitness: What the strategy maximises, `(members,)`; higher is better, NaN for a member that failed.
+        returns: Returns as the environment pays them, `(members, episodes)`; None if there are no episodes.
+        lengths: Steps, `(members, episodes)`, or None.
+        behaviours: What an environment says about how a member behaved, `(members, k)`, or None.
+    """
+
+    fitness: Float64Array
+    returns: Float64Array | None = None
+    lengths: np.ndarray[Any, Any] | None = None
+    behaviours: Float64Array | None = None
+
+
+def as_outcome(told: object) -> Outcome:
+    """Return an outcome unchanged, or make one of the members' fitnesses, flat or `(pairs, 2)`.
+
+    Raises:
+        ValueError: If there are none, or they have another shape.
+
+    Example:
+        >>> as_outcome([[1.0, 2.0], [3.0, 4.0]]).fitness
+        array([1., 2., 3., 4.])
+    """
+    if isinstance(told, Outcome):
+        return told
+    if isinstance(told, (list, tuple)) and not any(isinstance(value, (list, tuple)) for value in told):
+        told = [float(value) for value in told]
+    fitness = np.asarray(told, dtype=np.float64)
+    if not fitness.size or not (fitness.ndim == 1 or (fitness.ndim == 2 and fitness.shape[1] == 2)):
+        raise ValueError(_SHAPE.format(fitness.shape))
+    return Outcome(fitness.ravel())
+
+
+def as_pairs(fitness: Float64Array) -> Float64Array:
+    """Return the fitness of members `(2 * num_pairs,)` as that of mirrored pairs, `(num_pairs, 2)`.
+
+    Raises:
+        ValueError: If their number is odd.
+
+    Example:
+        >>> as_pairs(np.arange(4.0))
+        array([[0., 1.],
+               [2., 3.]])
+    """
+    if fitness.size % 2:
+        raise ValueError(_SHAPE.format(fitness.shape))
+    return fitness.reshape(-1, 2)
+
+
+class Population:
+    """The members of one generation.
+
+    Iterating yields each member in order: a vector `(dim,)` if the strategy searches a vector; otherwise the module
+    itself with the member's weights written into it. When the iteration ends, the module is back at the centre.
+
+    After an exception in the loop's body, the module is back once Python drops the iterator, which the traceback
+    holds. `with contextlib.closing(iter(strategy.ask())) as members` puts it back at once; `tell` does too.
+
+    Args:
+        generation: Its number.
+        perturbation: Makes the members.
+        centre: Returns the present centre, `(dim,)`.
+        parameters: Of the module that is searched.
+        num_units: Units to evaluate, unless the trainer's quota asks for more.
+        unit_size: Members of a unit. They are played side by side, in the same world: 2 for mirrored pairs.
+    """
+
+    def __init__(
+        self,
+        generation: int,
+        perturbation: Perturbation,
+        centre: Callable[[], Tensor],
+        parameters: FlatParameters,
+        num_units: int,
+        unit_size: int = 2,
+    ) -> None:
+        self.generation = generation
+        self.perturbation = perturbation
+        self.theta = centre()
+        self.num_units, self.unit_size = num_units, unit_size
+        self._parameters, self._centre = parameters, centre
+
+    def __len__(self) -> int:
+        return self.num_units * self.unit_size
+
+    def member(self, number: int) -> Tensor:
+        """Return the weights of a member, `(dim,)`."""
+        return self.perturbation.member(self.theta, number, torch.empty_like(self.theta))
+
+    def __iter__(self) -> Generator[Any, None, None]:
+        if isinstance(self._parameters.module, Vector):
+            yield from map(self.member, range(len(self)))
+            return
+        out = torch.empty_like(self.theta)
+        try:
+            for number in range(len(self)):
+                self._parameters.write_module(self.perturbation.member(self.theta, number, out))
+                yield self._parameters.module
+        finally:
+            if not sys.is_finalizing():  # Python ends with the traceback that held this: torch would abort it
+                self._parameters.write_module(self._centre())  # which `tell` may have moved meanwhile
 
 
 class Strategy(Protocol):
-    """Ask for a population, tell its returns; knows no environment, no process and no config."""
+    """Asks for a population and is told its outcome; knows no environment, no process and no configuration.
 
-    centre: Centre
+    Attributes:
+        parameters: Of the module that is searched.
+        seed: All noise follows from it.
+        generation: The number of the next one.
+        theta: The centre: the weights to evaluate, to act with and to save, `(dim,)`.
+    """
 
-    @property
-    def sigma(self) -> Sigma:
-        """Standard deviation of the perturbation: a number or one for each parameter."""
-        ...
+    parameters: FlatParameters
+    seed: int
+    generation: int
+    theta: Tensor
 
     def ask(self) -> Population:
         """Return the members to evaluate; asking twice gives the same ones."""
         ...
 
-    def tell(self, returns: Any, noise_sum: NoiseSum | None = None) -> dict[str, float]:
-        """Move the centre by the members' returns, `(num_pairs, 2)` or flat, higher is better; returns metrics."""
+    def tell(self, outcome: Any, summation: Summation | None = None) -> dict[str, float]:
+        """Learn from a generation, and end it.
+
+        Args:
+            outcome: An `Outcome`, or just the members' fitnesses, flat or `(num_pairs, 2)`.
+            summation: Who computes sums of the noise; this process by default.
+
+        Returns:
+            Metrics of the step.
+        """
+        ...
+
+    def move(self, theta: Tensor) -> None:
+        """Put the centre at `theta`, `(dim,)`, and write it into the module."""
         ...
 
     def state_dict(self) -> dict[str, Any]:

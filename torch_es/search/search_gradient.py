@@ -1,4 +1,4 @@
-"""The search gradient as a `backward` of its own, for loops that are written by hand."""
+"""The search gradient with a `backward` of its own, for training loops written by hand."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from torch_es.checks import check_positive
 from torch_es.errors import NonFiniteError
-from torch_es.search.centre import Population, resolve_pairs
-from torch_es.search.gradient import NonFinite, as_returns, check_non_finite, search_gradient, serial_noise_sum
-from torch_es.search.noise import Noise
+from torch_es.search.centre import resolve_pairs
+from torch_es.search.openai_es import SearchGradientRule
 from torch_es.search.parameters import FlatParameters
+from torch_es.search.perturbation import Mirrored, serial_sum
+from torch_es.search.protocol import Population, as_pairs
+from torch_es.search.rule import NonFinite, check_non_finite, kept_pairs, sums_for
 from torch_es.search.shaping import Shaping, resolve
 from torch_es.seeding import check_seed
 from torch_es.types import Float64Array
@@ -23,12 +26,12 @@ from torch_es.types import Float64Array
 class SearchGradient:
     """Estimates the gradient of any function of a module and adds it to `.grad`, as `loss.backward()` does.
 
-    It has no optimiser: yours steps, and may step by autograd's gradients too, of the same parameters or of others. The
+    It has no optimiser. Yours steps, and it may also use autograd's gradients, of the same parameters or of others. The
     estimate is that of `OpenAIES`: mirrored pairs, shaped returns, noise that follows from the seed.
 
-    Ranked returns (`centered_ranks`, the default) tell in which direction to go, not how steep it is, which suits
-    parameters that only the search moves, under Adam. Where both gradients meet in the same parameters,
-    `shaping="identity"` keeps the function's own scale.
+    Ranked returns (`centered_ranks`, the default) give a direction but not its steepness. That suits parameters which
+    only the search moves, with Adam. If both gradients meet in the same parameters, `shaping="identity"` keeps the
+    function's own scale.
 
     Args:
         module: Its trainable parameters are searched; give a part of a model to search that part alone.
@@ -37,14 +40,14 @@ class SearchGradient:
         population_size: Instead of `num_pairs`, an even number of members.
         shaping: Name or function from returns to weights, both `(num_pairs, 2)`.
         non_finite: What becomes of a pair with a NaN or infinite return: "drop" it, or "raise".
-        seed: Of the noise.
+        seed: The noise follows from it.
 
     Attributes:
-        generation: Estimates so far. Each has noise of its own: save it with your optimiser, and set it to go on.
+        generation: How many estimates were made. Each has its own noise: to continue later, save and restore it.
 
     Raises:
-        TypeError: If `module` is none.
-        ValueError: If nothing of it is trainable, or a value is out of its range.
+        TypeError: If `module` is not a module.
+        ValueError: If none of its parameters is trainable, or a value is out of its range.
 
     Example:
         >>> model = nn.Linear(2, 1, bias=False)
@@ -73,15 +76,14 @@ class SearchGradient:
             raise TypeError(f"`module` must be a torch.nn.Module, got {type(module).__name__}.")
         self.num_pairs = resolve_pairs(num_pairs, population_size)
         self.sigma = check_positive("sigma", sigma)
-        self.shaping = resolve(shaping)
+        self.rule = SearchGradientRule(resolve(shaping))
         self.non_finite = check_non_finite(non_finite)
         self.parameters = FlatParameters(module)
-        self.noise = Noise(check_seed(seed), self.parameters.dim)
+        self.seed = check_seed(seed)
         self.generation = 0
-        self.theta = self.parameters.read()
 
     def backward(self, fitness_fn: Callable[[Any], Any]) -> Float64Array:
-        """Add `-g` to `.grad` of the module's parameters, so that a step of an optimiser climbs; return the returns.
+        """Add `-g` to `.grad` of the module's parameters, so that an optimiser's step climbs, and return the returns.
 
         Afterwards weights and buffers are what they were, also if the function raises.
 
@@ -95,24 +97,28 @@ class SearchGradient:
         Raises:
             NonFiniteError: If no pair's returns are finite, or the estimate is not; `.grad` is as it was.
         """
-        self.theta = self.parameters.read()
-        module = self.parameters.module
+        module, dim = self.parameters.module, self.parameters.dim
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        noise = Mirrored(self.seed, self.generation, dim, self.sigma)
+        theta = self.parameters.read_module()
+        population = Population(self.generation, noise, lambda: theta, self.parameters, self.num_pairs)
         returns = []
-        with torch.no_grad(), closing(iter(Population(self, self.sigma))) as members:
+        with torch.no_grad(), closing(iter(population)) as members:
             try:
                 for member in members:
                     returns.append(float(fitness_fn(member)))
                     _restore(module, buffers)
             finally:
                 _restore(module, buffers)
-        noise_sum = serial_noise_sum(self.noise)
-        gradient = search_gradient(returns, self.sigma, self.shaping, self.non_finite, noise_sum, self.generation)
+        pairs = as_pairs(np.array(returns))
+        kept = kept_pairs(pairs, self.non_finite)
+        plan = self.rule.plan(pairs[kept])
+        gradient, _ = self.rule.update(plan, sums_for(plan, kept, noise, serial_sum), self.sigma)
         if not torch.isfinite(gradient).all():
             raise NonFiniteError("The gradient is not finite; scale the returns down or use a rank-based `shaping`.")
         self.parameters.add_grad(gradient)
         self.generation += 1
-        return as_returns(returns)
+        return pairs
 
 
 def _restore(module: nn.Module, buffers: dict[str, torch.Tensor]) -> None:

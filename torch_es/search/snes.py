@@ -3,19 +3,50 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from torch_es.checks import check_positive
-from torch_es.search.centre import Centre, OptimizerFactory, Population, SchedulerFactory, Sigma
-from torch_es.search.gradient import NoiseSum, NonFinite, as_returns, check_non_finite, shaped_weights
+from torch_es.search.centre import CentreSearch, SearchOptions
+from torch_es.search.perturbation import Sigma, Sums
+from torch_es.search.protocol import OptimizerFactory
+from torch_es.search.rule import Plan
 from torch_es.search.shaping import nes_utilities
+from torch_es.types import Float64Array
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
-class SNES:
+@dataclass(frozen=True)
+class _Rule:
+    sigma_lr: float | None
+    adapts_sigma: bool = True
+
+    def plan(self, fitness: Float64Array) -> Plan:
+        utilities = nes_utilities(fitness)
+        return Plan(utilities[:, 0] - utilities[:, 1], utilities.sum(axis=1))
+
+    def update(self, plan: Plan, sums: Sums, sigma: Sigma) -> tuple[Tensor, Sigma]:
+        assert plan.squared is not None
+        assert sums.squared is not None
+        dim = len(sums.linear)
+        rate = (3 + math.log(dim)) / (5 * math.sqrt(dim)) if self.sigma_lr is None else self.sigma_lr
+        return sigma * sums.linear, sigma * torch.exp(rate / 2 * (sums.squared - float(plan.squared.sum())))
+
+
+def SNES(  # noqa: N802 - the name that users know it by
+    target: nn.Module | Tensor,
+    optimizer: OptimizerFactory = partial(torch.optim.SGD, lr=1.0),
+    *,
+    sigma: float = 0.1,
+    sigma_lr: float | None = None,
+    **options: Unpack[SearchOptions],
+) -> CentreSearch:
     """Follow the natural gradient of a diagonal Gaussian, with the paper's utilities u.
 
     The centre moves by `lr * sigma * sum_k u_k s_k` (lr 1 in the paper: plain SGD), sigma is multiplied by
@@ -26,68 +57,14 @@ class SNES:
         optimizer: Makes the optimiser from the parameters.
         sigma: Initial standard deviation; a param group's own `sigma` goes first.
         sigma_lr: Step size of log sigma; the paper's `(3 + log d) / (5 sqrt d)` by default.
-        num_pairs: Mirrored pairs in a generation, 16 by default.
-        population_size: Instead of `num_pairs`, an even number of members.
-        non_finite: "drop" or "raise".
-        seed: Of the noise.
-        scheduler: Makes a learning-rate scheduler from the optimiser.
+        options: `num_pairs`, `seed` and what else every strategy takes; see `CentreSearch`.
 
     Example:
         >>> es = SNES(torch.zeros(2), sigma=0.5, num_pairs=8)
         >>> for _ in range(60):
         ...     metrics = es.tell([-((w - 1) ** 2).sum() for w in es.ask()])
-        >>> bool((es.centre.theta - 1).abs().max() < 0.01)
+        >>> bool((es.theta - 1).abs().max() < 0.01)
         True
     """
-
-    def __init__(
-        self,
-        target: nn.Module | Tensor,
-        optimizer: OptimizerFactory = partial(torch.optim.SGD, lr=1.0),
-        *,
-        sigma: float = 0.1,
-        sigma_lr: float | None = None,
-        num_pairs: int | None = None,
-        population_size: int | None = None,
-        non_finite: NonFinite = "drop",
-        seed: int = 0,
-        scheduler: SchedulerFactory | None = None,
-    ) -> None:
-        self.centre = Centre(
-            target, optimizer, num_pairs=num_pairs, population_size=population_size, seed=seed, scheduler=scheduler
-        )
-        dim = self.centre.parameters.dim
-        rate = (3 + math.log(dim)) / (5 * math.sqrt(dim)) if sigma_lr is None else sigma_lr
-        self.sigma_lr = check_positive("sigma_lr", rate)
-        self.non_finite = check_non_finite(non_finite)
-        self._sigma = torch.ones_like(self.centre.theta) * self.centre.sigma(sigma)
-
-    @property
-    def sigma(self) -> Sigma:
-        """One standard deviation for each parameter, `(dim,)`."""
-        return self._sigma
-
-    def ask(self) -> Population:
-        """Return the members to evaluate."""
-        return Population(self.centre, self._sigma)
-
-    def tell(self, returns: Any, noise_sum: NoiseSum | None = None) -> dict[str, float]:
-        """Move the centre and sigma; see `Strategy.tell`."""
-        utilities, _ = shaped_weights(as_returns(returns), nes_utilities, self.non_finite)
-        both = utilities.sum(axis=1)
-        linear, squared = (noise_sum or self.centre.noise_sum)(
-            self.centre.generation, utilities[:, 0] - utilities[:, 1], both
-        )
-        assert squared is not None  # asked for
-        metrics = self.centre.step(self._sigma * linear)
-        self._sigma = self._sigma * torch.exp(self.sigma_lr / 2 * (squared - float(both.sum())))
-        return metrics
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the centre's state and sigma."""
-        return {"centre": self.centre.state_dict(), "sigma": self._sigma}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from `state`."""
-        self.centre.load_state_dict(state["centre"])
-        self._sigma = state["sigma"].clone()
+    rule = _Rule(None if sigma_lr is None else check_positive("sigma_lr", sigma_lr))
+    return CentreSearch(target, optimizer, rule, sigma, **options)

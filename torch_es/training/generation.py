@@ -2,125 +2,158 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from torch_es.envs.rules import EpisodeRules
-from torch_es.types import EpisodeResult, Float64Array, Task
+from torch_es.envs import EpisodeRules
+from torch_es.nn.moments import Moments
+from torch_es.search import Outcome, Population
+from torch_es.search.perturbation import Sums
+from torch_es.types import CENTRE, EpisodeResult, Float64Array, Task
 
 
 class Quota(NamedTuple):
-    """When a generation is complete: enough pairs, and enough episodes, and enough steps.
+    """When a generation is complete, besides the strategy's own population: enough episodes, and enough steps.
 
     The paper's code closes on a budget of episodes and steps (10,000 and 100,000 for Humanoid). Membership is fixed:
     the shortest row of pairs 0, 1, 2, ... that fills the quota, whichever results came first.
 
     Attributes:
-        pairs: At least so many pairs.
-        episodes: At least so many episodes.
-        timesteps: At least so many environment steps.
+        episodes: The least number of episodes.
+        timesteps: The least number of environment steps.
     """
 
-    pairs: int
     episodes: int = 0
     timesteps: int = 0
 
 
 class Generation:
-    """The results of one generation as they come in, and what is to be played next.
+    """The results of one generation as they come in, and what to play next.
+
+    Results are kept in arrays `(units, unit_size, per_member, ...)`, in member order, which grow as units begin.
 
     Args:
-        number: The generation.
+        population: The members; a unit of them is played side by side.
         quota: When it is complete.
         evaluations: Noise-free episodes of the centre, played in the same pool.
-        rules: Of the episodes.
+        rules: The rules of the episodes.
     """
 
-    def __init__(self, number: int, quota: Quota, evaluations: int, rules: EpisodeRules = EpisodeRules()) -> None:
-        self.number = number
-        self._quota = quota
-        self._rules = rules
-        self._pairs: list[list[EpisodeResult | None]] = []
+    def __init__(self, population: Population, quota: Quota, evaluations: int, rules: EpisodeRules) -> None:
+        self.number = population.generation
+        self.unit_size = population.unit_size
+        self._least = population.num_units
+        self._quota, self._rules = quota, rules
+        self._begun = 0
+        self._known: dict[str, npt.NDArray[Any]] = {
+            "returns": self._empty(np.float64), "lengths": self._empty(np.uint32), "truncated": self._empty(np.bool_),
+        }  # fmt: skip
+        self._missing: list[int] = []  # how many results of each unit are missing
+        self._scores: dict[int, torch.Tensor] = {}
         self._centre: dict[int, EpisodeResult] = {}
         self._centre_left = list(reversed(range(evaluations)))
-        self._closed: int | None = None
-        self._scanned, self._scanned_steps = 0, 0
+        self._results, self._steps = 0, 0  # all that are in
+        self._whole, self._whole_steps = 0, 0  # units 0, 1, 2, ... that are in
+        self._closed = False
+
+    def _empty(self, kind: Any, *shape: int) -> npt.NDArray[Any]:
+        return np.zeros((self._least, self.unit_size, self._rules.per_member, *shape), kind)
 
     def next_tasks(self) -> tuple[Task, ...] | None:
-        """Return the next pair, or the next episode of the centre, or None while nothing is needed."""
+        """Return the next unit's tasks, or an evaluation of the centre; see `evaluators.protocol.NextTasks`."""
         if self._centre_left:
-            return (Task(self.number, -1, 0, self._centre_left.pop()),)
-        if self._closed is not None or not self._short():
+            return (Task(self.number, CENTRE, self._centre_left.pop()),)
+        if self._closed:
             return None
-        pair, each = len(self._pairs), range(self._rules.per_member)
-        self._pairs.append([None for _ in (+1, -1) for _ in each])
-        return tuple(Task(self.number, pair, sign, episode) for sign in (+1, -1) for episode in each)
+        if not self._short():
+            return ()
+        unit = self._begun
+        self._begun += 1
+        self._missing.append(self.unit_size * self._rules.per_member)
+        members = range(unit * self.unit_size, self._begun * self.unit_size)
+        worlds = [self._rules.world(unit, member) for member in members]
+        return tuple(
+            Task(self.number, member, episode, world)
+            for member, world in zip(members, worlds, strict=True)
+            for episode in range(self._rules.per_member)
+        )
 
     def add(self, result: EpisodeResult) -> None:
         """Take a result."""
-        if result.task.sign == 0:
-            self._centre[result.task.episode] = result
+        _, member, episode, _ = result.task
+        if member == CENTRE:
+            self._centre[episode] = result
             return
-        first = 0 if result.task.sign > 0 else self._rules.per_member
-        self._pairs[result.task.pair][first + result.task.episode] = result
+        unit, place = divmod(member, self.unit_size)
+        at = unit, place, episode  # F30
+        self._put("returns", at, result.return_)
+        self._put("lengths", at, result.length)
+        self._put("truncated", at, result.truncated)
+        for name, vector in (("moments", result.moments), ("behaviours", result.behaviour)):
+            if vector is not None:
+                if name not in self._known:
+                    self._known[name] = np.full_like(self._empty(np.float64, len(vector)), np.nan)
+                self._put(name, at, vector)
+        if result.score is not None:
+            self._scores[member] = result.score
+        self._results += 1
+        self._steps += result.length
+        self._missing[unit] -= 1
         self._scan()
 
-    def _scan(self) -> None:
-        """Walk over the pairs known in full, in order, until the quota is filled."""
-        while self._closed is None and self._scanned < len(self._pairs) and all(self._pairs[self._scanned]):
-            self._scanned_steps += sum(r.length for r in self._pairs[self._scanned] if r)
-            self._scanned += 1
-            if self._filled(self._scanned, self._scanned_steps):
-                self._closed = self._scanned
+    def _put(self, name: str, at: tuple[int, int, int], value: Any) -> None:
+        array = self._known[name]
+        if at[0] >= len(array):  # room for all units begun, and as much again, since copying costs
+            nothing = np.nan if array.dtype == np.float64 else 0
+            more = np.full((2 * self._begun - len(array), *array.shape[1:]), nothing, array.dtype)
+            array = self._known[name] = np.concatenate((array, more))
+        array[at] = value
 
-    def _filled(self, pairs: int, steps: float) -> bool:
-        quota = self._quota
-        episodes = 2 * pairs * self._rules.per_member
-        return pairs >= quota.pairs and episodes >= quota.episodes and steps >= quota.timesteps
+    def _scan(self) -> None:
+        """Walk over the complete units, in order, until the quota is filled."""
+        while not self._closed and self._whole < self._begun and not self._missing[self._whole]:
+            self._whole_steps += int(self._known["lengths"][self._whole].sum())
+            self._whole += 1
+            self._closed = self._filled(self._whole, self._whole_steps)
+
+    def _filled(self, units: int, steps: float) -> bool:
+        episodes = units * self.unit_size * self._rules.per_member
+        return units >= self._least and episodes >= self._quota.episodes and steps >= self._quota.timesteps
 
     def _short(self) -> bool:
-        """Whether the pairs begun will, at the mean length so far, leave the quota open."""
-        if not self._quota.timesteps:
-            return not self._filled(len(self._pairs), 0)
-        known = [r.length for pair in self._pairs for r in pair if r]
-        mean = float(np.mean(known)) if known else 1.0
-        begun = 2 * self._rules.per_member * len(self._pairs)
-        return not self._filled(len(self._pairs), sum(known) + mean * (begun - len(known)))
+        """Whether the units begun so far will, at the mean length so far, fall short of the quota."""
+        begun = self._begun * self.unit_size * self._rules.per_member
+        mean = self._steps / self._results if self._results else 1.0
+        return not self._filled(self._begun, self._steps + mean * (begun - self._results))
+
+    def _of(self, name: str) -> npt.NDArray[Any]:
+        """Return what is known of the complete generation, `(members, episodes, ...)`."""
+        array = self._known[name][: self._whole]
+        return array.reshape(-1, *array.shape[2:])
 
     @property
-    def members(self) -> list[tuple[list[EpisodeResult], list[EpisodeResult]]]:
-        """The pairs of the complete generation, in order: the episodes of either member."""
-        each = self._rules.per_member
-        whole = [[result for result in pair if result] for pair in self._pairs[: self._closed]]
-        return [(results[:each], results[each:]) for results in whole if len(results) == 2 * each]
+    def outcome(self) -> Outcome:
+        """What the members returned, in order; `fitness` is what they are worth to the strategy."""
+        behaviours = self._of("behaviours").mean(axis=1) if "behaviours" in self._known else None
+        return Outcome(self._rules.fitness(self.returns, self.lengths), self.returns, self.lengths, behaviours)
 
     @property
     def returns(self) -> Float64Array:
-        """Returns `(num_pairs, 2)`, column 0 is +noise: the mean of a member's episodes, as the environment pays."""
-        return np.array([[np.mean([r.return_ for r in member]) for member in pair] for pair in self.members])
-
-    @property
-    def fitness(self) -> Float64Array:
-        """What the members are worth to the strategy, `(num_pairs, 2)`."""
-        return np.array([[self._rules.fitness(member) for member in pair] for pair in self.members])
-
-    def score_sum(
-        self, generation: int, linear: Float64Array, squared: Float64Array | None = None
-    ) -> tuple[torch.Tensor, None]:
-        """Return the sum of the members' scores, weighted by `linear` `(2 * num_pairs,)`, in member order."""
-        scores = [result.score for result in self.episodes if result.score is not None]
-        total = torch.zeros_like(scores[0])
-        for weight, score in zip(linear.tolist(), scores, strict=True):
-            total.add_(score, alpha=weight)
-        return total, None
+        """Returns as the environment pays them, `(members, episodes)`."""
+        return self._of("returns")
 
     @property
     def lengths(self) -> npt.NDArray[np.uint32]:
-        """Steps of each member, over all its episodes, `(num_pairs, 2)`."""
-        return np.array([[sum(r.length for r in member) for member in pair] for pair in self.members], np.uint32)
+        """Steps, `(members, episodes)`."""
+        return self._of("lengths")
+
+    @property
+    def truncated(self) -> npt.NDArray[np.bool_]:
+        """Which episodes a time limit ended, `(members, episodes)`."""
+        return self._of("truncated")
 
     @property
     def centre(self) -> list[EpisodeResult]:
@@ -128,6 +161,40 @@ class Generation:
         return [self._centre[episode] for episode in sorted(self._centre)]
 
     @property
-    def episodes(self) -> list[EpisodeResult]:
-        """All members' episodes, in (pair, sign, episode) order."""
-        return [result for pair in self.members for member in pair for result in member]
+    def steps(self) -> int:
+        """Steps of the members' episodes."""
+        return self._whole_steps
+
+    def task(self, number: int) -> Task:
+        """Return the task of an episode, counted over the members in order."""
+        member, episode = divmod(number, self._rules.per_member)
+        return Task(self.number, member, episode, self._rules.world(member // self.unit_size, member))
+
+    def result(self, number: int) -> EpisodeResult:
+        """Return the result of an episode, counted over the members in order."""
+        parts = {name: array.reshape(-1, *array.shape[3:])[number] for name, array in self._known.items()}
+        return EpisodeResult(
+            self.task(number), float(parts["returns"]), int(parts["lengths"]), bool(parts["truncated"]),
+            parts.get("moments"), None, parts.get("behaviours"),
+        )  # fmt: skip
+
+    def seen(self, origin: Float64Array) -> tuple[Moments, npt.NDArray[np.int64]]:
+        """Return what the members saw, merged in member order, and which episodes saw a NaN or infinite observation.
+
+        Args:
+            origin: The frozen mean that the episodes' sums are relative to.
+        """
+        if "moments" not in self._known:
+            return Moments.zero(origin.size), np.empty(0, np.int64)
+        sums, lengths = self._of("moments").reshape(-1, 2 * origin.size), self._of("lengths").ravel()
+        finite = np.isfinite(sums).all(axis=1)
+        moments = Moments.of_episodes(lengths[finite], sums[finite], origin)
+        return moments, np.flatnonzero(~finite & (lengths > 0))
+
+    def score_sum(self, _: object, linear: Float64Array, squared: Float64Array | None = None) -> Sums:
+        """Return the sum of the members' scores, weighted by `linear` `(num_pairs, 2)`, in member order."""
+        total = torch.zeros_like(self._scores[0])
+        for member, weight in enumerate(linear.ravel().tolist()):
+            if weight:
+                total.add_(self._scores[member], alpha=weight)
+        return Sums(total)

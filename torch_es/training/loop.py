@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from torch_es.runs.recording import Recording
@@ -69,5 +70,7 @@ def record_of(trainer: Trainer) -> Record:
     """Return what the replay log keeps of the generation that was just played."""
     played = trainer.played
     assert played is not None
-    theta = digest(trainer.strategy.centre.theta)
-    return Record(played.number, {"fitness": played.fitness, "lengths": played.lengths}, theta, trainer.progress_dict())
+    arrays = {"fitness": played.outcome.fitness, "lengths": played.lengths.sum(axis=1, dtype=np.uint32)}
+    if played.outcome.behaviours is not None:
+        arrays["behaviours"] = played.outcome.behaviours
+    return Record(played.number, arrays, digest(trainer.strategy.theta), trainer.progress_dict())

@@ -1,4 +1,4 @@
-"""The loop: Algorithm 2 of Salimans et al. 2017, one generation at a time."""
+"""Algorithm 2 of Salimans et al. 2017, one generation at a time."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from torch_es.checks import check_count
-from torch_es.envs.rules import EpisodeRules
 from torch_es.errors import NonFiniteError
 from torch_es.evaluators import Evaluator
-from torch_es.nn import ObservationNorm
-from torch_es.nn.moments import Moments
-from torch_es.search import Strategy, unperturbed
+from torch_es.rollout import Objective, Snapshot
+from torch_es.search import Population, Strategy
 from torch_es.training.generation import Generation, Quota
-from torch_es.types import EpisodeResult, Snapshot, Task
+from torch_es.types import CENTRE, EpisodeResult, Task
 
-LONG = 1000  # steps of an episode that is not played twice to see whether it is the same
+LONG = 1000  # longest episode, in steps, that is played twice to see whether it is the same
 
 _log = logging.getLogger(__name__)
 
@@ -31,80 +29,72 @@ class Trainer:
 
     Args:
         strategy: Holds the centre.
-        observation_norm: Its statistics are frozen while a generation runs, then merged in member order.
+        objective: What is evaluated. Its statistics are frozen while a generation runs, then merged in member order.
         quota: When a generation is complete.
-        eval_every: Evaluate the centre every so many generations, in the pool of the next one; 0 is never.
-        eval_episodes: Episodes of such an evaluation.
-        rules: Of the episodes.
-        frames_per_step: Steps of the simulator that an action holds for; above 1, `time/total_frames` is reported too.
+        eval_every: Evaluate the centre once in this many generations, among the next one's episodes; 0 never does.
+        eval_episodes: Episodes in each of these evaluations.
     """
 
     def __init__(
         self,
         strategy: Strategy,
-        observation_norm: ObservationNorm | None,
+        objective: Objective,
         quota: Quota,
         eval_every: int = 10,
         eval_episodes: int = 4,
-        rules: EpisodeRules = EpisodeRules(),
-        frames_per_step: int = 1,
     ) -> None:
         self.strategy = strategy
-        self.rules = rules
-        self.max_steps = rules.first_cap
-        self.observation_norm = observation_norm
+        self.objective = objective
+        self.rules = objective.rules
+        self.max_steps = self.rules.first_cap
         self.quota = quota
         self.eval_every = check_count("eval_every", eval_every, minimum=0)
         self.eval_episodes = check_count("eval_episodes", eval_episodes)
         self.total_timesteps = 0
         self.total_episodes = 0
         self.seconds = 0.0
-        self.frames_per_step = frames_per_step
         self.played: Generation | None = None  # the last one
         self._warned = False  # of a NaN observation
         self.best: dict[str, Any] | None = None  # the centre that was best when evaluated
-
-    def snapshot(self) -> Snapshot:
-        """Return what this generation's evaluations depend on."""
-        norm = self.observation_norm
-        theta = self.strategy.centre.theta
-        if norm is None:
-            return Snapshot(theta, self.strategy.sigma, max_steps=self.max_steps)
-        return Snapshot(theta, self.strategy.sigma, *norm.scale, self.max_steps)
 
     def run_generation(self, evaluator: Evaluator) -> dict[str, float]:
         """Play one generation and move the centre; returns its metrics."""
         start = time.perf_counter()
         population = self.strategy.ask()
-        evaluate = self.eval_every and population.generation % self.eval_every == 0
-        generation = Generation(population.generation, self.quota, self.eval_episodes if evaluate else 0, self.rules)
-        snapshot = self.snapshot()
+        snapshot = self.snapshot(population)
+        generation = Generation(population, self.quota, self._evaluations(), self.rules)
         for result in evaluator.evaluate(snapshot, generation.next_tasks):
             generation.add(result)
-        again = self._ask_twice(evaluator, generation)
-        metrics = self._tell(generation, evaluator)
+        again = self._check_repeatable(evaluator, generation)  # F48a
+        step = self._tell(generation, generation.score_sum if snapshot.searches_actions else evaluator.noise_sum)
         self._remember(generation, snapshot)
         self._merge(generation)
-        self.played = generation
-        episodes = generation.episodes
-        steps = sum(result.length for result in episodes)
-        self.total_timesteps += steps
-        self.total_episodes += len(episodes)
         elapsed = time.perf_counter() - start
-        self.seconds += elapsed
-        played = steps + sum(result.length for result in [*generation.centre, *again])
+        self._count(generation, elapsed)
+        metrics = self._report(generation, again, elapsed)
+        self.max_steps = self.rules.next_cap(self.max_steps, generation.lengths, generation.truncated)
         restarts = {"es/worker_restarts": float(evaluator.restarts)} if evaluator.restarts else {}
-        metrics = {**self._report(generation, steps, played / elapsed), **metrics, **restarts}
-        self.max_steps = self.rules.next_cap(self.max_steps, episodes)
-        return metrics
+        return {**metrics, **step, **restarts}
+
+    def snapshot(self, population: Population | None = None) -> Snapshot:
+        """Return what evaluations of the next generation depend on."""
+        perturbation = (population or self.strategy.ask()).perturbation
+        norm = self.objective.statistics
+        statistics = None if norm is None else norm.scale
+        return Snapshot(self.strategy.theta, perturbation, statistics, self.max_steps)
+
+    def task(self, member: int, episode: int = 0) -> Task:
+        """Return the task of a member, or of the centre, in the next generation."""
+        size = self.strategy.ask().unit_size
+        world = 0 if member == CENTRE else self.rules.world(member // size, member)
+        return Task(self.strategy.generation, member, episode, world)
 
     def evaluate_centre(self, evaluator: Evaluator, episodes: int) -> list[EpisodeResult]:
         """Play noise-free episodes of the centre; training is not affected."""
-        number = self.strategy.centre.generation
-        return self.play(evaluator, [Task(number, -1, 0, i) for i in range(check_count("episodes", episodes))])
+        return self.play(evaluator, [self.task(CENTRE, i) for i in range(check_count("episodes", episodes))])
 
     def play(self, evaluator: Evaluator, tasks: Sequence[Task]) -> list[EpisodeResult]:
-        """Play tasks of the generation that is next, and return their results in that order; nothing is trained."""
+        """Play tasks of the next generation and return their results in that order; nothing is trained."""
         waiting = deque(tasks)
         results = {
             result.task: result
@@ -112,92 +102,91 @@ class Trainer:
         }
         return [results[task] for task in tasks]
 
-    def _ask_twice(self, evaluator: Evaluator, generation: Generation) -> list[EpisodeResult]:
-        """Play two episodes of the first generation again, and warn if they are others; returns them.
+    def _evaluations(self) -> int:
+        due = self.eval_every and self.strategy.generation % self.eval_every == 0
+        return self.eval_episodes if due else 0
 
-        A fitness function, which is a single step, may be random; a long episode would cost what this is not worth.
+    def _check_repeatable(self, evaluator: Evaluator, generation: Generation) -> int:
+        """Play two episodes of the first generation again, and warn if they differ; return the steps that this took.
+
+        A fitness function (a single step) may be random, and a long episode would cost more than the check is worth.
         """
         if self.played is not None:
-            return []
-        first = [r for r in generation.episodes[:2] if math.isfinite(r.return_) and 1 < r.length <= LONG]
+            return 0
+        first = [generation.result(number) for number in range(min(2, generation.returns.size))]
+        first = [result for result in first if math.isfinite(result.return_) and 1 < result.length <= LONG]
         again = self.play(evaluator, [result.task for result in first])
         for one, other in zip(first, again, strict=True):
             if _bits(one) != _bits(other):
                 _log.warning(
                     "%s gave %.6g in %d steps, and %.6g in %d steps when it was played again: the environment does not "
                     "follow from its seed, so neither will the run. `torch-es check-env` says where it differs.",
-                    self.rules.task_name(self.strategy.centre.seed, one.task),
-                    one.return_, one.length, other.return_, other.length,
+                    self.objective.task_name(one.task), one.return_, one.length, other.return_, other.length,
                 )  # fmt: skip
                 break
-        return again
+        return sum(result.length for result in again)
+
+    def _tell(self, generation: Generation, summation: Callable[..., Any]) -> dict[str, float]:
+        """Move the centre; if returns make that impossible, name the first of them."""
+        try:
+            return self.strategy.tell(generation.outcome, summation)
+        except NonFiniteError as error:
+            bad = np.flatnonzero(~np.isfinite(generation.returns))
+            if not len(bad):
+                raise
+            raise NonFiniteError(f"{self.objective.task_name(generation.task(bad[0]))}: {error}") from error
+
+    def _count(self, generation: Generation, seconds: float) -> None:
+        self.played = generation  # F23
+        self.total_timesteps += generation.steps
+        self.total_episodes += generation.truncated.size
+        self.seconds += seconds
 
     def _merge(self, generation: Generation) -> None:
-        """Merge what the members saw into the statistics, in member order, so that the bits follow from the seed."""
-        norm = self.observation_norm
+        """Merge what the members saw into the statistics."""
+        norm = self.objective.statistics
         if norm is None:
             return
-        origin = norm.moments.mean
-        seen = Moments.zero(origin.size)
-        for result in generation.episodes:
-            if result.moments is None:
-                continue
-            if np.isfinite(result.moments).all():
-                seen = seen.merge(Moments.from_sums(result.length, result.moments, origin))
-            elif not self._warned:
-                self._warned = True
-                elements = np.flatnonzero(~np.isfinite(result.moments[: origin.size]))
-                _log.warning(
-                    "Element %s of an observation was NaN or infinite, first in generation %d pair %d sign %+d; the "
-                    "statistics leave out such episodes.", ", ".join(map(str, elements)), *result.task[:3],
-                )  # fmt: skip
+        seen, bad = generation.seen(norm.moments.mean)
+        if len(bad) and not self._warned:
+            self._warned = True
+            sums = generation.result(bad[0]).moments
+            assert sums is not None
+            elements = np.flatnonzero(~np.isfinite(sums[: len(sums) // 2]))
+            _log.warning(
+                "Element %s of an observation was NaN or infinite, first in %s; the statistics leave these out.",
+                ", ".join(map(str, elements)), self.objective.task_name(generation.task(bad[0])),
+            )  # fmt: skip
         norm.update(seen)
 
-    def _report(self, generation: Generation, steps: int, fps: float) -> dict[str, float]:
-        returns, episodes = generation.returns, generation.episodes
-        truncated = float(sum(result.truncated for result in episodes))
+    def _report(self, generation: Generation, again: int, seconds: float) -> dict[str, float]:
+        returns, episodes = np.mean(generation.returns, axis=1), generation.returns.size
         finite = returns[np.isfinite(returns)]
-        with np.errstate(over="ignore"):  # of returns near the largest number there is
+        played = generation.steps + again + sum(result.length for result in generation.centre)
+        with np.errstate(over="ignore"):  # returns may be near the largest number there is
             spread = float(finite.std())
-        sigma, frames = self.strategy.sigma, self.frames_per_step * self.total_timesteps
+        truncated, frames = float(generation.truncated.sum()), self.objective.frames_per_step * self.total_timesteps
         metrics = {
             "global_step": float(self.total_timesteps),
             "time/iterations": float(generation.number + 1),
             "time/total_timesteps": float(self.total_timesteps),
             "time/total_episodes": float(self.total_episodes),
             "time/time_elapsed": self.seconds,
-            "time/fps": fps,
+            "time/fps": played / seconds,
             "rollout/ep_rew_mean": float(finite.mean()),
             "rollout/ep_rew_std": spread,
             "rollout/ep_rew_min": float(finite.min()),
             "rollout/ep_rew_max": float(finite.max()),
-            "rollout/ep_len_mean": steps / len(episodes),
-            "rollout/terminated": len(episodes) - truncated,
+            "rollout/ep_len_mean": generation.steps / episodes,
+            "rollout/terminated": episodes - truncated,
             "rollout/truncated": truncated,
-            **({} if self.frames_per_step == 1 else {"time/total_frames": float(frames)}),
+            **({} if self.objective.frames_per_step == 1 else {"time/total_frames": float(frames)}),
             **({} if self.max_steps is None else {"rollout/max_ep_length": float(self.max_steps)}),
-            "es/num_pairs": float(len(returns)),
+            "es/num_pairs": float(len(returns) / generation.unit_size),
             "es/nonfinite_returns": float(returns.size - finite.size),
-            "es/dropped_pairs": float((~np.isfinite(returns).all(axis=1)).sum()),
-            "train/sigma": float(sigma if isinstance(sigma, float) else sigma.mean()),
+            "es/dropped_pairs": float((~np.isfinite(returns.reshape(-1, generation.unit_size)).all(axis=1)).sum()),
         }
         return {**metrics, **centre_metrics(generation.centre)}
-
-    def _tell(self, generation: Generation, evaluator: Evaluator) -> dict[str, float]:
-        """Move the centre; where returns are to blame that it cannot be, name the first."""
-        try:
-            noise_sum = generation.score_sum if self.searches_actions else evaluator.noise_sum
-            return self.strategy.tell(generation.fitness, noise_sum)
-        except NonFiniteError as error:
-            bad = next((r.task for r in generation.episodes if not math.isfinite(r.return_)), None)
-            if bad is None:
-                raise
-            raise NonFiniteError(f"{self.rules.task_name(self.strategy.centre.seed, bad)}: {error}") from error
-
-    @property
-    def searches_actions(self) -> bool:
-        """Whether members differ by their action noise alone, so that a step depends on more than their returns."""
-        return unperturbed(self.strategy.sigma)
 
     def _remember(self, generation: Generation, snapshot: Snapshot) -> None:
         """Keep the centre that was just evaluated if it is the best so far."""
@@ -218,13 +207,13 @@ class Trainer:
             raise ValueError(
                 "No centre was evaluated yet, so there is no best one; use the last, or lower `eval_every`."
             )
-        self.strategy.centre.move(self.best["theta"])
-        if self.observation_norm is not None:
-            self.observation_norm.load_state_dict(self.best["observation_norm"])
+        self.strategy.move(self.best["theta"])
+        if self.objective.statistics is not None:
+            self.objective.statistics.load_state_dict(self.best["observation_norm"])
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next generation depends on, the counters, and the best centre."""
-        generation = self.strategy.centre.generation
+        generation = self.strategy.generation
         return {
             "generation": generation,
             "strategy": self.strategy.state_dict(),
@@ -239,8 +228,8 @@ class Trainer:
         self.load_progress_dict(state)
 
     def progress_dict(self) -> dict[str, Any]:
-        """Return what a generation leaves behind besides the strategy's step: statistics and counters, all small."""
-        norm = self.observation_norm
+        """Return what a generation changes besides the strategy: statistics and counters, all small."""
+        norm = self.objective.statistics
         return {
             "observation_norm": dict(norm.state_dict()) if norm is not None else None,
             "total_timesteps": self.total_timesteps,
@@ -251,8 +240,8 @@ class Trainer:
 
     def load_progress_dict(self, progress: dict[str, Any]) -> None:
         """Continue from `progress_dict()`."""
-        if self.observation_norm is not None:
-            self.observation_norm.load_state_dict(progress["observation_norm"])
+        if self.objective.statistics is not None:
+            self.objective.statistics.load_state_dict(progress["observation_norm"])  # F29c
         self.total_timesteps = progress["total_timesteps"]
         self.total_episodes = progress["total_episodes"]
         self.max_steps = progress["max_steps"]
@@ -260,12 +249,12 @@ class Trainer:
 
 
 def _bits(result: EpisodeResult) -> tuple[float, int, bytes]:
-    """Return all that an episode tells of itself, to be compared."""
+    """Return everything that an episode reports, for comparison."""
     return result.return_, result.length, b"" if result.moments is None else result.moments.tobytes()
 
 
 def centre_metrics(episodes: list[EpisodeResult]) -> dict[str, float]:
-    """Return the metrics of the centre's episodes; none where there are none, never NaN."""
+    """Return the metrics of the centre's episodes; none if there are no episodes, never NaN."""
     finite = [result for result in episodes if np.isfinite(result.return_)]
     if not finite:
         return {}

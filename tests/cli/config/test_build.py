@@ -17,7 +17,7 @@ def test_every_file_composes_and_builds(group, option):
     pictures = ["env=atari"] if option == "atari_cnn" else []
     composed = config.compose_config([f"{group}={option}", *pictures], "sweep" if group == "sweep" else "config")
     with config.build(composed) as es:
-        assert es.strategy.centre.num_pairs >= 1
+        assert es.strategy.num_pairs >= 1
     config.build_loggers(composed)
 
 
@@ -77,8 +77,8 @@ def test_a_wrong_value_is_refused_by_the_builder(override, message):
 
 def test_any_class_of_torch_optim_can_be_named():
     with config.build(config.compose_config(["optimizer.name=NAdam", "+optimizer.momentum_decay=0.01"])) as es:
-        assert type(es.strategy.centre.optimizer).__name__ == "NAdam"
-        assert es.strategy.centre.optimizer.param_groups[0]["momentum_decay"] == 0.01
+        assert type(es.strategy.optimizer).__name__ == "NAdam"
+        assert es.strategy.optimizer.param_groups[0]["momentum_decay"] == 0.01
 
 
 def test_the_papers_hyperparameters():
@@ -108,7 +108,7 @@ def test_the_papers_atari():
     assert composed["strategy"]["num_pairs"] == 2_500
     assert composed["final_episodes"] == 10
     with config.build(composed) as es:
-        assert es.strategy.centre.parameters.dim == 681_378  # Seaquest has eighteen actions
+        assert es.strategy.parameters.dim == 681_378  # Seaquest has eighteen actions
         assert es.policy.reference.shape == (128, 4 * 84 * 84)
         assert es.policy.observation_norm is None
 
@@ -157,7 +157,7 @@ def test_the_command_line_has_the_defaults_of_the_library(name):
         if parameter.name in composed["strategy"] and parameter.default is not None:
             assert composed["strategy"][parameter.name] == parameter.default, parameter.name
     with config.build(composed) as built, ES(mlp(4, 2), "CartPole-v1", strategy=name) as made:
-        one, other = built.strategy.centre, made.strategy.centre
+        one, other = built.strategy, made.strategy
         assert type(one.optimizer) is type(other.optimizer)
         assert one.optimizer.defaults == other.optimizer.defaults
         assert one.num_pairs == other.num_pairs

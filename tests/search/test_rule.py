@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from torch_es.errors import NonFiniteError
+from torch_es.search.openai_es import SearchGradientRule
+from torch_es.search.perturbation import Sums
+from torch_es.search.rule import kept_pairs, spread, sums_for
+from torch_es.search.shaping import SHAPINGS
+
+
+@pytest.mark.parametrize("name", SHAPINGS)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+def test_a_non_finite_return_is_never_best(name, bad):
+    fitness = np.array([[1.0, bad], [3.0, 2.0], [0.0, 5.0]])
+    kept = kept_pairs(fitness, "drop")
+    assert kept.tolist() == [False, True, True]
+    plan = SearchGradientRule(SHAPINGS[name]).plan(fitness[kept])
+    asked = []
+    sums_for(plan, kept, None, lambda noise, linear, squared: asked.append((linear, squared)) or Sums(None))
+    ((linear, squared),) = asked
+    assert squared is None
+    assert linear[0] == 0
+    weights = SHAPINGS[name](fitness[1:])
+    np.testing.assert_array_equal(linear[1:], weights[:, 0] - weights[:, 1])
+
+
+def test_all_non_finite_raises():
+    with pytest.raises(NonFiniteError, match="1 of 1 pairs"):
+        kept_pairs(np.array([[np.nan, 1.0]]), "drop")
+
+
+def test_coefficients_of_members_are_spread_by_pairs():
+    whole = spread(np.array([[1.0, 2.0]]), np.array([False, True]))
+    np.testing.assert_array_equal(whole, [[0, 0], [1, 2]])

@@ -1,0 +1,159 @@
+"""Objectives: what is evaluated, an environment's episodes or a function of the module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, Protocol
+
+from torch import nn
+
+from torch_es.checks import check_count
+from torch_es.envs import EnvFactory, EpisodeRules
+from torch_es.lanes import LaneChoice, lanes_for
+from torch_es.nn import ObservationNorm
+from torch_es.policies import Policy
+from torch_es.rollout.episodes import Rollout
+from torch_es.rollout.function_player import FunctionPlayer
+from torch_es.rollout.player import Behaviour, Player
+from torch_es.types import CENTRE, Task
+
+
+class Objective(Protocol):
+    """What is evaluated. Picklable; `player` is called where the tasks are played."""
+
+    @property
+    def module(self) -> nn.Module:
+        """What acts or answers, and is saved: the policy around the network, or the network itself."""
+        ...
+
+    @property
+    def statistics(self) -> ObservationNorm | None:
+        """Observation statistics that each generation updates, or None."""
+        ...
+
+    @property
+    def rules(self) -> EpisodeRules:
+        """Of the episodes."""
+        ...
+
+    @property
+    def env_id(self) -> str:
+        """Id of the environment, or "" if there is none."""
+        ...
+
+    @property
+    def frames_per_step(self) -> int:
+        """Steps of the simulator for which an action is repeated."""
+        ...
+
+    @property
+    def lanes(self) -> LaneChoice | None:
+        """How the network is run, or None if a function runs it."""
+        ...
+
+    def player(self) -> Player:
+        """Return a new player of this objective's tasks."""
+        ...
+
+    def task_name(self, task: Task) -> str:
+        """Return a name for a task that helps to find it again."""
+        ...
+
+    def refresh(self) -> None:
+        """Update what the module derives from its weights, after these have changed."""
+        ...
+
+    def act(self, *arguments: Any) -> tuple[Any, Any]:
+        """Return the action for an observation and the next state; see `Policy.act`."""
+        ...
+
+
+class EnvObjective:
+    """Episodes of an environment, played by a policy.
+
+    Args:
+        policy: Its network is perturbed.
+        factory: Makes an environment; called once for each lane of each worker.
+        seed: The run's seed.
+        rules: Of the episodes.
+        num_lanes: Perturbed policies side by side; as many as stay in cache by default.
+        behaviour: Describes an episode's end.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        factory: EnvFactory,
+        seed: int,
+        rules: EpisodeRules = EpisodeRules(),
+        num_lanes: int | None = None,
+        behaviour: Behaviour | None = None,
+    ) -> None:
+        self.module = policy
+        self.statistics = policy.observation_norm
+        self.factory = factory
+        self.rules = rules
+        self._num_lanes = None if num_lanes is None else check_count("num_lanes", num_lanes)
+        self._seed, self._behaviour = seed, behaviour
+        self.env_id, self.frames_per_step = "", 1
+
+    @cached_property
+    def lanes(self) -> LaneChoice:
+        """How the network is run; chosen in this process, for all others too."""
+        return lanes_for(self.module, self._num_lanes)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "lanes": self.lanes}  # the choice travels
+
+    def player(self) -> Player:
+        """See `Objective.player`."""
+        return Rollout(self.module, self.factory, self._seed, self._num_lanes, self.rules, self._behaviour, self.lanes)
+
+    def task_name(self, task: Task) -> str:
+        """Say which episode it is, and in which environment."""
+        return self.rules.task_name(self._seed, task)
+
+    def refresh(self) -> None:
+        """Update what the network derives from its weights, as virtual batch norm does."""
+        self.module.prepare()
+
+    def act(self, *arguments: Any) -> tuple[Any, Any]:
+        """See `Policy.act`."""
+        return self.module.act(*arguments)
+
+
+class FunctionObjective:
+    """A function of the module in place of episodes.
+
+    Args:
+        network: Perturbed, and handed to the function.
+        fitness_fn: `fitness_fn(module) -> float`, higher is better.
+    """
+
+    statistics = None
+    rules = EpisodeRules()
+    env_id, frames_per_step, lanes = "", 1, None
+
+    def __init__(self, network: nn.Module, fitness_fn: Callable[[Any], float]) -> None:
+        self.module = network
+        self.fitness_fn = fitness_fn
+
+    def player(self) -> Player:
+        """See `Objective.player`."""
+        return FunctionPlayer(self.module, self.fitness_fn)
+
+    def task_name(self, task: Task) -> str:
+        """Say which member it is."""
+        return f"generation {task.generation} {'centre' if task.member == CENTRE else f'member {task.member}'}"
+
+    def refresh(self) -> None:
+        """Do nothing: the function itself makes the module derive what it needs."""
+
+    def act(self, *arguments: Any) -> tuple[Any, Any]:
+        """Refuse: there are no actions.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError("`predict` needs an environment; with `fitness_fn`, call the module itself.")

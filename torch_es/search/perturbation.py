@@ -1,0 +1,193 @@
+"""Perturbations: the law that makes a member's weights from the centre's, and its adjoint, a weighted sum of noise.
+
+A perturbation is small. It travels to whoever plays, and each member follows from it and a number, so no weights
+travel. The sum is cut by blocks of parameters and chunks of pairs: a small network's update can use every worker too.
+Chunks follow from the numbers of parameters and pairs alone, so the sum has the same bits whoever computes its parts.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torch_es.search.noise import BLOCK, Noise, num_blocks
+from torch_es.types import Float64Array
+
+Sigma = float | Tensor
+
+_CHUNK = 64  # pairs that are worth a message to a worker
+_PARTS = 128  # blocks times chunks, at most, unless the blocks alone are more: 33 MB of partial sums
+
+
+class Sums(NamedTuple):
+    """Weighted sums over a generation, float32 `(dim,)`.
+
+    Attributes:
+        linear: `sum_i linear_i * eps_i`.
+        squared: `sum_i squared_i * eps_i**2`, if it was asked for.
+    """
+
+    linear: Tensor
+    squared: Tensor | None = None
+
+
+class Perturbation(Protocol):
+    """Makes the members of one generation.
+
+    It is picklable; the large tensors in it go through shared memory. Each player takes a copy (`copy.copy`), so it may
+    keep scratch memory between calls.
+    """
+
+    def member(self, theta: Tensor, member: int, out: Tensor) -> Tensor:
+        """Return the weights `(dim,)` of a member around the centre `theta`, written to `out` or as they stand."""
+        ...
+
+
+class Noisy(Perturbation, Protocol):
+    """A perturbation by noise of which a weighted sum can be made."""
+
+    dim: int
+
+    def sum_block(
+        self, out: Tensor, block: int, units: range, linear: Float64Array, squared: Float64Array | None
+    ) -> None:
+        """Write both sums over some units of the population, for one block of parameters, into `out`.
+
+        Args:
+            out: `(1, dim)`, or `(2, dim)` with `squared`; only the block's columns are written.
+            block: Of parameters; see `torch_es.search.noise.BLOCK`.
+            units: Which pairs.
+            linear: Coefficients of all pairs, `(num_pairs,)`.
+            squared: Coefficients of the squares, or None.
+        """
+        ...
+
+
+class Mirrored:
+    """Gaussian noise in mirrored pairs: members 2i and 2i + 1 are `theta + sigma * eps_i`, `theta - sigma * eps_i`.
+
+    Args:
+        seed: The run's seed.
+        generation: The generation; each has noise of its own.
+        dim: Elements of theta.
+        sigma: Standard deviation: a number, or one for each parameter `(dim,)`.
+
+    Example:
+        >>> mirrored = Mirrored(seed=0, generation=0, dim=3, sigma=0.5)
+        >>> plus, minus = (mirrored.member(torch.ones(3), i, torch.empty(3)).clone() for i in (0, 1))
+        >>> (plus + minus) / 2
+        tensor([1., 1., 1.])
+    """
+
+    def __init__(self, seed: int, generation: int, dim: int, sigma: Sigma) -> None:
+        self.seed, self.generation, self.dim, self.sigma = seed, generation, dim, sigma
+        self._noise = Noise(seed, dim)
+        self._eps = np.empty(0, np.float32)
+        self._drawn: int | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Mirrored, (self.seed, self.generation, self.dim, self.sigma)
+
+    def member(self, theta: Tensor, member: int, out: Tensor) -> Tensor:
+        """See `Perturbation.member`; always written from the centre, so nothing drifts."""
+        pair, second = divmod(member, 2)
+        if self._drawn != pair:  # the other half of the pair usually comes next
+            if self._drawn is None:
+                self._eps = np.empty(self.dim, np.float32)
+            self._noise.fill(self._eps, self.generation, pair)
+            self._drawn = pair
+        eps, sign = torch.from_numpy(self._eps), -1 if second else 1
+        if isinstance(self.sigma, Tensor):
+            return torch.addcmul(theta, self.sigma, eps.to(theta.dtype), value=sign, out=out)
+        return torch.add(theta, eps, alpha=sign * self.sigma, out=out)
+
+    def sum_block(
+        self, out: Tensor, block: int, units: range, linear: Float64Array, squared: Float64Array | None
+    ) -> None:
+        """See `Noisy.sum_block`; a pair whose coefficients are zero is not drawn."""
+        part = out[:, block * BLOCK : (block + 1) * BLOCK].zero_()
+        draws = np.empty(part.shape[1], np.float32)
+        eps = torch.from_numpy(draws)
+        for pair in units:
+            coefficient = float(linear[pair])
+            square = 0.0 if squared is None else float(squared[pair])
+            if coefficient == 0.0 and square == 0.0:
+                continue
+            self._noise.fill_block(draws, self.generation, pair, block)
+            part[0].add_(eps, alpha=coefficient)
+            if square != 0.0:
+                part[1].addcmul_(eps, eps, value=square)
+
+
+class Unperturbed(NamedTuple):
+    """Every member has the centre's weights; they differ by their noisy actions alone.
+
+    What corresponds to the noise is a member's score, which comes back with its result: see
+    `torch_es.search.action_space`.
+
+    Attributes:
+        num_members: Members whose scores come back.
+    """
+
+    num_members: int
+
+    def member(self, theta: Tensor, member: int, out: Tensor) -> Tensor:
+        """See `Perturbation.member`."""
+        return theta
+
+
+class Summation(Protocol):
+    """Computes the weighted sums over a generation, in this process or over workers."""
+
+    def __call__(self, noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Sums:
+        """Return the sums.
+
+        Args:
+            noise: The perturbation.
+            linear: Coefficients `(num_pairs,)`.
+            squared: Coefficients of the squares, or None.
+        """
+        ...
+
+
+def max_chunks(dim: int) -> int:
+    """Return the largest number of chunks that a sum over `dim` parameters is cut into.
+
+    Example:
+        >>> max_chunks(5_702), max_chunks(159_505), max_chunks(10_000_000)
+        (128, 25, 1)
+    """
+    return max(1, _PARTS // num_blocks(dim))
+
+
+def chunks(dim: int, num_pairs: int) -> list[range]:
+    """Return the pairs of each chunk of a sum, in order; they follow from the two numbers alone.
+
+    Example:
+        >>> chunks(5_702, 16)
+        [range(0, 16)]
+        >>> len(chunks(5_702, 5_000)), len(chunks(10_000_000, 5_000))
+        (79, 1)
+    """
+    count = min(-(-num_pairs // _CHUNK), max_chunks(dim))
+    bounds = [num_pairs * i // count for i in range(count + 1)]
+    return [range(first, last) for first, last in pairwise(bounds)]
+
+
+def serial_sum(noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Sums:
+    """Compute the sums in this process; see `Summation`."""
+    rows = 1 if squared is None else 2
+    total = torch.empty(rows, noise.dim)
+    first, *others = chunks(noise.dim, len(linear))
+    part = torch.empty_like(total) if others else total
+    for block in range(num_blocks(noise.dim)):
+        columns = slice(block * BLOCK, (block + 1) * BLOCK)
+        noise.sum_block(total, block, first, linear, squared)
+        for pairs in others:
+            noise.sum_block(part, block, pairs, linear, squared)
+            total[:, columns] += part[:, columns]
+    return Sums(total[0], None if squared is None else total[1])

@@ -1,0 +1,127 @@
+"""Rules: how a strategy turns the fitness of mirrored pairs into a gradient. Each strategy's file holds one.
+
+For mirrored pairs the gradient of E[F(theta + sigma*eps)] is estimated as
+
+    g = 1 / (2 * num_pairs * sigma) * sum_i (w_i0 - w_i1) * eps_i
+
+to be maximised (Salimans et al. 2017, Algorithm 1 with antithetic sampling). Other libraries define it with other
+factors of two and of sigma, so learning rates do not carry over.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple, Protocol, get_args
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from torch_es.checks import check_choice
+from torch_es.errors import NonFiniteError
+from torch_es.search.perturbation import Sigma, Summation, Sums
+from torch_es.types import Float64Array
+
+NonFinite = Literal["drop", "raise"]
+
+
+class Plan(NamedTuple):
+    """Which sums a rule needs.
+
+    Attributes:
+        linear: Coefficient of each pair's noise, `(pairs,)`; of each member's score, `(pairs, 2)`, where the search is
+            by actions alone.
+        squared: Coefficient of each pair's squared noise, `(pairs,)`, or None.
+    """
+
+    linear: Float64Array
+    squared: Float64Array | None = None
+
+
+class Rule(Protocol):
+    """What makes one strategy differ from another."""
+
+    @property
+    def adapts_sigma(self) -> bool:
+        """Whether each parameter has a sigma of its own, which the rule moves."""
+        ...
+
+    def plan(self, fitness: Float64Array) -> Plan:
+        """Return the sums that this fitness calls for.
+
+        Args:
+            fitness: Of the pairs to learn from, `(pairs, 2)`, all finite; column 0 is +noise.
+        """
+        ...
+
+    def update(self, plan: Plan, sums: Sums, sigma: Sigma) -> tuple[Tensor, Sigma]:
+        """Return the gradient to climb, `(dim,)`, and the next sigma.
+
+        Args:
+            plan: What `plan` returned.
+            sums: The sums it asked for.
+            sigma: Standard deviation of the noise: a number, or `(dim,)`.
+        """
+        ...
+
+
+def check_non_finite(value: object) -> NonFinite:
+    """Return `value` if it is "drop" or "raise".
+
+    Raises:
+        ValueError: If it is neither.
+
+    Example:
+        >>> check_non_finite("drop")
+        'drop'
+    """
+    choices: tuple[NonFinite, ...] = get_args(NonFinite)
+    return check_choice("non_finite", value, choices)
+
+
+def kept_pairs(fitness: Float64Array, non_finite: NonFinite) -> npt.NDArray[np.bool_]:
+    """Return which pairs can be learnt from, `(pairs,)`: those whose members both have a finite fitness.
+
+    Args:
+        fitness: `(pairs, 2)`.
+        non_finite: "drop" the other pairs, or "raise".
+
+    Raises:
+        NonFiniteError: If no pair is finite, or `non_finite` is "raise" and one is not.
+
+    Example:
+        >>> kept_pairs(np.array([[1.0, float("nan")], [2.0, 1.0]]), "drop")
+        array([False,  True])
+    """
+    finite: npt.NDArray[np.bool_] = np.all(np.isfinite(fitness), axis=1)  # F39
+    kept = int(finite.sum())
+    if kept == 0 or (non_finite == "raise" and kept < len(fitness)):  # F40
+        pair = int(np.argmin(finite))
+        raise NonFiniteError(
+            f"{len(fitness) - kept} of {len(fitness)} pairs have a non-finite return, the first is pair {pair} "
+            f"with {fitness[pair].tolist()}; look for NaN in the environment's reward, or lower `sigma`."
+        )
+    return finite
+
+
+def spread(coefficients: Float64Array, kept: npt.NDArray[np.bool_]) -> Float64Array:
+    """Return the coefficients of all pairs, zeros for those that were dropped, from the coefficients of the kept ones.
+
+    Example:
+        >>> spread(np.array([2.0, 3.0]), np.array([True, False, True]))
+        array([2., 0., 3.])
+    """
+    whole = np.zeros((len(kept), *coefficients.shape[1:]))
+    whole[kept] = coefficients
+    return whole
+
+
+def sums_for(plan: Plan, kept: npt.NDArray[np.bool_], noise: Any, summation: Summation) -> Sums:
+    """Return the sums that a plan asks for.
+
+    Args:
+        plan: Made from the fitness of the kept pairs.
+        kept: Which pairs of the generation these are, `(pairs,)`.
+        noise: The generation's perturbation.
+        summation: Who computes the sums.
+    """
+    return summation(noise, spread(plan.linear, kept), None if plan.squared is None else spread(plan.squared, kept))
