@@ -151,11 +151,11 @@ def test_a_terminal_that_knows_ascii_only(tmp_path, run):
     assert "+/-" in done.stdout
 
 
-@pytest.mark.parametrize("pair", ["99", "-5"])
-def test_a_pair_that_was_not_played_is_refused(pair, run, tmp_path):
-    done = torch_es("replay", str(run[0]), "--generation", "1", f"--pair={pair}", cwd=tmp_path)
+@pytest.mark.parametrize("member", ["99", "-5"])
+def test_a_member_that_was_not_played_is_refused(member, run, tmp_path):
+    done = torch_es("replay", str(run[0]), "--generation", "1", f"--member={member}", cwd=tmp_path)
     assert done.returncode == 2
-    assert f"`--pair` must be from 0 to 1 in generation 1, got {pair}." in done.stderr
+    assert f"`--member` must be from 0 to 3 in generation 1, got {member}." in done.stderr
 
 
 def test_on_a_machine_without_a_screen_a_run_is_filmed_too(run, tmp_path, monkeypatch):

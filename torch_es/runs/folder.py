@@ -69,7 +69,7 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def __enter__(self) -> RunFolder:
-        with contextlib.suppress(OSError):  # told by the check that follows
+        with contextlib.suppress(OSError):  # the check that follows names the reason
             self.path.mkdir(parents=True, exist_ok=True)
         check_folder(self.path, 0)  # F26
         self._lock = locked(self.path / ".lock")
@@ -97,11 +97,11 @@ class RunFolder:
         return any((self.path / name).exists() for name in ("metrics.jsonl", "replay.log", "checkpoints"))
 
     def continued(self, resume: bool, options: Mapping[str, Any]) -> Tree | None:
-        """Return the state from which the run in this folder goes on, or None where a run begins.
+        """Return the state from which the run in this folder continues, or None if a run begins.
 
         Args:
             resume: Whether a run may be in it.
-            options: The arguments of the trainer that goes on, as plain data.
+            options: The arguments of the trainer that continues it, as plain data.
 
         Raises:
             RunFolderError: If a run is in it and `resume` is not set.
@@ -197,7 +197,7 @@ class RunFolder:
         except OSError as error:
             if must or self._on_save_error == "raise":  # F25
                 raise
-            _log.warning("Could not write %s (%s); what was saved before stands, and training goes on.", what, error)
+            _log.warning("Could not write %s (%s); what was saved before is kept, and training continues.", what, error)
 
 
 def entered(folder: str | Path | RunFolder) -> contextlib.AbstractContextManager[RunFolder]:
