@@ -25,7 +25,7 @@ Tree = Any  # nested dicts and lists of tensors, arrays, numbers, strings, None
 
 _log = logging.getLogger(__name__)
 
-_TENSOR, _TUPLE, _ITEMS, _COUNTER = "$", "$tuple", "$items", "$counter"  # what JSON has no word for
+_TENSOR, _TUPLE, _ITEMS, _COUNTER = "$", "$tuple", "$items", "$counter"  # values that JSON cannot hold
 _LENGTH = 4  # bytes of a length
 _MANIFEST = "MANIFEST.json"
 _FILES = ("state.json", "tensors.safetensors")
@@ -37,14 +37,14 @@ class NewerSchemaError(ValueError):
 
 
 def save(folder: str | Path, state: Tree) -> None:
-    """Write `state` as a folder that is either whole or absent: staged, synced, its manifest last, then renamed.
+    """Write `state` as a folder that is either whole or absent: staged, synced, manifest last, then renamed.
 
     Args:
-        folder: Replaced if it is empty or a checkpoint, whole or not.
+        folder: The folder; replaced if it is empty or a checkpoint, whole or not.
         state: Nested dicts, lists and tuples of tensors, arrays and plain values.
 
     Raises:
-        ValueError: If `folder` holds anything else, which would be lost; nothing is written.
+        ValueError: If `folder` holds anything else, which would be lost; then nothing is written.
 
     Example:
         >>> import tempfile
@@ -139,7 +139,7 @@ def numbered(folder: str | Path) -> list[Path]:
 
 
 def prune(folder: str | Path, keep: int) -> None:
-    """Remove all but the newest `keep` numbered checkpoints, and what a killed process left half written."""
+    """Remove all but the newest `keep` numbered checkpoints, and anything that a killed process left half written."""
     for path in numbered(folder)[:-keep]:
         shutil.rmtree(path, ignore_errors=True)
     for path in (*Path(folder).glob(".*.tmp*"), *Path(folder).glob(".*.old*")):  # F32
@@ -248,7 +248,7 @@ def _check_replaceable(folder: Path) -> None:
 
 
 def _replace(folder: Path, staging: Path) -> None:
-    """Put `staging` in the place of `folder`; where the kernel can, without a moment in which there is neither."""
+    """Replace `folder` by `staging`, if the kernel can do it without a moment in which neither exists."""
     if not folder.exists():
         staging.rename(folder)
     elif not _exchange(folder, staging):
@@ -259,7 +259,7 @@ def _replace(folder: Path, staging: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two paths change places in one step (Linux, renameat2 with RENAME_EXCHANGE)."""
+    """Exchange two paths in one step (Linux, renameat2 with RENAME_EXCHANGE)."""
     rename, here, exchange = libc("renameat2"), -100, 2
     return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 

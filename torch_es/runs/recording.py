@@ -1,4 +1,4 @@
-"""What is written of a run, and when: every generation to the logs, a checkpoint now and then and at the end."""
+"""What a run writes, and when: every generation to the logs, and a checkpoint at intervals and at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Recording:
     """Records a run in its folder while it is trained, and saves the last whole generation however that ends.
 
     Args:
-        folder: Open, see `RunFolder.open`.
+        folder: An open folder; see `RunFolder.open`.
         state: Returns what a checkpoint holds.
         every: Seconds between two checkpoints.
         seconds: How long the run has taken until now.

@@ -1,4 +1,4 @@
-"""Arguments that a trainer does not have: the error says what to use instead, for those that other libraries have."""
+"""Unknown arguments: for those that other libraries have, the error says what to use instead."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _INSTEAD = {
 
 
 def check_arguments(trainer: type, strategy: object, options: Mapping[str, Any]) -> None:
-    """Refuse options that a strategy does not have; one that is not known by its name checks its own.
+    """Refuse options that a strategy does not have; a strategy of the user's own checks its options itself.
 
     Args:
         trainer: The class that was called, which has arguments of its own.
         strategy: A name of `STRATEGIES`, or any other strategy.
-        options: What was given besides the trainer's own arguments.
+        options: The arguments besides the trainer's own.
 
     Raises:
         ValueError: If one is not an argument; the error says what to use instead. Or if there is no such strategy.
