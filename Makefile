@@ -3,7 +3,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help train test test-slow faults faults-mutations check format bench gif docs clean
+.PHONY: help train test oldest test-slow faults faults-mutations check format bench gif docs clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -20,6 +20,9 @@ train: $(READY) ## Train a policy on HalfCheetah, about two minutes; ARGS="env=h
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest --durations=25
+
+oldest: ## Run the tests with the oldest versions allowed; ARGS="tests/envs" says which
+	PYTHON=$(PYTHON) tests/oldest.sh $(ARGS)
 
 test-slow: $(READY) ## Run the tests that take minutes
 	$(BIN)/python -m pytest -m slow

@@ -10,14 +10,15 @@ import torch
 from torch import nn
 
 from torch_es import ES
-from torch_es.nn import QuantizedWeights, Sign, binarize
+from torch_es.nn import ObservationNorm, QuantizedWeights, Sign, binarize
 
 torch.manual_seed(0)
-policy = QuantizedWeights(nn.Sequential(nn.Linear(4, 32), Sign(), nn.Linear(32, 2)), binarize)
+bits = QuantizedWeights(nn.Sequential(nn.Linear(4, 32), Sign(), nn.Linear(32, 2)), binarize)
+policy = nn.Sequential(ObservationNorm(4), bits)
 adam = partial(torch.optim.Adam, lr=0.02)
 with ES(policy, "CartPole-v1", optimizer=adam, sigma=0.05, num_pairs=16) as es:
     es.learn(total_timesteps=200_000, progress_bar=True)
     returns = [episode.return_ for episode in es.evaluate(episodes=10)]
 
-weight = binarize(policy.network[0].weight.detach())
+weight = binarize(bits.network[0].weight.detach())
 print(f"mean return {sum(returns) / len(returns):.1f} with weights {weight.unique().tolist()}")

@@ -42,6 +42,9 @@ OBSERVATIONS = {
     "discrete": Discrete(4, start=2),
     "multidiscrete": MultiDiscrete([2, 3]),
     "multibinary": MultiBinary(3),
+    "scalar": Box(-1, 1, ()),
+    "words": Box(0, 65535, (2,), np.uint16),
+    "mask": Box(0, 1, (3,), np.int8),
     "dict": Dict(far=Box(0, 1000, (2,)), near=Box(-0.01, 0.01, (2, 2)), gear=Discrete(3)),
     "tuple": Tuple([Box(-1, 1, (2,)), Dict(a=MultiBinary(2), b=Box(0, 255, (3,), np.uint8))]),
 }

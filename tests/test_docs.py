@@ -20,7 +20,10 @@ import lines  # noqa: E402
 PAGES = sorted(DOCS.rglob("*.md"))
 PUBLIC = [
     "torch_es",
-    *(f"torch_es.{n}" for n in ("search", "nn", "envs", "evaluators", "loggers", "report", "sb3", "adapters", "hub")),
+    *(
+        f"torch_es.{n}"
+        for n in ("search", "nn", "heads", "envs", "evaluators", "loggers", "report", "sb3", "adapters", "hub")
+    ),
 ]
 CODE = re.compile(r"(?<=[_\"'])F\d\d(?=[_\"'])")  # in a test's name, or a parameter
 

@@ -1,4 +1,4 @@
-"""`ES`: learn, predict, save, load; what a Stable-Baselines3 user swaps in for a trainer."""
+"""`ES`: make, learn, predict, save and load, in the style of Stable-Baselines3."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ from torch_es.runs.options import saved_options
 from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record, fingerprint
 from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_strategy
+from torch_es.search.arguments import check_arguments
 from torch_es.seeding import derive, derive_seed
 from torch_es.training.generation import Quota
 from torch_es.training.loop import Budget, Callback, loop
@@ -48,33 +49,33 @@ _log = logging.getLogger(__name__)
 
 
 class ES:
-    """Evolves any module, in place.
+    """Trains a module by evolution strategies, in place.
 
     Args:
-        policy: The network to evolve, called with a batch of observations; its weights are the start. Observations are
-            normalised if it holds an `ObservationNorm`, as `mlp` does.
+        policy: The network to evolve. It is called with a batch of observations; its weights are the start. If it holds
+            an `ObservationNorm`, as `mlp` does, observations are normalised.
         env: A Gymnasium id, or a function that makes an environment. Give this or `fitness_fn`.
-        fitness_fn: `fitness_fn(module) -> float`, higher is better.
+        fitness_fn: `fitness_fn(module) -> float`, to be maximised in place of an environment's return.
         strategy: One of openai_es, pgpe, snes, ars; or a `torch_es.search.Strategy` of your own that searches `policy`,
             or a function that makes one: `strategy(policy, seed=seed, **strategy_options)`.
         box_head: How outputs become actions of a Box: clip, tanh, gaussian, uniform:N, custom:V1,V2,..., or a head of
             your own; see `torch_es.heads.make_head`.
-        action_noise: Noise on the actions of training: gaussian:STD, epsilon:P, sample, or one of your own; see
+        action_noise: Noise on actions in training: gaussian:STD, epsilon:P, sample, or one of your own; see
             `torch_es.heads.make_action_noise`.
-        behaviour: `behaviour(observation, info)` describes how an episode ended, as numbers; a strategy gets them as
+        behaviour: `behaviour(observation, info)` describes the end of an episode in numbers; the strategy gets them as
             `Outcome.behaviours`.
-        num_workers: Processes; one for each core by default; 0 plays everything in this process.
-        num_lanes: Perturbed policies side by side in a worker; as many as stay in cache by default.
-        rules: How long episodes may be, in which world they are played, what they are worth; see `EpisodeRules`.
-        min_episodes: A generation plays on until it has so many episodes,
-        min_timesteps: and so many environment steps.
-        eval_every: Evaluate the centre every so many generations; 0 is never.
-        eval_episodes: Noise-free episodes of such an evaluation.
-        seed: Everything random follows from it.
-        tolerance: What is borne of workers that die or hang, and how long; see `FaultTolerance`.
-        evaluator: Makes who plays, in place of worker processes: `evaluator(objective, snapshot)` returns a
+        num_workers: Worker processes; by default one for each core. With 0, this process plays everything.
+        num_lanes: Perturbed policies that a worker runs side by side; by default as many as fit into the cache.
+        rules: How long episodes may be, which members share a world, what an episode is worth; see `EpisodeRules`.
+        min_episodes: Add members until a generation has at least this many episodes.
+        min_timesteps: Add members until a generation has at least this many environment steps.
+        eval_every: Evaluate the centre once in this many generations; 0 never does.
+        eval_episodes: Noise-free episodes in each of these evaluations.
+        seed: All randomness follows from it.
+        tolerance: Timeouts and retries for workers that crash or hang; see `FaultTolerance`.
+        evaluator: Makes the evaluator, in place of worker processes: `evaluator(objective, snapshot)` returns a
             `torch_es.evaluators.Evaluator`.
-        strategy_options: For the strategy: optimizer, sigma, num_pairs, shaping, ...; see `torch_es.search`.
+        strategy_options: Arguments of the strategy: sigma, num_pairs, optimizer, ...; see `torch_es.OpenAIES`.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -115,6 +116,7 @@ class ES:
         if not isinstance(policy, nn.Module):
             raise TypeError(f"`policy` must be a torch.nn.Module, got {type(policy).__name__}.")
         self.network = policy
+        check_arguments(ES, strategy, strategy_options)
         self.strategy: Strategy = make_strategy(strategy, policy, seed=seed, **strategy_options)
         self.seed = self.strategy.seed
         if num_workers is not None:
@@ -207,7 +209,7 @@ class ES:
 
     @contextlib.contextmanager
     def _whole(self) -> Iterator[None]:
-        """Whatever ends what is played early, its workers' tasks are not those of what is played next."""
+        """After any exception, end the workers: they may still hold tasks of what was interrupted."""
         try:
             yield
         except BaseException:
@@ -225,10 +227,10 @@ class ES:
         """Return the centre's action for an observation, or for each of a batch, and the next state.
 
         Args:
-            observation: One, or a batch.
-            state: Of a recurrent policy: what the last call returned; None at the start of an episode.
-            episode_start: Bool for each of the batch: where the state starts anew.
-            deterministic: Without the action noise of training.
+            observation: One observation, or a batch.
+            state: For a recurrent policy, what the last call returned; None at the start of an episode.
+            episode_start: Bool for each observation of a batch: whether an episode starts, so that its state is reset.
+            deterministic: Whether to leave out the action noise of training.
 
         Raises:
             ValueError: If there is no environment, or the observation has another shape.
@@ -236,7 +238,7 @@ class ES:
         return self.objective.act(observation, state, episode_start, None if deterministic else self._generator)
 
     def play(self, member: int = CENTRE, episode: int = 0) -> EpisodeResult:
-        """Play one episode of the generation that is next: a member's, or by default the centre's.
+        """Play one episode of the next generation: a member's, or by default the centre's.
 
         Example:
             >>> es = ES(nn.Linear(4, 2), "CartPole-v1", num_workers=0)
@@ -247,23 +249,23 @@ class ES:
             return self.trainer.play(self.evaluator(), [self.trainer.task(member, episode)])[0]
 
     def replay(self, path: str | Path, generation: int) -> Record | None:
-        """Go to a generation of a run by its `replay.log` alone; see `torch_es.training.replay.rebuild`."""
+        """Rebuild a generation of a run from its `replay.log` alone; see `torch_es.training.replay.rebuild`."""
         self.close()
         return rebuild(self.trainer, self.network, path, generation, self.evaluator)
 
     def save(self, path: str | Path) -> None:
-        """Write everything needed to act and to go on training to the folder `path`: safetensors and JSON.
+        """Write everything needed to act and to continue training to the folder `path`, as safetensors and JSON.
 
         Raises:
             NonFiniteError: If a weight or a statistic is NaN or infinite.
-            ValueError: If `path` holds anything else than a checkpoint, which would be lost.
+            ValueError: If `path` holds anything but a checkpoint, which would be lost.
         """
         checkpoint.save(path, self.state_dict())
 
     def state_dict(self) -> dict[str, Any]:
         """Return what `save` writes."""
         state = self.trainer.state_dict()
-        checkpoint.check_finite(state)
+        checkpoint.check_finite(state)  # F42b
         parameters = self.strategy.parameters
         shapes = {name: list(p.shape) for name, p in parameters.named.items()}
         return {
@@ -278,13 +280,13 @@ class ES:
         env: str | EnvFactory | None = None,
         **options: Any,
     ) -> ES:
-        """Rebuild what `save` wrote; the weights go into `policy`.
+        """Restore what `save` wrote; the weights go into `policy`.
 
         Args:
             path: The folder.
             policy: A module of the same architecture.
-            env: In place of the saved id; needed if it was a function.
-            options: In place of saved arguments; needed for those that were functions.
+            env: Replaces the saved id; needed if it was a function.
+            options: Replace saved arguments; needed for those that were functions.
 
         Raises:
             ValueError: If the folder is damaged, `policy` has another architecture, or a function is not given again.
@@ -293,7 +295,7 @@ class ES:
         saved = {**saved_options(state, options), **options}
         if env is not None:
             saved["env"] = env
-        elif ":" in str(saved["env"]):
+        elif ":" in str(saved["env"]):  # F33b
             raise ValueError(f"`env` {saved['env']!r} of the checkpoint would import a module; pass `env` yourself.")
         es = cls(policy, **saved)
         es.restore(state)
@@ -308,7 +310,7 @@ class ES:
         buffers = self._buffers()
         then = {n: list(b.shape) for n, b in state["buffers"].items()} | state["shapes"]
         now = {n: list(t.shape) for n, t in {**buffers, **self.strategy.parameters.named}.items()}
-        if found := differences(then, now):
+        if found := differences(then, now):  # F34b
             raise ValueError(f"The checkpoint is of another module: {found}.")
         self.close()  # workers hold a copy of the buffers
         for name, value in state["buffers"].items():
@@ -322,7 +324,7 @@ class ES:
         """Play in another environment from now on.
 
         Raises:
-            ValueError: If its spaces are others, or there was none before.
+            ValueError: If its spaces differ, or this trainer has no environment.
         """
         factory = env_factory(env)
         if not isinstance(self.objective, EnvObjective):
@@ -337,7 +339,7 @@ class ES:
         self.described["env"] = env if isinstance(env, str) else None
 
     def _buffers(self) -> dict[str, torch.Tensor]:
-        """Return what is to be saved besides weights and observation statistics: all that is needed to act."""
+        """Return what to save besides weights and observation statistics, so that nothing needed to act is missing."""
         module = self.objective.module
         saved = module.state_dict()
         statistics = self.objective.statistics
@@ -362,7 +364,7 @@ class ES:
         self.close()
 
     def evaluator(self) -> Evaluator:
-        """Return the evaluator; workers start with the first need of them, so bad arguments never start any."""
+        """Return the evaluator. Workers start when they are first needed, so bad arguments never start any."""
         if self._present.take(self._buffers()):
             self.close()
         if self._evaluator is None:

@@ -1,7 +1,7 @@
-"""Sharing a policy on the Hugging Face Hub, in the way of huggingface_hub's mixin.
+"""Sharing a policy on the Hugging Face Hub, with huggingface_hub's mixin.
 
-A shared policy is data: weights, statistics and reference batch as safetensors, all else as JSON. Nothing of it is
-executed when it is loaded. Importing this module needs the extra `hub`.
+A shared policy is data: weights, statistics and reference batch as safetensors, the rest as JSON. Loading it executes
+nothing from it. Importing this module needs the extra `hub`.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ class HubPolicy(
     """A `Policy` with `save_pretrained`, `push_to_hub` and `from_pretrained`.
 
     Args:
-        network: The options of `torch_es.policies.make_network`, or any module; a module of your own is not described
-            in config.json, so `from_pretrained` must be given one of its architecture again.
+        network: The options of a network of this library, as in `conf/policy`, or any module. config.json cannot
+            describe a module of your own, so give `from_pretrained` one of the same architecture again.
         observation_space: See `Policy`.
         action_space: See `Policy`.
         box_head: See `Policy`.
         action_noise: See `Policy`.
         reference: See `Policy`; saved with the weights.
-        env: What it was trained for, plain data with an `id`.
-        results: How well it does, plain data; `mean_return`, `std_return` and `episodes` go into the model card.
+        env: The environment that it was trained for: plain data with an `id`.
+        results: How well it does: plain data; `mean_return`, `std_return` and `episodes` go into the model card.
 
     Attributes:
-        video: An MP4 file to be saved beside it, if there is one.
+        video: An MP4 file to save beside it, if there is one.
 
     Example:
         >>> import tempfile

@@ -16,7 +16,16 @@ from torch_es.cli.video import render_without_a_screen
 
 def test_a_run_leaves_its_folder_and_says_what_next(run):
     folder, done = run
-    files = {"config.yaml", "metrics.jsonl", "replay.log", "curve.png", "summary.json", "checkpoints", ".lock"}
+    files = {
+        "config.yaml",
+        "metrics.jsonl",
+        "replay.log",
+        "curve.png",
+        "summary.json",
+        "checkpoints",
+        "run.log",
+        ".lock",
+    }
     assert {p.name for p in folder.iterdir()} == files
     assert logged(folder)[-1]["global_step"] >= 300
     ended = json.loads((folder / "summary.json").read_text())
@@ -142,11 +151,11 @@ def test_a_terminal_that_knows_ascii_only(tmp_path, run):
     assert "+/-" in done.stdout
 
 
-@pytest.mark.parametrize("pair", ["99", "-5"])
-def test_a_pair_that_was_not_played_is_refused(pair, run, tmp_path):
-    done = torch_es("replay", str(run[0]), "--generation", "1", f"--pair={pair}", cwd=tmp_path)
+@pytest.mark.parametrize("member", ["99", "-5"])
+def test_a_member_that_was_not_played_is_refused(member, run, tmp_path):
+    done = torch_es("replay", str(run[0]), "--generation", "1", f"--member={member}", cwd=tmp_path)
     assert done.returncode == 2
-    assert f"`--pair` must be from 0 to 1 in generation 1, got {pair}." in done.stderr
+    assert f"`--member` must be from 0 to 3 in generation 1, got {member}." in done.stderr
 
 
 def test_on_a_machine_without_a_screen_a_run_is_filmed_too(run, tmp_path, monkeypatch):

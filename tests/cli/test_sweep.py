@@ -49,7 +49,7 @@ def test_a_sweep_tries_keeps_and_reports_and_goes_on(tmp_path, monkeypatch, caps
     assert [line.split(" |")[0] for line in out.splitlines() if line.startswith("trial ")] == [
         f"trial {n}" for n in range(4)
     ]
-    assert "4 completed, 0 given up, 0 failed" in out
+    assert "4 completed, 0 stopped early, 0 failed" in out
     assert "optimizer.lr" in out  # of the task's own space
     assert imread(tmp_path / "s" / "sweep.png").std() > 0.05
     study = optuna.load_study(study_name="torch-es", storage=f"sqlite:///{tmp_path}/s/study.db")
@@ -93,7 +93,7 @@ def test_a_sweep_of_failures_is_one(tmp_path, monkeypatch, capsys):
     assert main(["sweep", *SMALL, *space, "sweep.trials=1"]) == 1
     assert "None of 1 trials was completed" in capsys.readouterr().err
     assert main(["sweep", *SMALL, *space, "sweep.trials=2"]) == 0
-    assert "1 completed, 0 given up, 1 failed" in capsys.readouterr().out
+    assert "1 completed, 0 stopped early, 1 failed" in capsys.readouterr().out
 
 
 def test_a_trial_that_is_given_up_is_kept_as_such(tmp_path, monkeypatch, capsys):
@@ -101,7 +101,7 @@ def test_a_trial_that_is_given_up_is_kept_as_such(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr("optuna.pruners.MedianPruner.prune", lambda self, study, trial: trial.number == 1)
     space = ["strategy.sigma=interval(0.1,0.2)", "sweep.trials=2", "eval_every=1", "total_timesteps=2000"]
     assert main(["sweep", *SMALL[:-3], *SMALL[-2:], *space]) == 0
-    assert "1 completed, 1 given up, 0 failed" in capsys.readouterr().out
+    assert "1 completed, 1 stopped early, 0 failed" in capsys.readouterr().out
     rows = [(tmp_path / "s" / f"trial-000{n}" / "metrics.jsonl").read_text().splitlines() for n in (0, 1)]
     assert json.loads(rows[0][-1])["global_step"] >= 2000
     assert len(rows[1]) < len(rows[0])

@@ -217,7 +217,7 @@ def test_a_missing_package_is_named_with_its_extra(module, monkeypatch):
 def test_the_papers_network_is_trained_on_a_game():
     network = atari_cnn((4, 84, 84), 6, seed=0)
     rules = EpisodeRules(max_steps="members:60")
-    with ES(network, "ALE/DemonAttack-v5", rules=rules, num_pairs=2, num_workers=1) as es:
+    with ES(network, "ALE/DemonAttack-v5", rules=rules, num_pairs=2, num_workers=1, eval_every=0) as es:
         before = es.strategy.theta.clone()
         es.learn(1)
         assert es.trainer.total_timesteps == 240

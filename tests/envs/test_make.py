@@ -2,7 +2,9 @@ import sys
 
 import gymnasium as gym
 import pytest
+from helpers import Stepper
 
+from torch_es import ES, mlp
 from torch_es.envs import bare, env_factory
 from torch_es.errors import MissingExtraError
 
@@ -36,6 +38,24 @@ def test_only_counting_and_checking_wrappers_come_off():
     kept = bare(gym.wrappers.TimeLimit(Doubled(gym.make("CartPole-v1")), 7))
     assert isinstance(kept.env, Doubled)
     assert kept.max_steps == 7
+
+
+class Penalised(gym.wrappers.TimeLimit):
+    """Running out of time costs 100."""
+
+    def step(self, action):
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, reward - 100 * truncated, terminated, truncated, info
+
+
+def test_a_subclass_of_a_counting_wrapper_stays():
+    with ES(mlp(3, 1), lambda: Penalised(Stepper(9), 4), num_workers=0, num_pairs=2) as es:
+        assert es.evaluate(1)[0].return_ < -100
+
+
+def test_a_spec_is_taken_and_a_version_may_be_left_out():
+    for env in (gym.spec("CartPole-v0"), "CartPole"):
+        assert env_factory(env)().spec.id == ("CartPole-v1" if env == "CartPole" else "CartPole-v0")
 
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch):

@@ -228,5 +228,5 @@ def test_bad_rules_are_refused(options, kind, message):
 
 
 def test_bad_repeats_are_refused():
-    with pytest.raises(ValueError, match="`action_repeat` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`times` must be at least 1, got 0"):
         ActionRepeat(Walk(), 0)

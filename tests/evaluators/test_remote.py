@@ -27,9 +27,20 @@ def script(code, tmp_path):
 
 def test_threads_that_train_leave_main_and_variables_alone(tmp_path):
     code = """
-        import os, sys, threading
+        import contextlib, os, sys, threading, time
         from torch_es import ES, mlp
+        from torch_es.evaluators import remote
         from helpers import Stepper
+
+        without_main = remote._without_main
+
+        @contextlib.contextmanager
+        def slowly():
+            with without_main():
+                time.sleep(0.3)  # in which another thread would start
+                yield
+
+        remote._without_main = slowly
         main, errors = sys.modules["__main__"], []
 
         def train():
@@ -39,7 +50,7 @@ def test_threads_that_train_leave_main_and_variables_alone(tmp_path):
             except BaseException as error:
                 errors.append(error)
 
-        threads = [threading.Thread(target=train) for _ in range(3)]
+        threads = [threading.Thread(target=train) for _ in range(2)]
         [thread.start() for thread in threads]
         [thread.join() for thread in threads]
         print(sys.modules["__main__"] is main, os.environ.get("OMP_NUM_THREADS"), errors)

@@ -1,16 +1,19 @@
 """Batched lanes answer as the plain module does, for all kinds of module."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
 import torch
-from helpers import boxed
+from helpers import Stepper, boxed, stepper_policy
 from modules import Branching, Counting, SearchesPath, UsesNumpy
 from sample_spaces import OBSERVATIONS, Leafwise
 from torch import nn
 
-from torch_es.lanes import default_num_lanes, make_lanes
+from torch_es import ES
+from torch_es.lanes import LaneChoice, choose_lanes, default_num_lanes, make_lanes
+from torch_es.lanes import choice as choice_module
 from torch_es.lanes.matmul import MatmulLanes
 from torch_es.lanes.modules import CopiedLanes, TracedLanes
 from torch_es.nn import (
@@ -21,6 +24,7 @@ from torch_es.nn import (
     binarize,
     ternarize,
 )
+from torch_es.rollout import Rollout
 from torch_es.search.parameters import FlatParameters
 from torch_es.spaces import Layout
 
@@ -194,3 +198,66 @@ def test_lanes_for_rows_and_for_trees():
     assert isinstance(make_lanes(nn.Linear(3, 2), 2, boxed(3)), MatmulLanes)
     space = OBSERVATIONS["dict"]
     assert isinstance(make_lanes(Leafwise(space, 2), 2, Layout(space)), TracedLanes)
+
+
+def test_the_choice_is_made_once_logged_and_readable(caplog):
+    caplog.set_level("DEBUG", "torch_es.lanes")
+    with ES(Branching(), "CartPole-v1", num_pairs=2, num_workers=0, num_lanes=3) as es:
+        es.learn(1)
+        assert es.lanes == LaneChoice("copied", normalized=False)
+    told = [record.getMessage() for record in caplog.records if record.name == "torch_es.lanes.choice"]
+    assert [text for text in told if text.startswith("Lanes: ")] == [
+        "Lanes: 3 in each worker, 20 parameters each, run as copied."
+    ]
+    assert any(text.startswith("Lanes are not matmul: NotImplementedError: ") for text in told)
+    assert any(text.startswith("Lanes are not traced: ") for text in told)
+
+
+def test_workers_are_told_the_choice(monkeypatch):
+    policy = stepper_policy()
+    choice = LaneChoice("copied", normalized=False)
+    monkeypatch.setattr(choice_module, "choose_lanes", lambda *_: pytest.fail("a worker chose"))
+    player = Rollout(policy, Stepper, 7, 2, lanes=pickle.loads(pickle.dumps(choice)))
+    assert type(player._lanes) is CopiedLanes
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), KeyboardInterrupt()])
+def test_what_says_nothing_about_the_module_is_not_swallowed(error, monkeypatch):
+    monkeypatch.setattr(choice_module._KINDS["traced"], "__init__", lambda *_: (_ for _ in ()).throw(error))
+    with pytest.raises(type(error)):
+        choose_lanes(nn.Sequential(nn.Linear(4, 2), nn.LayerNorm(2)), 2, boxed(4))
+
+
+def test_a_batch_norm_in_eval_mode_is_a_constant_that_members_share():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    network(torch.randn(64, 4) * 3 + 1)  # statistics of its own
+    network.eval()
+    mean = network[1].running_mean.clone()
+    x = torch.randn(5, 4)
+    with ES(network, "CartPole-v1", num_pairs=2, num_workers=0) as es:
+        assert es.predict(x.numpy())[0].tolist() == network(x).argmax(1).tolist()
+        es.learn(1)
+        assert es.lanes.kind == "traced"
+    assert torch.equal(network[1].running_mean, mean)
+    with pytest.raises(ValueError, match=r"BatchNorm1d in train mode at `1`.*call `policy.eval\(\)`"):
+        ES(network.train(), "CartPole-v1")
+
+
+def test_observations_have_the_dtype_of_the_first_real_parameter_in_training_and_in_predict():
+    class Quantized(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q = nn.Parameter(torch.randint(-9, 9, (4, 8), dtype=torch.int8), requires_grad=False)
+            self.out = nn.Linear(8, 2)
+
+        def forward(self, x):
+            SEEN.add(x.dtype)  # shared by the copies
+            return self.out(torch.tanh(x @ (self.q.float() / 9)))
+
+    with ES(Quantized(), "CartPole-v1", num_pairs=2, num_workers=0) as es:
+        es.learn(1).predict(np.ones(4))
+    assert {torch.float32} == SEEN
+
+
+SEEN = set()

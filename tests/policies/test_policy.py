@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 from sample_spaces import BOX1, BOX3
 from torch import nn
 
@@ -72,3 +73,17 @@ def test_single_and_batched_observations():
 def test_a_network_that_does_not_fit_is_refused(network, message):
     with pytest.raises(ValueError, match=message):
         Policy(network, BOX3, BOX1)
+
+
+@pytest.mark.parametrize(
+    ("space", "network", "told"),
+    [
+        (Box(0, 255, (128,), np.uint8), nn.Linear(128, 1), True),
+        (Box(0, 255, (128,), np.uint8), mlp(128, 1), False),
+        (Box(0, 255, (4, 4), np.uint8), nn.Sequential(nn.Flatten(), nn.Linear(16, 1)), False),
+        (BOX3, nn.Linear(3, 1), False),
+    ],
+)
+def test_large_numbers_that_nothing_normalises_are_told_of(space, network, told, caplog):
+    Policy(network, space, BOX1)
+    assert ("put `torch_es.nn.ObservationNorm(env.observation_space)` first" in caplog.text) == told

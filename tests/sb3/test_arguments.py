@@ -1,5 +1,7 @@
 """What ES cannot follow is refused, with the way out."""
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 from sb3_helpers import make
@@ -46,3 +48,32 @@ def test_what_contradicts_itself_is_refused():
         ES(make().policy, "CartPole-v1", policy_kwargs={"net_arch": [4]})
     with pytest.raises(ValueError, match=r"`policy` must be on the CPU, got meta; load its model with"):
         ES(make().policy.to("meta"), "CartPole-v1")
+
+
+class Masked(gym.Wrapper):
+    """As sb3_contrib's ActionMasker."""
+
+    def action_masks(self):
+        return np.array([True, False])
+
+
+def test_masks_of_actions_are_named_wherever_they_come_from(caplog):
+    model = ES("MlpPolicy", Masked(gym.make("CartPole-v1")), num_workers=0)
+    assert "`env` has `action_masks`, but action masks are not asked for; put the mask into the obs" in caplog.text
+    with pytest.raises(TypeError, match="`action_masks` cannot be given: action masks are not asked for"):
+        model.predict(np.zeros(4), action_masks=np.ones(2))
+    policy = make().policy
+    policy.__module__ = "sb3_contrib.common.maskable.policies"
+    with pytest.raises(TypeError, match="`policy` must act by its observation alone, got ActorCriticPolicy: action m"):
+        ES(policy, "CartPole-v1")
+
+
+def test_what_is_no_policy_or_remembers_is_named():
+    with pytest.raises(TypeError, match="`policy` must be a policy, got a model, ES; give its `policy`"):
+        ES(make(), "CartPole-v1")
+    policy = make().policy
+    policy.lstm_actor = nn.LSTM(4, 4)
+    with pytest.raises(TypeError, match="`policy` must have no memory, got ActorCriticPolicy"):
+        ES(policy, "CartPole-v1")
+    with pytest.raises(TypeError, match=r"`env` must make one gymnasium\.Env, got SyncVectorEnv"):
+        ES("MlpPolicy", lambda: gym.make_vec("CartPole-v1", 2, vectorization_mode="sync"))

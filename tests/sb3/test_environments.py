@@ -24,19 +24,6 @@ from torch_es.sb3 import ES
 from torch_es.sb3.environments import playable
 
 
-def test_monitors_hold_what_workers_played(tmp_path):
-    env = Monitor(gym.make("CartPole-v1"), str(tmp_path / "run"))
-    model = ES("MlpPolicy", env, **{**SMALL, "num_workers": 1}).learn(200)
-    model.es.close()
-    env.close()
-    played = model.es.trainer
-    assert len(env.get_episode_rewards()) == played.total_episodes
-    assert env.get_total_steps() == played.total_timesteps
-    lines = (tmp_path / "run.monitor.csv").read_text().splitlines()
-    assert lines[1] == "r,l,t"
-    assert len(lines) == 2 + played.total_episodes
-
-
 def test_dicts_and_pictures_with_channels_last():
     space = Dict(eye=Box(0, 255, (3, 36, 36), np.uint8), arm=Box(-1, 1, (2,)), gear=Discrete(3))
     ppo = PPO("MultiInputPolicy", Own(space), n_steps=8, batch_size=8, device="cpu")

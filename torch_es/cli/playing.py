@@ -76,7 +76,7 @@ def load(given: argparse.Namespace, evaluator: dict[str, int], factory: Any = No
     if newest is None:
         raise ValueError(f"`{folder}` holds no checkpoint yet.")
     es = config.build(settings, factory)
-    es.restore(newest)
+    es.restore(newest)  # F38a
     if best:
         es.trainer.restore_best()
     return es

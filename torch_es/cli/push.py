@@ -57,5 +57,5 @@ def _shared(settings: config.Config, es: ES, episodes: int) -> HubPolicy:
         env=settings["env"],
         results=results,
     )
-    shared.load_state_dict(policy.state_dict())
+    shared.load_state_dict(policy.state_dict())  # F38c
     return shared

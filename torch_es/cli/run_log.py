@@ -44,7 +44,8 @@ def run_log(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        file.handle(logging.LogRecord(__name__, logging.ERROR, __file__, 0, "%s", (error,), sys.exc_info()))
+        trace = sys.exc_info()  # F53a
+        file.handle(logging.LogRecord(__name__, logging.ERROR, __file__, 0, "%s", (error,), trace))
         raise
     finally:
         root.removeHandler(file)

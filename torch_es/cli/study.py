@@ -55,7 +55,7 @@ def fail_lost(study: Any) -> list[int]:
 
     lost = study.get_trials(states=[TrialState.RUNNING])
     for trial in lost:
-        study.tell(trial.number, state=TrialState.FAIL)
+        study.tell(trial.number, state=TrialState.FAIL)  # F54a
         attempt = trial.user_attrs.get("attempt", 1)
         if attempt < _ATTEMPTS:
             again = {**trial.user_attrs, "attempt": attempt + 1, "again": trial.number}
@@ -84,19 +84,19 @@ class Reporter:
         self.pruned = False
         self._trial, self._total = trial, total_timesteps
         self._mean: float | None = None
-        self._told: int | None = None
+        self._reported: int | None = None
 
     def __call__(self, metrics: Metrics) -> bool:
         """Take a generation's metrics; return False if the trial should stop early."""
         self._mean = metrics.get("eval/mean_reward", self._mean)
         tick = min(TICKS, int(TICKS * metrics["global_step"] / self._total))
-        if self._told is None:  # what a resumed run was worth earlier is not known here
-            self._told = tick - 1 if metrics["time/iterations"] > 1 else 0
-        if self._mean is None or tick <= self._told:
+        if self._reported is None:  # a resumed run's earlier returns are not known here
+            self._reported = tick - 1 if metrics["time/iterations"] > 1 else 0
+        if self._mean is None or tick <= self._reported:
             return True
-        for passed in range(self._told + 1, tick + 1):
+        for passed in range(self._reported + 1, tick + 1):
             self._trial.report(self._mean, passed)
-        self._told = tick
+        self._reported = tick
         self.pruned = bool(self._trial.should_prune())
         return not self.pruned
 

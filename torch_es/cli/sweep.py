@@ -22,7 +22,7 @@ from torch_es.errors import JobError
 from torch_es.loggers.progress import Terminal
 from torch_es.runs.folder import locked
 
-# of a sweep that goes on; the rest would make its trials incomparable
+# what a continued sweep may change; anything else would make its trials incomparable
 _CHANGEABLE = (
     "evaluator", "logger", "checkpoint_every", "keep_checkpoints", "on_save_error", "run_dir", "resume", "video",
 )  # fmt: skip
@@ -30,7 +30,7 @@ _SHOWN = 10  # trials in the table
 
 
 def sweep(arguments: list[str]) -> None:
-    """Search values of a config by Optuna; the same command goes on with a sweep that was ended in any way."""
+    """Search values of a config with Optuna. The same command continues a sweep that was stopped in any way."""
     parser = argparse.ArgumentParser("torch-es sweep", description=sweep.__doc__, epilog=_EPILOG)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as of a run; or KEY=SPACE")
     overrides = parser.parse_args(arguments).overrides
@@ -48,24 +48,24 @@ def sweep(arguments: list[str]) -> None:
         study = open_study(folder / "study.db", settings["seed"], options["prune"])
         for number in fail_lost(study):
             _say(f"trial {number} was cut off: it is marked as failed and tried again")
-        while len(finished(study)) < options["trials"]:
+        while len(finished(study)) < options["trials"]:  # F54b
             _try(study, study.ask(space), fixed, folder)
         _report(study, fixed, folder)
     except (KeyboardInterrupt, SystemExit):
-        print("torch-es: the same command goes on with the sweep.", file=sys.stderr)
+        print("torch-es: the same command continues the sweep.", file=sys.stderr)
         raise
     finally:
         lock.release()
 
 
 _EPILOG = """SPACE is Hydra's: interval(A,B), int(interval(A,B)), tag(log,interval(A,B)), range(A,B,STEP) or A,B,C.
-sweep.trials, sweep.dir and sweep.prune say how many, where, and whether poor ones are given up early."""
+sweep.trials sets how many trials, sweep.dir the folder, sweep.prune whether poor trials are stopped early."""
 
 
 def _checked_space(texts: dict[str, str], fixed: list[str]) -> dict[str, Any]:
-    """Return Optuna's distributions, having built a run of the first values: what is wrong is told before it begins."""
+    """Return Optuna's distributions; a run of the first values is built, so that errors come before anything begins."""
     if not texts:
-        raise ValueError("Nothing is searched: give some KEY=SPACE, or a `sweep` that has a space.")
+        raise ValueError("Nothing is searched: give some KEY=SPACE, or choose a `sweep` that has a space.")
     # together: what is fixed decides which keys there are
     config.check_overrides([*fixed, *(f"{key}={text}" for key, text in texts.items())], "sweep")
     space = distributions(texts)
@@ -78,7 +78,7 @@ def _checked_space(texts: dict[str, str], fixed: list[str]) -> dict[str, Any]:
 
 
 def _check_same(folder: Path, settings: config.Config, texts: dict[str, str]) -> None:
-    """Keep the sweep's settings and space in its folder, or compare them with those kept there."""
+    """Write the sweep's settings and space into its folder, or compare them with those in it."""
     if not (folder / "config.yaml").is_file():
         return config.save_config({**settings, "space": texts}, folder)
     saved = config.load_config(folder)
@@ -91,14 +91,14 @@ def _check_same(folder: Path, settings: config.Config, texts: dict[str, str]) ->
 
 
 def _try(study: Any, trial: Any, fixed: list[str], folder: Path) -> None:
-    """Run a trial in a folder of its own, and tell what it reached; one that fails ends no other."""
+    """Run a trial in a folder of its own and report its result; a trial that fails does not stop the others."""
     from optuna.trial import TrialState
 
     values = _overrides(trial)
     name = trial.user_attrs.get("folder", f"trial-{trial.number:04d}")
     trial.set_user_attr("folder", name)
     path = folder / name
-    told: dict[str, Any] = {"state": TrialState.FAIL}
+    result: dict[str, Any] = {"state": TrialState.FAIL}
     try:
         settings = config.compose_config([*fixed, *values], "sweep")
         del settings["sweep"]
@@ -107,12 +107,13 @@ def _try(study: Any, trial: Any, fixed: list[str], folder: Path) -> None:
         reporter = Reporter(trial, settings["total_timesteps"])
         episodes = run(settings, path, (path / "config.yaml").is_file(), reporter, quiet=True)
         mean = check_objective(float(np.mean([episode.return_ for episode in episodes])))
-        told = {"state": TrialState.PRUNED} if reporter.pruned else {"values": mean}
-        outcome = f"{mean:,.1f}{' (given up)' if reporter.pruned else ''}"
+        result = {"state": TrialState.PRUNED} if reporter.pruned else {"values": mean}
+        outcome = " (stopped early)" if reporter.pruned else ""
     except Exception as error:  # noqa: BLE001 - an environment may raise anything
         outcome = f"failed: {error}"
         print(f"torch-es: trial {trial.number} ({' '.join(values)}) {outcome}", file=sys.stderr)
-    study.tell(trial, **told)
+    value = study.tell(trial, **result).value  # of a trial that was stopped, its last evaluation, as in the table
+    outcome = outcome if value is None else f"{value:,.1f}{outcome}"
     _say(f"trial {trial.number} | {outcome} | {' '.join(f'{k}={_short(v)}' for k, v in trial.params.items())}")
 
 
@@ -151,7 +152,7 @@ def _report(study: Any, fixed: list[str], folder: Path) -> None:
     _say(matter if found else "importance: too few trials completed")
     best = shlex.join([o for o in fixed if not o.startswith("sweep")] + _overrides(trials[0]))
     _say(
-        f"trials       {counts['COMPLETE']} completed, {counts['PRUNED']} given up, {counts['FAIL']} failed\n"
+        f"trials       {counts['COMPLETE']} completed, {counts['PRUNED']} stopped early, {counts['FAIL']} failed\n"
         f"plot         {plot_study(study, found, folder / 'sweep.png')}\n"
         f"best run     {folder / trials[0].user_attrs['folder']}\n"
         f"train it     torch-es {best}"

@@ -21,7 +21,7 @@ from torch_es.errors import JobError, NonFiniteError
 
 
 def train(arguments: list[str]) -> None:
-    """Compose with Hydra and train; once for each job of a multirun, of which those that fail end no other.
+    """Compose the config with Hydra and train, once for each job of a multirun; a failing job does not stop the others.
 
     Raises:
         ValueError: If the overrides make no config.
@@ -45,7 +45,8 @@ def train(arguments: list[str]) -> None:
                 number, changes = HydraConfig.get().job.num, " ".join(HydraConfig.get().overrides.task)
                 failure = JobError(f"job {number} ({changes}) failed: {error}")
                 print(f"torch-es: {failure}", file=sys.stderr)
-                raise failure from error  # a sweeper must see it, from another process too, and goes on with the others
+                # a sweeper must see the error, from another process too; it continues with the other jobs
+                raise failure from error  # F53b
             failures.append(error)
             return math.nan
 
@@ -98,6 +99,6 @@ def check_objective(value: float) -> float:
     Raises:
         NonFiniteError: If it is no number to compare.
     """
-    if not math.isfinite(value):
+    if not math.isfinite(value):  # F54c
         raise NonFiniteError(f"The mean return of the centre's last episodes is {value}.")
     return value

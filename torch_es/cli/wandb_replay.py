@@ -16,7 +16,7 @@ def wandb_replay(arguments: list[str]) -> None:
     """Build a Weights & Biases run from a run's metrics.jsonl, with its curve, video and newest checkpoint."""
     parser = argparse.ArgumentParser("torch-es wandb-replay", description=wandb_replay.__doc__)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--project", help="by default that of the run, else torch_es")
+    parser.add_argument("--project", help="by default the run's own project, or torch_es")
     parser.add_argument("--group")
     parser.add_argument("--mode", choices=("online", "offline"), help="by default what WANDB_MODE says")
     given = parser.parse_args(arguments)

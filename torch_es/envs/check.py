@@ -71,7 +71,7 @@ class Transcript(gym.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin an episode."""
         self._write()
-        if self._fresh and self._seed is not None:
+        if self._fresh and self._seed is not None:  # F48b
             self.env.close()
             self.env = numbered(self._factory, self._index)
         self._seed = seed
@@ -120,7 +120,7 @@ class Difference(NamedTuple):
 def compare(one: Path, other: Path, seeds: Sequence[int]) -> list[Difference]:
     """Return the first difference of each episode that differs between two folders."""
     found = [(seed, first_difference(read(one, seed), read(other, seed))) for seed in seeds]
-    return [Difference(seed, what) for seed, what in found if what]
+    return [Difference(seed, what) for seed, what in found if what]  # F48c
 
 
 def first_difference(one: Episode, other: Episode) -> str:

@@ -1,4 +1,4 @@
-"""The rules of an episode: how long it may be, which world it is played in, and what it is worth to the strategy."""
+"""Rules of episodes: how long they may be, which world they are played in, and what they are worth to the strategy."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ class _Adaptive(NamedTuple):
 
 @dataclass(frozen=True)
 class EpisodeRules:
-    """What holds for every episode of a run.
+    """Rules for every episode of a run.
 
     Args:
-        max_steps: Cap of an episode's length, besides the environment's own, so that no long episode holds up a
-            generation. A number caps the centre's episodes too; the others cap the members' only, and stay as they are
-            while a generation runs. `members:N` is always N. `mean:R` is R times the mean length in the generation
-            before (Salimans et al. 2017, section 2.1, with R = 2). `adaptive:LIMIT,THRESHOLD,RATIO` is LIMIT at first,
-            times RATIO after each generation in which at least the share THRESHOLD of the episodes hit it, as their
-            released code does.
-        reward_shift: Subtracted from each step's reward in what the strategy sees, so that it is not paid for merely
-            staying alive (Mania et al. 2018, arXiv:1803.07055: 1 for Hopper and Walker2d, 5 for Humanoid). Returns are
-            reported as the environment gives them.
-        seeds: Who plays in the same world. `pair`: the two members of a pair, so that their returns differ by the sign
-            alone; `generation`: all members of a generation; `fixed`: all members of the run; `independent`: nobody.
-        per_member: Episodes that a member plays; its fitness is their mean.
+        max_steps: A cap on episode length, besides the environment's own, so that a long episode does not hold up a
+            generation. A number caps every episode. The other forms cap only members' episodes, and do not change
+            while a generation runs. `members:N` is always N. `mean:R` is R times the mean length in the last generation
+            (Salimans et al. 2017, section 2.1, with R = 2). `adaptive:LIMIT,THRESHOLD,RATIO` starts at LIMIT and is
+            multiplied by RATIO after each generation in which at least a share THRESHOLD of the episodes hit it, as
+            their released code does.
+        reward_shift: Subtracted from each step's reward before the strategy sees it, so that it does not count merely
+            staying alive (Mania et al. 2018, arXiv:1803.07055: 1 for Hopper and Walker2d, 5 for Humanoid). Reported
+            returns do not change.
+        seeds: Which members play in the same world. `pair`: the two of a pair, so that their returns differ only by the
+            sign of their noise; `generation`: all of a generation; `fixed`: all of the run; `independent`: none.
+        per_member: Episodes that each member plays; its fitness is their mean.
 
     Raises:
         TypeError: If an argument is of the wrong kind.

@@ -1,4 +1,4 @@
-"""Evaluators: who runs tasks where."""
+"""Evaluators: which process plays which task."""
 
 from torch_es.evaluators.choice import make_evaluator as make_evaluator
 from torch_es.evaluators.process import ProcessEvaluator as ProcessEvaluator

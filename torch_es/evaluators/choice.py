@@ -24,13 +24,13 @@ def make_evaluator(
 
     Args:
         objective: What is evaluated.
-        snapshot: One like those to come.
-        num_workers: Processes; one for each core by default; 0 plays everything in this process.
+        snapshot: One like those to come; the sizes of shared memory follow from it.
+        num_workers: Worker processes; by default one for each core. With 0, this process plays everything.
         tolerance: Deadlines and retries.
     """
     if num_workers == 0:
         return SerialEvaluator(objective)
     if multiprocessing.current_process().daemon:
-        _log.warning("This process is a daemon, which may start no workers: it plays itself, with the same bits.")
+        _log.warning("This process is a daemon and may not start workers: it plays everything itself, same bits.")
         return SerialEvaluator(objective)
     return ProcessEvaluator(objective, snapshot, num_workers, tolerance)

@@ -1,4 +1,4 @@
-"""Who has which task, and what becomes of the tasks of a worker that is lost."""
+"""Who has which task, and what happens to the tasks of a worker that is lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ W = TypeVar("W", bound=Worker)
 
 
 class Ledger(Generic[W]):
-    """Assigns tasks to workers, and gives those of lost workers again, with the same seeds, so that no result changes.
+    """Assigns tasks to workers, and assigns those of lost workers again with the same seeds, so that no result changes.
 
     Args:
         tolerance: How often a task or a worker may fail.
@@ -62,7 +62,7 @@ class Ledger(Generic[W]):
     def assign(self, workers: Sequence[W], next_tasks: NextTasks) -> Iterator[tuple[W, tuple[Task, ...]]]:
         """Yield which tasks go to which worker: lost ones again, then new ones while there are free lanes.
 
-        A task that was lost twice goes to a worker that has no other, which finds the one that is to blame.
+        A task that was lost twice goes to a worker that has no other, to find the one at fault.
         """
         for task in tuple(self._lost):
             alone = self._losses[task] > 1  # F04b
@@ -100,14 +100,14 @@ class Ledger(Generic[W]):
         """Note that a worker is lost, at the cost of a restart; return the names of its tasks, which run again.
 
         Raises:
-            WorkerError: If no restarts are left, or a task has taken down too many workers and is not to be dropped.
+            WorkerError: If no restarts are left, or a task took down too many workers and must not be dropped.
         """
         tasks = sorted(self._held.pop(worker, set()))
         self._alone.discard(worker)
         self._losses.update(tasks)
-        if len(tasks) == 1 and self._losses[tasks[0]] > self._tolerance.max_retries:
+        if len(tasks) == 1 and self._losses[tasks[0]] > self._tolerance.max_retries:  # F04a
             self._give_up(tasks.pop(), f"worker {worker.number} {reason}{detail}", cause)
-        self._lost.extend(tasks)
+        self._lost.extend(tasks)  # F01
         named = ", ".join(map(self._name, tasks)) or "none"
         self.spend_restart(f"Worker {worker.number} {reason}; no restarts are left. Its tasks: {named}.{detail}", cause)
         return named
@@ -124,7 +124,7 @@ class Ledger(Generic[W]):
         self.restarts += 1
 
     def _give_up(self, task: Task, reason: str, cause: BaseException | None) -> None:
-        """The task was alone with its worker: it is to blame."""
+        """Give up a task that was alone with its worker, so that it is the one at fault."""
         tried = f"{self._name(task)} took down a worker {self._losses[task]} times, the last time alone"
         if self._tolerance.on_failure == "raise":
             raise WorkerError(f"{tried}: {reason}", task) from cause
@@ -132,6 +132,6 @@ class Ledger(Generic[W]):
         self._given_up.append(EpisodeResult(task, float("nan"), 0, False, None))
 
     def given_up(self) -> Iterator[EpisodeResult]:
-        """Yield a result without a return for each task that is given up."""
+        """Yield a result without a return for each task that was given up."""
         while self._given_up:
             yield self._given_up.popleft()

@@ -30,7 +30,7 @@ def dumps(objective: Objective) -> bytes:
     try:
         return carried.dumps((objective, settings()))
     except Exception as error:
-        path, culprit = _culprit(objective, "objective", _DEPTH)
+        path, culprit = _culprit(objective, "objective", _DEPTH)  # F17
         raise TypeError(
             f"A worker cannot be sent `{path}`, a {type(culprit).__name__}: {error}. "
             "Make it inside the function that makes the environment, which runs in the worker, or use `num_workers=0`."

@@ -1,4 +1,4 @@
-"""Workers in processes of their own (`torch.multiprocessing`, spawn), fed task by task."""
+"""Worker processes (`torch.multiprocessing`, spawn) that get their tasks one by one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ProcessEvaluator:
 
     Args:
         objective: What is evaluated; sent to the workers by cloudpickle, also from a notebook.
-        snapshot: One like those to come: sizes of shared memory follow from it.
+        snapshot: One like those to come; the sizes of shared memory follow from it.
         num_workers: Processes; by default one for each core this process may use.
         tolerance: Deadlines and retries.
 
@@ -132,7 +132,7 @@ class ProcessEvaluator:
         return Sums(first[0], None if squared is None else first[1])
 
     def close(self) -> None:
-        """End the workers: asked first, killed after a grace; those in the middle of something at once."""
+        """End the workers: idle ones are asked first and killed after a grace period, busy ones are killed at once."""
         for worker in self._workers:
             worker.send("stop")
         deadline = time.monotonic() + self._tolerance.stop_timeout
@@ -154,7 +154,7 @@ class ProcessEvaluator:
             worker.send("begin", self._posted)
 
     def _listen(self, busy: set[Remote] | None = None) -> Iterator[tuple[Remote, bytes]]:
-        """Yield what workers say, replacing those that died or hang."""
+        """Yield the workers' messages, and replace workers that died or hang."""
         for worker in self._ears.hear(min(1.0, self._tolerance.task_timeout)):
             message = receive(worker.connection)
             if message is None:
@@ -166,22 +166,23 @@ class ProcessEvaluator:
                 yield worker, message
         for worker in list(self._workers):
             working = self._ledger.held(worker) or (busy is not None and worker in busy)
-            if working and worker.silence() > self._tolerance.task_timeout:
+            if working and worker.silence() > self._tolerance.task_timeout:  # F07
                 reason = f"was silent for {self._tolerance.task_timeout:g} s and was killed"
                 self._replace(worker, reason, worker.stack(ask=True))
 
     def _failed(self, worker: Remote, message: bytes) -> None:
-        """An exception in an environment is the same when tried again, unless memory was short: so it is raised."""
+        """Raise an environment's exception: it would come again, unless memory was short."""
         kind, text, trace, itself = pickle.loads(message[1:])
-        cause = _unpickled(itself)
+        cause = _unpickled(itself)  # F05
         reason, detail = f"raised {kind}: {text}", f"\n\nIts traceback:\n{trace}"
-        if self._ledger.held(worker) and (self._tolerance.on_failure == "drop_pair" or isinstance(cause, MemoryError)):
+        short_of_memory = isinstance(cause, MemoryError)  # F03b
+        if self._ledger.held(worker) and (self._tolerance.on_failure == "drop_pair" or short_of_memory):
             self._replace(worker, reason, detail, cause)
         else:
             raise WorkerError(f"Worker {worker.number} {reason}{detail}") from cause
 
     def _replace(self, worker: Remote, reason: str, detail: str, cause: BaseException | None = None) -> None:
-        """Start another worker in its place; its tasks run again with the same seeds, so nothing changes."""
+        """Start another worker in its place. Its tasks run again with the same seeds, so no result changes."""
         self._ears.watch(worker, False)
         worker.end(grace=0.0)
         named = self._ledger.lose(worker, reason, detail, cause)
@@ -191,12 +192,12 @@ class ProcessEvaluator:
         )  # fmt: skip
         fresh = self._fresh(worker.number)
         self._workers[self._workers.index(worker)] = fresh
-        fresh.send("begin", self._posted)
+        fresh.send("begin", self._posted)  # F10
         for other in self._workers:  # which could not be heard meanwhile
             other.heard = time.monotonic()
 
     def _fresh(self, number: int) -> Remote:
-        """Return a worker that is up; one that dies while starting costs a restart."""
+        """Return a worker that is up; one that dies while starting counts as a restart."""
         while True:
             fresh = Remote(number, self._board, self._steps, self._payload)
             try:
@@ -210,14 +211,14 @@ class ProcessEvaluator:
                 raise
 
     def _greet(self, worker: Remote, deadline: float) -> None:
-        """Wait until the worker's player stands."""
+        """Wait until the worker's player is ready."""
         if not worker.connection.poll(max(deadline - time.monotonic(), 0.0)):
             late = f"Worker {worker.number} did not come up within {self._tolerance.start_timeout:g} s."
             raise WorkerError(late + worker.stack(ask=True))
         message = receive(worker.connection)
         if message is None:
             raise _DiedStartingError(f"Worker {worker.number} {worker.death()} while starting.{worker.stack()}")
-        if len(message) != LANES.size:
+        if len(message) != LANES.size:  # F06
             self._failed(worker, message)
         (worker.num_lanes,) = LANES.unpack(message)
         self._ears.watch(worker, True)
@@ -228,7 +229,7 @@ class _DiedStartingError(WorkerError):
 
 
 def _unpickled(itself: bytes) -> BaseException | None:
-    """Return the exception that a worker raised, if this process can have it too."""
+    """Return the exception that a worker raised, if this process can unpickle it."""
     with contextlib.suppress(Exception):
         error: BaseException = pickle.loads(itself)
         return error

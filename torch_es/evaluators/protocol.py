@@ -1,4 +1,4 @@
-"""What the trainer knows of whoever runs tasks."""
+"""What the trainer needs from an evaluator."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch_es.search.perturbation import Noisy, Sums
 from torch_es.types import EpisodeResult, Float64Array, Task
 
 NextTasks = Callable[[], tuple[Task, ...] | None]
-"""Answers tasks that are best played side by side (a pair); `()` while there is nothing to do, so ask again after the
-next result; None when nothing will be asked any more."""
+"""Returns tasks to play side by side (a pair); `()` if there is nothing to do now, so that the evaluator asks again
+after the next result; None if there will be no more tasks."""
 
 
 class Evaluator(Protocol):
-    """Runs tasks somewhere; the results depend on the tasks and the snapshot alone."""
+    """Plays tasks somewhere; the results depend only on the tasks and the snapshot."""
 
     @property
     def restarts(self) -> int:
@@ -23,7 +23,7 @@ class Evaluator(Protocol):
         ...
 
     attend: Callable[[], None]
-    """Called now and then while episodes are played, at least every second; playing ends by what it raises."""
+    """Called at least every second while episodes are played; an exception that it raises ends the playing."""
 
     def evaluate(self, snapshot: Snapshot, next_tasks: NextTasks) -> Iterator[EpisodeResult]:
         """Yield results as they come in.
@@ -36,12 +36,12 @@ class Evaluator(Protocol):
     def noise_sum(self, noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Sums:
         """Compute the sums of an update; see `torch_es.search.perturbation.Summation`.
 
-        One that has no workers for it returns `torch_es.search.perturbation.serial_sum(noise, linear, squared)`.
+        Without workers for it, return `torch_es.search.perturbation.serial_sum(noise, linear, squared)`.
         """
         ...
 
     def close(self) -> None:
-        """End whatever was started."""
+        """End everything that was started."""
         ...
 
 

@@ -65,12 +65,12 @@ class Remote:
         self.process = context.Process(
             target=main, args=(theirs, their_stacks, board, steps, payload, number), name=f"torch-es-worker-{number}"
         )
-        if libc("prctl"):
+        if libc("prctl"):  # F11a
             self.process._config["dies"] = _WithParent()  # type: ignore[attr-defined]  # unpickled before our modules
         with _starting, _single_thread_libraries(), _without_main(), _known_start_method(), _signals_blocked():
             self.process.start()
             # runs before Python waits for its children at exit, so nobody has to close the evaluator
-            self._kill = util.Finalize(self, _kill, args=(self.process,), exitpriority=0)
+            self._kill = util.Finalize(self, _kill, args=(self.process,), exitpriority=0)  # F11b
         theirs.close()
         their_stacks.close()
 
@@ -110,7 +110,7 @@ class Remote:
         if code is None or code >= 0:
             return f"exited with code {code}"
         name = signal.Signals(-code).name
-        return f"was killed by {name}{' (possibly out of memory)' if name == 'SIGKILL' else ''}"
+        return f"was killed by {name}{' (possibly out of memory)' if name == 'SIGKILL' else ''}"  # F03a
 
     def stack(self, ask: bool = False) -> str:
         """Return the stack of a crash or, with `ask`, the present stack of a hung process; "" if there is none."""
@@ -180,7 +180,7 @@ def _single_thread_libraries() -> Iterator[None]:
     """Set the variables that BLAS and OpenMP read when they are loaded, for a child that is about to start."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
+    os.environ.update(dict.fromkeys(names, "1"))  # F24
     try:
         yield
     finally:
@@ -209,7 +209,7 @@ def _without_main() -> Iterator[None]:
 def _known_start_method() -> Iterator[None]:
     """Hide joblib's start method, loky, from the child, which would fail if it saw it."""
     method = mp.get_start_method(allow_none=True)
-    strange = method not in (None, *mp.get_all_start_methods())
+    strange = method not in (None, *mp.get_all_start_methods())  # F19
     if strange:
         mp.set_start_method("spawn", force=True)
     try:
@@ -236,7 +236,7 @@ def _signals_blocked() -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         taken = [number for number in PARENTS_SIGNALS if callable(signal.getsignal(number))]
         handlers = {number: signal.signal(number, lambda number, _: received.append(number)) for number in taken}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, PARENTS_SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, PARENTS_SIGNALS)  # F13b
     try:
         yield
     finally:

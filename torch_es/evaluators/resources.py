@@ -47,7 +47,7 @@ def check_shared_memory(needed: int) -> None:
     if not _SHARED.is_dir():
         return
     free = shutil.disk_usage(_SHARED).free
-    if free < needed:
+    if free < needed:  # F22
         raise ResourceError(
             f"{_SHARED} has {free / _MIB:.1f} MiB free, but the workers' shared memory needs {needed / _MIB:.1f} MiB; "
             "give a container more with `docker run --shm-size=...`, or use `num_workers=0`."

@@ -1,4 +1,4 @@
-"""The reference evaluator: this process, no other."""
+"""The reference evaluator: everything is played in this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch_es.types import EpisodeResult, Float64Array, Task
 
 
 class SerialEvaluator:
-    """Plays every task here: what an environment raises arrives as it is, and its crash is this process's.
+    """Plays every task in this process. An environment's exception arrives unchanged; its crash ends this process.
 
     Args:
         objective: What is evaluated.

@@ -88,7 +88,7 @@ def _settle(stacks: Connection) -> None:
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, PARENTS_SIGNALS)  # blocked by the parent while we started
     if SAY_WHERE is not None:
-        faulthandler.enable(stacks.fileno())
+        faulthandler.enable(stacks.fileno())  # F02
         faulthandler.register(SAY_WHERE, stacks.fileno())
     torch.set_num_threads(1)
 

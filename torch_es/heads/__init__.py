@@ -7,3 +7,5 @@ from torch_es.heads.noise import ActionNoise as ActionNoise
 from torch_es.heads.noise import GivenNoise as GivenNoise
 from torch_es.heads.noise import make_action_noise as make_action_noise
 from torch_es.heads.protocol import Head as Head
+
+__all__ = ["ActionNoise", "Head", "make_action_noise", "make_head"]

@@ -1,4 +1,4 @@
-"""Heads for a Box: cut to the bounds, squashed onto them, a choice among values, a mean with a deviation."""
+"""Heads for a Box: cut to the bounds, squashed onto them, a choice among values, or a mean with a deviation."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class BinnedHead(Constants):
     """A choice among a few values for each component of a Box, as in Salimans et al. 2017 for Hopper and Swimmer.
 
     Args:
-        space: With finite bounds.
+        space: A Box with finite bounds.
         places: Where the values lie between the bounds: -1 is the lower bound, 1 the upper.
 
     Example:
@@ -161,10 +161,10 @@ class GaussianHead(Constants):
 
 
 def box_heads(given: BoxHead) -> Callable[[gym.spaces.Box], Head]:
-    """Return what makes the head that `given` names or is; see `torch_es.heads.choices.make_head`.
+    """Return a function that makes the head that `given` names or is; see `torch_es.heads.make_head`.
 
     Raises:
-        ValueError: If it names none.
+        ValueError: If no head has this name.
 
     Example:
         >>> box_heads("uniform:10")(gym.spaces.Box(-1, 1, (3,))).size

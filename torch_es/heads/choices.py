@@ -1,4 +1,4 @@
-"""From a network's output to an action of the space, by the same code for arrays and tensors."""
+"""From a network's output to an action of the space, with the same code for arrays and tensors."""
 
 from __future__ import annotations
 

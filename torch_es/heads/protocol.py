@@ -1,4 +1,4 @@
-"""What every head is, and what a head works on."""
+"""What every head is, and what it works on."""
 
 from __future__ import annotations
 

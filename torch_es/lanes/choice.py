@@ -40,12 +40,12 @@ _KINDS: dict[str, Callable[[nn.Module, int, Layout, Float32Array | None], Lanes]
 
 
 class LaneChoice(NamedTuple):
-    """The kind of lanes that a network gets; small, so that every worker can be sent it.
+    """The kind of lanes that a network gets; small, so that it can be sent to every worker.
 
     Attributes:
         kind: One of matmul, traced, folded, copied.
-        normalized: Whether the lanes are given normalised rows, all lanes' at once, in place of the network's own
-            `ObservationNorm`.
+        normalized: Whether the lanes get normalised rows, computed for all lanes at once, instead of using the
+            network's own `ObservationNorm`.
     """
 
     kind: str
@@ -101,7 +101,7 @@ def choose_lanes(
         if _answers_as(expected, make, theta, num_lanes, layout.size, kind):
             choice = LaneChoice(kind, normalized)
             break
-    _log.info("Lanes: %s, %d of %d parameters.", choice.kind, num_lanes, len(theta))
+    _log.info("Lanes: %d in each worker, %s parameters each, run as %s.", num_lanes, f"{len(theta):,}", choice.kind)
     return choice
 
 

@@ -18,7 +18,7 @@ class Lanes(Protocol):
     """Slots for weights, and their batched forward."""
 
     def begin(self, reference: Float32Array | None, scale: Statistics | None) -> None:
-        """Take what the lanes written later share.
+        """Take what all lanes written from now on share.
 
         Args:
             reference: Rows `(batch, size)` for what the network prepares.
@@ -27,7 +27,7 @@ class Lanes(Protocol):
         ...
 
     def write(self, lane: int, theta: Tensor) -> None:
-        """Give the lane the weights `theta`, `(dim,)`, fresh buffers and an episode's initial state."""
+        """Give a lane the weights `theta`, `(dim,)`, fresh buffers and the initial state of an episode."""
         ...
 
     def forward(self, rows: Float32Array, active: Sequence[int]) -> Float32Array:
@@ -36,7 +36,7 @@ class Lanes(Protocol):
 
 
 def default_num_lanes(dim: int) -> int:
-    """Return how many lanes of `dim` parameters stay in cache, from 1 to 16.
+    """Return how many lanes of `dim` parameters fit into the cache, from 1 to 16.
 
     Example:
         >>> default_num_lanes(5_702), default_num_lanes(159_505)

@@ -29,7 +29,7 @@ class Terminal(Console):
         plain = not self.encoding.startswith("utf")
         super().print(*(o.replace("±", "+/-") if plain and isinstance(o, str) else o for o in objects), **options)
 
-    def on_broken_pipe(self) -> None:
+    def on_broken_pipe(self) -> None:  # F55
         """Say nothing more."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -58,7 +58,7 @@ def opened(loggers: Sequence[Logger], config: Mapping[str, Any], folder: Path) -
             try:
                 getattr(logger, name)(*arguments)
             except Exception as error:  # noqa: BLE001 - a foreign library may raise anything
-                working.remove(logger)
+                working.remove(logger)  # F51
                 _log.warning(
                     "%s failed in %s() and is not used any more; training goes on. %s: %s",
                     type(logger).__name__, name, type(error).__name__, error,

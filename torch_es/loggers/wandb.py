@@ -111,6 +111,6 @@ class WandbLogger:
 def _kept_id(folder: Path) -> str:
     """Return the id kept in the folder; with it, W&B joins the offline parts of a resumed run when they are synced."""
     kept = folder / ".wandb-id"
-    if not kept.is_file():
+    if not kept.is_file():  # F52
         kept.write_text(secrets.token_hex(4))
     return kept.read_text()

@@ -21,17 +21,17 @@ Statistics = tuple[Float64Array, Float64Array]  # mean and standard deviation, (
 
 
 class ObservationNorm(Constants):
-    """Subtract the running mean of all observations of training, and divide by their running standard deviation.
+    """Subtracts the running mean of all observations of training, and divides by their running standard deviation.
 
-    It stands first in a network, as a batch norm stands in it. `ES` finds it, keeps its statistics fixed while a
-    generation plays, and updates them between generations. Nothing else changes them, so the network acts as it was
+    Put it first in a network. `ES` finds it, keeps its statistics fixed while a generation plays, and updates them
+    between generations. Nothing else changes them, so the network acts as it was
     evaluated, wherever it is loaded. Limit and floor default to those of Salimans et al. 2017's released code:
     observations within [-5, 5], variance at least 1e-2.
 
     Args:
         observations: Elements of one observation, or its space. Observations of a Dict or Tuple need the space.
         limit: Normalised elements are cut to [-limit, limit].
-        floor: The least standard deviation.
+        floor: The smallest standard deviation.
         measured: Bool array `(size,)`: the elements to normalise; the others pass as they are. By default all
             measurements of the space, see `Layout`; from a number of elements alone, `ES` takes its environment's.
 

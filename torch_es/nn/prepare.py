@@ -1,4 +1,4 @@
-"""What a network does once for new weights, before the first observation."""
+"""What a network does once after its weights changed, before the first observation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch_es.spaces.layout import Inputs
 
 @runtime_checkable
 class Prepared(Protocol):
-    """A module that derives something from its weights, for all observations to come.
+    """A module that derives something from its weights once, for all observations of an episode.
 
-    Virtual batch norm measures the reference batch. A module that grows the weights of another grows them here, once an
-    episode in place of once a step.
+    Virtual batch norm measures the reference batch. A module that generates the weights of another generates them here,
+    once for each episode instead of once for each step.
     """
 
     def prepare(self, reference: Inputs | None) -> None:
-        """Derive it from the present weights and the reference batch, if there is one; called without autograd."""
+        """Derive it from the present weights and the reference batch, if there is one; called without gradients."""
         ...
 
 

@@ -28,11 +28,11 @@ class VirtualBatchNorm(nn.Module):
         num_features: Channels, dimension 1 of the input.
         eps: Added to the variance.
         affine: Whether a weight and a bias are learned for each channel.
-        form: "2017" uses the reference batch alone; "2016" counts the example itself as one more of the batch, with
-            weight `1 / (batch + 1)`.
+        form: "2017" uses the reference batch alone; "2016" adds the example itself to the batch, with weight
+            `1 / (batch + 1)`.
 
     Raises:
-        RuntimeError: By the forward, if no statistics were collected.
+        RuntimeError: In the forward, if no statistics were collected.
         ValueError: If an argument is out of its range, the input has other channels, or the layer is used in two places
             of a network.
 
@@ -138,14 +138,14 @@ def batch_norms(network: nn.Module) -> dict[str, nn.modules.batchnorm._BatchNorm
 
 @torch.no_grad()
 def collect_statistics(network: nn.Module, *reference: Any) -> None:
-    """Give every virtual batch norm the statistics of `reference` under the present weights, by one forward.
+    """Give every virtual batch norm the statistics of `reference` under the present weights, with one forward.
 
     Nothing else in the network changes.
 
     Args:
-        network: Any module with virtual batch norms in it, each used once a forward.
-        reference: What the network is called with: a batch of inputs, `(batch, ...)`, of 128 observations in Salimans
-            et al. 2017; with a state after it if the network is recurrent.
+        network: Any module with virtual batch norms, each used once in a forward.
+        reference: Arguments of the network: a batch of inputs `(batch, ...)`, 128 observations in Salimans et al. 2017;
+            and then a state, if the network is recurrent.
 
     Example:
         >>> network = convert_batch_norm(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))
@@ -167,14 +167,14 @@ def collect_statistics(network: nn.Module, *reference: Any) -> None:
 
 
 def convert_batch_norm(module: nn.Module, form: Form = "2017") -> nn.Module:
-    """Return the module with every BatchNorm1d, 2d and 3d in it replaced by virtual batch norm, weights kept.
+    """Replace every BatchNorm1d, 2d and 3d in a module by virtual batch norm with the same weights, and return it.
 
     Args:
-        module: Changed in place; returned anew only if it is a BatchNorm itself.
+        module: The module; it is changed in place, unless it is a BatchNorm itself.
         form: See `VirtualBatchNorm`.
 
     Raises:
-        ValueError: If a lazy one has not seen an input yet.
+        ValueError: If a lazy batch norm has not seen an input yet.
 
     Example:
         >>> convert_batch_norm(nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2)))[1]

@@ -57,7 +57,7 @@ class Acting(nn.Module):
         """Return actions; with a state, actions and the next one."""
         rows = flat_rows(self.policy.layout.space, observation)
         if episode_start is None:
-            return self.policy.head(self.policy.respond(rows, ())[0])
+            return self.policy.head(self.policy.respond(rows, ())[0])  # F38b
         output, state = self.policy.respond(rows, restarted(state, self.initial, episode_start))
         return self.policy.head(output), state
 

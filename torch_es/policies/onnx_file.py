@@ -57,7 +57,9 @@ def runner(model: torch.onnx.ONNXProgram, answer: Any) -> Callable[..., Any]:
     def run(*arguments: Any) -> Any:
         leaves = [leaf.numpy() for leaf in tree_flatten(arguments)[0]]
         returned = session.run(None, dict(zip(names, leaves, strict=True)))
-        return tree_unflatten([torch.from_numpy(np.asarray(array)) for array in returned], structure)
+        arrays = [np.asarray(array) for array in returned]
+        named = [array.view(np.dtype(array.dtype.str)) for array in arrays]  # torch knows uint64, not NumPy's ulonglong
+        return tree_unflatten(list(map(torch.from_numpy, named)), structure)
 
     return run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from torch_es.policies.answers import check_answer
 from torch_es.policies.export import export
 from torch_es.policies.recurrent import State, dtype_of, initial_state, is_recurrent, respond, restarted
 from torch_es.spaces.layout import Layout, concatenated
+
+_FAR = 100.0  # beyond it a unit of usual weights is saturated
+_log = logging.getLogger(__name__)
 
 
 class Policy(nn.Module):
@@ -183,6 +187,12 @@ class Policy(nn.Module):
         space = copy.deepcopy(self.layout.space)
         space.seed(0)
         rows = torch.tensor(self.layout.row(space.sample()))[None]
+        largest = float((rows.double().abs() * torch.from_numpy(self.layout.measured)).max())
+        if norm is None and largest > _FAR:
+            _log.warning(
+                "`policy` gets observations as they come, and one of this space may hold %.6g. A network learns from "
+                "numbers near 1: put `torch_es.nn.ObservationNorm(env.observation_space)` first in it.", largest
+            )  # fmt: skip
         self.prepare()
         seen: list[Any] = []
         hook = norm.register_forward_pre_hook(lambda _, given: seen.append(given[0])) if norm is not None else None

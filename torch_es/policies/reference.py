@@ -13,7 +13,7 @@ from torch_es.spaces import Layout
 def reference_batch(env: Env, seed: int) -> Tensor:
     """Return 128 observations of random play as rows `(128, size)`, for virtual batch norm.
 
-    As many as in the re-implementation that published the number (uber-research/deep-neuroevolution).
+    The number is that of uber-research/deep-neuroevolution, a re-implementation that published it.
 
     Raises:
         ValueError: If all of them are equal, so that there is no variance to normalise by.

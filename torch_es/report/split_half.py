@@ -34,7 +34,7 @@ def split_half_cosine(noise: Noisy, coefficients: Float64Array) -> float | None:
     the gradient.
 
     Args:
-        noise: Of the generation.
+        noise: The generation's perturbation.
         coefficients: The weight of each pair's noise, `(num_pairs,)`.
 
     Returns:
@@ -59,11 +59,11 @@ def split_half_cosines(
     """Return (generation, cosine) for generations of a run, evenly spaced.
 
     Args:
-        options: The run's arguments as its replay log has them.
+        options: The run's arguments, as in its replay log.
         dim: Parameters of the run's module.
         records: Its generations.
-        most: So many generations at most,
-        budget: and about so many elements of noise in all, at some 5 ns each; but three generations at least.
+        most: Compute at most this many generations.
+        budget: Draw about this many elements of noise, at 5 ns each, but do at least three generations.
 
     Returns:
         Nothing for a run without noise on its parameters (`sigma=0`).

@@ -1,4 +1,4 @@
-"""Playing tasks: what is evaluated, and how: episodes in lanes, or a function in their place."""
+"""What is evaluated and how it is played: episodes in lanes, or a function in their place."""
 
 from torch_es.rollout.episodes import Rollout as Rollout
 from torch_es.rollout.function_player import FunctionPlayer as FunctionPlayer

@@ -1,4 +1,4 @@
-"""The random numbers of each lane's noisy actions, and what an episode's score follows from."""
+"""The random numbers of each lane's noisy actions, and what is needed for an episode's score."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch_es.types import CENTRE, Float32Array, Task
 
 
 class Draws:
-    """The random numbers of each lane's action noise; zeros, which are no noise, for the centre."""
+    """The random numbers of each lane's action noise; the centre gets zeros, which mean no noise."""
 
     def __init__(self, noise: ActionNoise, num_lanes: int, seed: int) -> None:
         self._noise, self._seed = noise, seed
@@ -25,7 +25,7 @@ class Draws:
         self.rows = np.zeros((num_lanes, noise.size), np.float32)
 
     def start(self, lane: int, task: Task) -> None:
-        """Begin the stream of the task's episode, its own also within a pair."""
+        """Begin the stream of the task's episode; the two members of a pair have different streams."""
         self.rows[lane] = 0.0
         half = task.member & 1  # the stream of a member is named by its pair and sign
         path = (task.generation, task.member >> 1, -1 if half else 1, task.episode)

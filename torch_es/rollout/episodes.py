@@ -1,4 +1,4 @@
-"""Playing episodes: a batch of perturbed policies stepping a batch of environments, refilled as episodes end."""
+"""Playing episodes: a batch of perturbed policies steps a batch of environments, and is refilled as episodes end."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Rollout:
     """The lanes: all act in one batched forward, and a lane whose episode ends takes the next task at once.
 
     Args:
-        policy: Gives network, head and whether observations are normalised.
+        policy: Its network is perturbed; its head makes the actions.
         factory: Makes an environment; one for each lane.
         seed: The run's seed.
-        num_lanes: By default as many as stay in cache.
-        rules: Of the episodes.
+        num_lanes: By default as many as fit into the cache.
+        rules: The rules of the episodes.
         behaviour: Describes an episode's end.
-        lanes: Their kind; found out by default.
+        lanes: Their kind; chosen by trial by default.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Rollout:
         behaviour: Behaviour | None = None,
         lanes: LaneChoice | None = None,
     ) -> None:
-        self._weights = FlatParameters(policy.network).read_masters()  # room for a member's
+        self._weights = FlatParameters(policy.network).read_masters()  # room for a member's weights
         self.num_lanes = num_lanes or default_num_lanes(len(self._weights))
         self.seed = seed
         self._policy = policy
@@ -64,7 +64,7 @@ class Rollout:
         self._tasks: list[Task | None] = [None] * self.num_lanes
         self._returns = [0.0] * self.num_lanes
         self._steps = [env.env.step for env in self._envs]
-        self._clock = 0  # steps of the lanes together: a lane's length follows from when it started
+        self._clock = 0  # steps of all lanes together; an episode's length follows from when it started
         self._started, self._ends = [0] * self.num_lanes, [0] * self.num_lanes
         self._flat = isinstance(policy.layout.space, gym.spaces.Box) and len(policy.layout.space.shape) == 1
         self._waiting: deque[Task] = deque()
@@ -133,7 +133,7 @@ class Rollout:
             self._rules.fixed_cap,
             None if task.member == CENTRE else self._snapshot.max_steps,
         )
-        self._returns[lane], self._started[lane] = 0.0, self._clock
+        self._returns[lane], self._started[lane] = 0.0, self._clock  # F45
         self._ends[lane] = self._clock + min((limit for limit in limits if limit is not None), default=2**62)
         self._active = sorted([*self._active, lane])
 
@@ -149,7 +149,7 @@ class Rollout:
                 observation, reward, terminated, truncated, info = steps[lane](actions[lane])
                 observations[lane] = observation if self._flat else self._row(observation)
                 returns[lane] += float(reward)
-                if terminated or truncated or ends[lane] <= clock:
+                if terminated or truncated or ends[lane] <= clock:  # F46
                     results.append(self._finish(lane, bool(terminated), observation, info))
             if results or (len(self._active) < self.num_lanes and interrupt()):
                 break

@@ -63,4 +63,4 @@ class FunctionPlayer:
             return [EpisodeResult(task, float(self._fitness_fn(self._module)), 1, False, None)]
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there are no environments."""

@@ -11,7 +11,7 @@ from torch_es.types import Float64Array
 class Normalizer:
     """`normalize` for the lanes, in place, and the sums of what each lane has seen.
 
-    Arrays of a few hundred numbers cost their allocations and Python calls, so there are as few as can be.
+    With arrays of a few hundred numbers, allocations and Python calls are what costs, so there are few of them.
     """
 
     def __init__(self, num_lanes: int, size: int, limit: Float64Array) -> None:
@@ -26,7 +26,7 @@ class Normalizer:
         self._frozen = statistics
 
     def __call__(self, observations: Float64Array) -> Float64Array:
-        """Return all lanes' observations normalised, in a buffer that the next call writes over, and count them."""
+        """Return all lanes' observations, normalised, in a buffer that the next call overwrites, and count them."""
         assert self._frozen is not None
         mean, std = self._frozen
         x = np.subtract(observations, mean, out=self._x)

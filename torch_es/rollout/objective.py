@@ -39,17 +39,17 @@ class Objective(Protocol):
 
     @property
     def env_id(self) -> str:
-        """Id of the environment, or "" where there is none."""
+        """Id of the environment, or "" if there is none."""
         ...
 
     @property
     def frames_per_step(self) -> int:
-        """Steps of the simulator that an action holds for."""
+        """Steps of the simulator for which an action is repeated."""
         ...
 
     @property
     def lanes(self) -> LaneChoice | None:
-        """How the network is run, or None where a function runs it."""
+        """How the network is run, or None if a function runs it."""
         ...
 
     def player(self) -> Player:
@@ -61,7 +61,7 @@ class Objective(Protocol):
         ...
 
     def refresh(self) -> None:
-        """Bring what the module derives from its weights up to date, after these have changed."""
+        """Update what the module derives from its weights, after these have changed."""
         ...
 
     def act(self, *arguments: Any) -> tuple[Any, Any]:
@@ -115,7 +115,7 @@ class EnvObjective:
         return self.rules.task_name(self._seed, task)
 
     def refresh(self) -> None:
-        """Prepare what the network derives from its weights, as virtual batch norm does, again."""
+        """Update what the network derives from its weights, as virtual batch norm does."""
         self.module.prepare()
 
     def act(self, *arguments: Any) -> tuple[Any, Any]:
@@ -148,7 +148,7 @@ class FunctionObjective:
         return f"generation {task.generation} {'centre' if task.member == CENTRE else f'member {task.member}'}"
 
     def refresh(self) -> None:
-        """The module derives nothing that the function would not have it derive."""
+        """Do nothing: the function itself makes the module derive what it needs."""
 
     def act(self, *arguments: Any) -> tuple[Any, Any]:
         """Refuse: there are no actions.

@@ -1,4 +1,4 @@
-"""What evaluators know of whoever plays tasks."""
+"""What an evaluator needs from whatever plays tasks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch_es.nn.observation_norm import Statistics
 from torch_es.search.perturbation import Perturbation, Unperturbed
 from torch_es.types import CENTRE, EpisodeResult, Task
 
-ROUNDS = 16  # steps of all lanes after which whoever has them played looks about
+ROUNDS = 16  # steps of all lanes after which control returns to the evaluator
 
 Behaviour = Callable[[Any, dict[str, Any]], Any]
 """`behaviour(observation, info)` returns numbers that describe how an episode ended."""
@@ -43,18 +43,18 @@ class Snapshot(NamedTuple):
         return self._replace(perturbation=copy.copy(self.perturbation))
 
     def weights(self, member: int, out: Tensor) -> Tensor:
-        """Return a member's weights `(dim,)`, or the centre's, written to `out` or as they stand."""
+        """Return a member's weights `(dim,)`, or the centre's, written to `out` or as they are stored."""
         return self.theta if member == CENTRE else self.perturbation.member(self.theta, member, out)
 
 
 class Player(Protocol):
-    """Plays tasks one after another or many at once, in the process it stands in."""
+    """Plays tasks in its own process, one after another or many at once."""
 
     num_lanes: int
 
     @property
     def steps(self) -> int:
-        """How often it stepped so far, all lanes at once; what stands still for long hangs."""
+        """How often it has stepped so far, all lanes at once; if this stands still for long, it hangs."""
         ...
 
     @property
@@ -75,5 +75,5 @@ class Player(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the environments."""
+        """Close the environments."""
         ...

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ Tree = Any  # nested dicts and lists of tensors, arrays, numbers, strings, None
 
 _log = logging.getLogger(__name__)
 
-_TENSOR, _TUPLE, _ITEMS = "$", "$tuple", "$items"  # what JSON has no word for
+_TENSOR, _TUPLE, _ITEMS, _COUNTER = "$", "$tuple", "$items", "$counter"  # values that JSON cannot hold
 _LENGTH = 4  # bytes of a length
 _MANIFEST = "MANIFEST.json"
 _FILES = ("state.json", "tensors.safetensors")
@@ -36,14 +37,14 @@ class NewerSchemaError(ValueError):
 
 
 def save(folder: str | Path, state: Tree) -> None:
-    """Write `state` as a folder that is either whole or absent: staged, synced, its manifest last, then renamed.
+    """Write `state` as a folder that is either whole or absent: staged, synced, manifest last, then renamed.
 
     Args:
-        folder: Replaced if it is empty or a checkpoint, whole or not.
+        folder: The folder; replaced if it is empty or a checkpoint, whole or not.
         state: Nested dicts, lists and tuples of tensors, arrays and plain values.
 
     Raises:
-        ValueError: If `folder` holds anything else, which would be lost; nothing is written.
+        ValueError: If `folder` holds anything else, which would be lost; then nothing is written.
 
     Example:
         >>> import tempfile
@@ -61,7 +62,7 @@ def save(folder: str | Path, state: Tree) -> None:
         name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in contents.items()
     }
-    staging = folder.with_name(f".{folder.name}.tmp{os.getpid()}")
+    staging = folder.with_name(f".{folder.name}.tmp{os.getpid()}")  # F15
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
@@ -123,7 +124,7 @@ def newest(folder: str | Path) -> Tree | None:
             raise
         except ValueError as error:
             damaged.append(str(error))
-            continue
+            continue  # F31b
         for message in damaged:
             _log.warning("%s The checkpoint %s is used instead.", message, path)
         return state
@@ -138,10 +139,10 @@ def numbered(folder: str | Path) -> list[Path]:
 
 
 def prune(folder: str | Path, keep: int) -> None:
-    """Remove all but the newest `keep` numbered checkpoints, and what a killed process left half written."""
+    """Remove all but the newest `keep` numbered checkpoints, and anything that a killed process left half written."""
     for path in numbered(folder)[:-keep]:
         shutil.rmtree(path, ignore_errors=True)
-    for path in (*Path(folder).glob(".*.tmp*"), *Path(folder).glob(".*.old*")):
+    for path in (*Path(folder).glob(".*.tmp*"), *Path(folder).glob(".*.old*")):  # F32
         shutil.rmtree(path, ignore_errors=True)
 
 
@@ -187,7 +188,7 @@ def _checked(folder: Path, name: str) -> bytes:
     expected = json.loads((folder / _MANIFEST).read_bytes())[name]
     if len(content) != expected["bytes"]:
         raise ValueError(f"`{folder / name}` is damaged: {len(content)} bytes, its manifest says {expected['bytes']}.")
-    if hashlib.sha256(content).hexdigest() != expected["sha256"]:
+    if hashlib.sha256(content).hexdigest() != expected["sha256"]:  # F31a
         raise ValueError(f"`{folder / name}` is damaged: its hash is not the one in {_MANIFEST}.")
     return content
 
@@ -201,13 +202,15 @@ def _split(tree: Tree, tensors: dict[str, torch.Tensor], path: str | None) -> Tr
     if isinstance(tree, np.ndarray):
         tree = torch.from_numpy(tree)
     if isinstance(tree, torch.Tensor):
-        name = str(len(tensors)) if path is None else path
-        tensors[name] = tree.detach().clone(memory_format=torch.contiguous_format)
+        name = len(tensors) if path is None else path
+        tensors[str(name)] = tree.detach().clone(memory_format=torch.contiguous_format)  # F37
         return {_TENSOR: name}
     if isinstance(tree, dict):
         parts = {k: part(k, v) for k, v in tree.items()}
-        # JSON has text keys only, and schedulers count milestones by numbers
-        return parts if all(isinstance(k, str) for k in parts) else {_ITEMS: [[k, v] for k, v in parts.items()]}
+        # JSON has text keys only, and schedulers count milestones by numbers, in a Counter
+        if isinstance(tree, Counter) or not all(isinstance(k, str) for k in parts):
+            return {_COUNTER if isinstance(tree, Counter) else _ITEMS: [[k, v] for k, v in parts.items()]}
+        return parts
     if isinstance(tree, (list, tuple)):
         row = [part(i, v) for i, v in enumerate(tree)]
         return {_TUPLE: row} if isinstance(tree, tuple) else row
@@ -217,9 +220,11 @@ def _split(tree: Tree, tensors: dict[str, torch.Tensor], path: str | None) -> Tr
 def _join(tree: Tree, tensors: dict[str, torch.Tensor]) -> Tree:
     if isinstance(tree, dict):
         if _TENSOR in tree:
-            return tensors[tree[_TENSOR]]
+            return tensors[str(tree[_TENSOR])]
         if _TUPLE in tree:
             return tuple(_join(v, tensors) for v in tree[_TUPLE])
+        if _COUNTER in tree:
+            return Counter(dict(tree[_COUNTER]))
         items = tree[_ITEMS] if _ITEMS in tree else tree.items()
         return {k: _join(v, tensors) for k, v in items}
     return [_join(v, tensors) for v in tree] if isinstance(tree, list) else tree
@@ -243,7 +248,7 @@ def _check_replaceable(folder: Path) -> None:
 
 
 def _replace(folder: Path, staging: Path) -> None:
-    """Put `staging` in the place of `folder`; where the kernel can, without a moment in which there is neither."""
+    """Replace `folder` by `staging`, if the kernel can do it without a moment in which neither exists."""
     if not folder.exists():
         staging.rename(folder)
     elif not _exchange(folder, staging):
@@ -254,7 +259,7 @@ def _replace(folder: Path, staging: Path) -> None:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Let two paths change places in one step (Linux, renameat2 with RENAME_EXCHANGE)."""
+    """Exchange two paths in one step (Linux, renameat2 with RENAME_EXCHANGE)."""
     rename, here, exchange = libc("renameat2"), -100, 2
     return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 

@@ -69,9 +69,9 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def __enter__(self) -> RunFolder:
-        with contextlib.suppress(OSError):  # told by the check that follows
+        with contextlib.suppress(OSError):  # the check that follows names the reason
             self.path.mkdir(parents=True, exist_ok=True)
-        check_folder(self.path, 0)
+        check_folder(self.path, 0)  # F26
         self._lock = locked(self.path / ".lock")
         checkpoint.prune(self.checkpoints, self._keep)
         return self
@@ -97,11 +97,11 @@ class RunFolder:
         return any((self.path / name).exists() for name in ("metrics.jsonl", "replay.log", "checkpoints"))
 
     def continued(self, resume: bool, options: Mapping[str, Any]) -> Tree | None:
-        """Return the state from which the run in this folder goes on, or None where a run begins.
+        """Return the state from which the run in this folder continues, or None if a run begins.
 
         Args:
             resume: Whether a run may be in it.
-            options: The arguments of the trainer that goes on, as plain data.
+            options: The arguments of the trainer that continues it, as plain data.
 
         Raises:
             RunFolderError: If a run is in it and `resume` is not set.
@@ -114,7 +114,7 @@ class RunFolder:
             return None
         own = {name: value for name, value in options.items() if name not in _CHANGEABLE}
         saved = {name: v for name, v in state["options"].items() if name in own or is_function(v)}
-        if found := differences(saved, {name: own[name] for name in saved if name in own}):
+        if found := differences(saved, {name: own[name] for name in saved if name in own}):  # F34a
             raise ValueError(f"The run in `{self.path}` is another one: {found}.")
         self.saved = state["generation"]
         return state
@@ -132,7 +132,7 @@ class RunFolder:
         """
         check_folder(self.path, (self._keep + 1) * _TENSORS * theta_bytes)
         self.generation = generation
-        cut_metrics(self.path / "metrics.jsonl", generation)
+        cut_metrics(self.path / "metrics.jsonl", generation)  # F28a
         self._metrics = JsonlLogger()
         self._metrics.start({}, self.path)
         path = self.path / "replay.log"
@@ -195,9 +195,9 @@ class RunFolder:
         try:
             yield
         except OSError as error:
-            if must or self._on_save_error == "raise":
+            if must or self._on_save_error == "raise":  # F25
                 raise
-            _log.warning("Could not write %s (%s); what was saved before stands, and training goes on.", what, error)
+            _log.warning("Could not write %s (%s); what was saved before is kept, and training continues.", what, error)
 
 
 def entered(folder: str | Path | RunFolder) -> contextlib.AbstractContextManager[RunFolder]:
@@ -234,7 +234,7 @@ def locked(path: Path) -> BaseFileLock:
     """
     lock = FileLock(path, thread_local=False)
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(blocking=False)  # F36
     except Timeout as error:
         raise RunFolderError(f"`{path.parent}` is being written by {_owner(path)}; wait for it or end it.") from error
     except (OSError, NotImplementedError) as error:  # a file system without locks

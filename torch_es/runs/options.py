@@ -68,6 +68,6 @@ def saved_options(state: dict[str, Any], given: Collection[str] = ()) -> dict[st
 
 def _optimizer(name: str, described: dict[str, Any]) -> Any:
     kind = getattr(torch.optim, str(described.get("torch.optim")), None)
-    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
+    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):  # F33a
         raise ValueError(f"`{name}` of the checkpoint is not an optimiser of torch.optim: {described}.")
     return partial(kind, **described["keywords"])

@@ -1,4 +1,4 @@
-"""What is written of a run, and when: every generation to the logs, a checkpoint now and then and at the end."""
+"""What a run writes, and when: every generation to the logs, and a checkpoint at intervals and at the end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from types import TracebackType
 
-from torch_es.errors import NonFiniteError, Stopped
+from torch_es.errors import Stopped
 from torch_es.runs.checkpoint import Tree
 from torch_es.runs.folder import RunFolder
 from torch_es.runs.replay_log import Record
@@ -19,7 +19,7 @@ class Recording:
     """Records a run in its folder while it is trained, and saves the last whole generation however that ends.
 
     Args:
-        folder: Open, see `RunFolder.open`.
+        folder: An open folder; see `RunFolder.open`.
         state: Returns what a checkpoint holds.
         every: Seconds between two checkpoints.
         seconds: How long the run has taken until now.
@@ -45,9 +45,7 @@ class Recording:
     ) -> None:
         """Save the last whole generation; one that was stopped in the middle of its update is not whole."""
         if error is None or isinstance(error, Stopped):
-            self._folder.save(self._state, last=True)
-            return
-        if isinstance(error, NonFiniteError):  # the optimiser's state may be half way through a step
+            self._folder.save(self._state, last=True)  # F12
             return
         try:
             state = self._state()

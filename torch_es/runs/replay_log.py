@@ -69,7 +69,7 @@ class ReplayLog:
 
     Args:
         path: The file; created, with `header`, if it does not exist.
-        header: Plain data that a replay is checked against.
+        header: Plain data that a replay is checked against, and the number of its first `generation`.
 
     Raises:
         RunFolderError: If the file is not a replay log, or its header is damaged.
@@ -77,7 +77,7 @@ class ReplayLog:
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "replay.log"
-        >>> log = ReplayLog(path, {"seed": 3})
+        >>> log = ReplayLog(path, {"seed": 3, "generation": 0})
         >>> log.append(Record(0, {"fitness": np.zeros((2, 2))}, digest(torch.zeros(3)), {"steps": 4}))
         >>> log.close()
         >>> header, records = read(path)
@@ -101,7 +101,7 @@ class ReplayLog:
 
     def append(self, record: Record) -> None:
         """Write a generation."""
-        self._append(pack({**record._asdict(), "arrays": dict(record.arrays), "theta": record.theta.hex()}))
+        self._append(pack({"arrays": dict(record.arrays), "theta": record.theta.hex(), "progress": record.progress}))
 
     def _append(self, content: bytes) -> None:
         self._chain = _digest(self._chain + content)
@@ -122,7 +122,7 @@ class ReplayLog:
             )
         last = kept[-1] if kept else header
         self._chain = last.chain
-        self._file.cut(last.end)
+        self._file.cut(last.end)  # F28b
 
     def sync(self) -> None:
         """Wait until what is written would survive a power failure."""
@@ -146,7 +146,8 @@ def read(path: str | Path) -> tuple[Tree, Iterator[Record]]:
     header = next(frames, None)
     if header is None:
         raise RunFolderError(f"`{path}` is empty: the run has not begun.")
-    return unpack(header.content), (_record(frame.content) for frame in frames)
+    fields = unpack(header.content)
+    return fields, (_record(number, frame.content) for number, frame in enumerate(frames, fields["generation"]))
 
 
 def digest(theta: torch.Tensor) -> bytes:
@@ -183,8 +184,8 @@ def _frames(content: bytes, path: Path, strict: bool = False) -> Iterator[_Frame
         body = content[at + _FRAME.size : at + _FRAME.size + size]
         if len(body) < size:
             return  # the process was killed while writing
-        chain = _digest(chain + body)
-        if chain != expected:
+        chain = _digest(chain + body)  # replay-c
+        if chain != expected:  # replay-b
             if strict:
                 raise RunFolderError(f"`{path}` is damaged at byte {at}: frame {number} has another digest.")
             return
@@ -193,7 +194,7 @@ def _frames(content: bytes, path: Path, strict: bool = False) -> Iterator[_Frame
         yield _Frame(body, chain, at)
 
 
-def _record(content: bytes) -> Record:
+def _record(generation: int, content: bytes) -> Record:
     fields = unpack(content)
     arrays = {name: tensor.numpy() for name, tensor in fields["arrays"].items()}
-    return Record(fields["generation"], arrays, bytes.fromhex(fields["theta"]), fields["progress"])
+    return Record(generation, arrays, bytes.fromhex(fields["theta"]), fields["progress"])

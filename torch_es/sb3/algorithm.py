@@ -26,15 +26,14 @@ from torch_es.checks import check_count
 from torch_es.envs import Env, EnvFactory
 from torch_es.nn import ObservationNorm
 from torch_es.policies import Policy
-from torch_es.sb3 import archive, statistics
+from torch_es.sb3 import archive, episodes, statistics
 from torch_es.sb3.actor import actor, check_acts_alike
-from torch_es.sb3.arguments import check_arguments
+from torch_es.sb3.arguments import check_arguments, check_masks
 from torch_es.sb3.callbacks import expect
-from torch_es.sb3.environments import nowhere, playable, write_monitors
-from torch_es.sb3.features import NormalizedExtractor, normalize
+from torch_es.sb3.environments import nowhere, playable
+from torch_es.sb3.features import normalize
 from torch_es.search import CentreSearch
 from torch_es.seeding import check_seed
-from torch_es.spaces.plain import plain_space
 
 AnyEnv = str | Env | VecEnv | EnvFactory
 _OFF_TENSORBOARD = ("time/iterations", "time/time_elapsed", "time/total_timesteps")  # as SB3's algorithms do
@@ -102,9 +101,10 @@ class ES(BaseAlgorithm):
         **options: Any,
     ) -> None:
         given = policy if isinstance(policy, nn.Module) else None
-        check_arguments(given, policy_kwargs, device, options)
+        check_arguments(policy, policy_kwargs, device, options)
         drawn = secrets.randbits(31) if seed is None else check_seed(seed)
         source, made = playable(env)
+        check_masks(made)
         super().__init__(
             policy if not isinstance(policy, nn.Module) else type(policy),
             made,
@@ -126,6 +126,12 @@ class ES(BaseAlgorithm):
         if normalize_observations is None:
             normalize_observations = given is None and vec is None
         self._setup_model(given, drawn, normalize_observations)
+        self._metrics: dict[str, float] = {}
+        self._generator = np.random.default_rng(drawn)  # of `predict` with action noise
+        self.es = self._made_es(source, drawn, options)
+        self._env_id = source if isinstance(source, str) and vec is None else None
+
+    def _made_es(self, source: str | EnvFactory, seed: int, options: dict[str, Any]) -> evolution.ES:
         network = actor(self.policy)
         self.policy.set_training_mode(False)  # as `predict` has it: statistics of a batch norm are constants
         head: dict[str, Any] = {
@@ -134,14 +140,14 @@ class ES(BaseAlgorithm):
         }
         self._acting = Policy(network, self.observation_space, self.action_space, **head)
         check_acts_alike(self.policy, self._acting)
-        self._generator = np.random.default_rng(drawn)  # of `predict` with action noise
         kind: Any = self.policy.optimizer_class
         optimizer = partial(kind, lr=self.lr_schedule(1.0), **self.policy.optimizer_kwargs)
-        if vec is not None:
+        if (vec := self._vec_normalize()) is not None:
             network = nn.Sequential(statistics.norm_of(vec, self.observation_space), *network)
-        self.es = evolution.ES(network, source, optimizer=optimizer, seed=drawn, **{"eval_every": 0, **head, **options})
-        self._env_id = source if isinstance(source, str) and vec is None else None
-        self._metrics: dict[str, float] = {}
+        ending = episodes.ending(self.env)
+        self._keys = () if "behaviour" in options else ending.keys  # of what `behaviour` says
+        made = {"eval_every": 0, "behaviour": ending, **head, **options}
+        return evolution.ES(network, source, optimizer=optimizer, seed=seed, **made)
 
     def _setup_model(self, given: ActorCriticPolicy | None = None, seed: int = 0, normalized: bool = False) -> None:
         self._setup_lr_schedule()
@@ -218,15 +224,11 @@ class ES(BaseAlgorithm):
         assert self.es.trainer.played is not None
         self._n_updates += 1
         self._metrics = metrics
-        played = self.es.trainer.played
-        episodes = list(zip(played.returns.ravel().tolist(), played.lengths.ravel().tolist(), strict=True))
-        self._episode_num += len(episodes)
-        seconds = round(metrics["time/time_elapsed"], 6)
-        infos = [{"episode": {"r": round(return_, 6), "l": length, "t": seconds}} for return_, length in episodes]
+        infos = episodes.infos(self.es.trainer.played, self._keys, round(metrics["time/time_elapsed"], 6))
+        self._episode_num += len(infos)
         dones = np.ones(len(infos), bool)
         self._update_info_buffer(infos, dones)
-        if self.env is not None:
-            write_monitors(self.env, [info["episode"] for info in infos])
+        episodes.write_monitors(self.env, [info["episode"] for info in infos])
         if (vec := self._vec_normalize()) is None or not vec.training:
             self._adopt_statistics()
         elif self.observation_norm is not None:
@@ -254,13 +256,20 @@ class ES(BaseAlgorithm):
         """Write the last generation's metrics to the logger."""
         metrics = {**self._metrics, "time/total_timesteps": self.num_timesteps}
         metrics.pop("global_step", None)  # the logger's own x-axis
+        if self.ep_success_buffer:
+            metrics["rollout/success_rate"] = float(np.mean(self.ep_success_buffer))
         for key, value in metrics.items():
             whole = int(value) if key.startswith("time/") else value
             self.logger.record(key, whole, exclude="tensorboard" if key in _OFF_TENSORBOARD else None)
         self.logger.dump(self.num_timesteps)
 
     def predict(
-        self, observation: Any, state: Any = None, episode_start: Any = None, deterministic: bool = False
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = False,
+        action_masks: Any = None,
     ) -> tuple[Any, Any]:
         """Return the policy's action for an observation, or for each of a batch, and the state, which stays as it is.
 
@@ -269,7 +278,12 @@ class ES(BaseAlgorithm):
             state: Not used: these policies have none.
             episode_start: Likewise.
             deterministic: Without `action_noise`, where the model has any.
+            action_masks: Of MaskablePPO; ES has none.
+
+        Raises:
+            TypeError: If `action_masks` is given.
         """
+        check_masks(None, action_masks)
         if deterministic or self._acting.action_noise is None:
             return self.policy.predict(observation, state, episode_start, deterministic=True)
         tensors, batched = self.policy.obs_to_tensor(observation)
@@ -319,32 +333,7 @@ class ES(BaseAlgorithm):
                 `seed` and `stats_window_size` are in the file.
             include: Names of excluded attributes to put in nevertheless.
         """
-        left_out = set(exclude or ()) - set(include or ())
-        policy = getattr(self.policy, "_orig_mod", self.policy)  # of `torch.compile`
-        keep = {
-            "tensorboard_log": self.tensorboard_log,
-            "verbose": self.verbose,
-            "seed": self.seed,
-            "stats_window_size": self._stats_window_size,
-        }
-        archive.write(
-            path,
-            {
-                "es": self.es.state_dict(),
-                "parameters": {**self.get_parameters(), "policy": policy.state_dict()},
-                "sb3": {
-                    "policy": next((n for n, kind in self.policy_aliases.items() if kind is type(policy)), None),
-                    "policy_kwargs": archive.describe_policy(policy),
-                    "learning_rate": archive.describe_rate(self.learning_rate),
-                    "env": self._env_id,
-                    "spaces": [plain_space(self.observation_space), plain_space(self.action_space)],
-                    "normalize_observations": isinstance(policy.pi_features_extractor, NormalizedExtractor),
-                    "vec_normalize": statistics.describe(self._vec_normalize()),
-                    "counters": {name: getattr(self, name) for name in _COUNTERS},
-                    "keep": {name: value for name, value in keep.items() if name not in left_out},
-                },
-            },
-        )
+        archive.write(path, archive.state_of(self, left_out=set(exclude or ()) - set(include or ())))
 
     @classmethod
     def load(
@@ -390,6 +379,3 @@ class ES(BaseAlgorithm):
             setattr(self, name, value)
         if vec is not None and self.observation_norm is not None:
             statistics.settle(self.observation_norm, vec)
-
-
-_COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")

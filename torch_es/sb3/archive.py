@@ -6,6 +6,7 @@ import io
 import logging
 import tempfile
 import zipfile
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from torch import nn
 from torch_es.checks import check_choice
 from torch_es.runs import checkpoint
 from torch_es.runs.options import saved_options
+from torch_es.sb3 import statistics
 from torch_es.sb3.environments import Nowhere
 from torch_es.sb3.features import NormalizedExtractor
-from torch_es.spaces.plain import space_of
+from torch_es.spaces.plain import plain_space, space_of
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +70,32 @@ def read(path: PathOrFile) -> dict[str, Any]:
     finally:
         if isinstance(path, (str, Path)):
             file.close()
+
+
+def state_of(model: Any, left_out: Collection[str]) -> dict[str, Any]:
+    """Return all that a `torch_es.sb3.ES` needs to act and to go on training, but for the attributes left out."""
+    policy = getattr(model.policy, "_orig_mod", model.policy)  # of `torch.compile`
+    keep = {
+        "tensorboard_log": model.tensorboard_log,
+        "verbose": model.verbose,
+        "seed": model.seed,
+        "stats_window_size": model._stats_window_size,
+    }
+    return {
+        "es": model.es.state_dict(),
+        "parameters": {**model.get_parameters(), "policy": policy.state_dict()},
+        "sb3": {
+            "policy": next((n for n, kind in model.policy_aliases.items() if kind is type(policy)), None),
+            "policy_kwargs": describe_policy(policy),
+            "learning_rate": describe_rate(model.learning_rate),
+            "env": model._env_id,
+            "spaces": [plain_space(model.observation_space), plain_space(model.action_space)],
+            "normalize_observations": isinstance(policy.pi_features_extractor, NormalizedExtractor),
+            "vec_normalize": statistics.describe(model._vec_normalize()),
+            "counters": {name: getattr(model, name) for name in ("num_timesteps", "_n_updates", "_episode_num")},
+            "keep": {name: value for name, value in keep.items() if name not in left_out},
+        },
+    }
 
 
 def describe_policy(policy: ActorCriticPolicy) -> dict[str, Any]:
@@ -139,7 +167,7 @@ def arguments(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
         ValueError: If something that a file cannot hold is not among them.
     """
     saved, own = state["sb3"], dict(own)
-    made_anew = {"optimizer", "box_head"}  # from the policy
+    made_anew = {"optimizer", "box_head", "behaviour"}  # from the policy and the environment
     options = saved_options(state["es"], {*own, *made_anew})
     options = {name: value for name, value in options.items() if name not in made_anew}
     policy = own.pop("policy_class", saved["policy"])

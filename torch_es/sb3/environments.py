@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from functools import partial
-from itertools import cycle
 from typing import Any
 
 import gymnasium as gym
@@ -94,24 +93,11 @@ def playable(env: str | Env | VecEnv | EnvFactory) -> tuple[str | EnvFactory, En
 def wrapped(factory: EnvFactory, layers: Sequence[Layer]) -> Env:
     """Make an environment and wrap it, the innermost layer first."""
     env = factory()
+    if not isinstance(env, gym.Env):
+        raise TypeError(f"`env` must make one gymnasium.Env, got {type(env).__name__}.")
     for layer in layers:
         env = layer(env)
     return env
-
-
-def write_monitors(env: VecEnv, episodes: Sequence[dict[str, float]]) -> None:
-    """Write what workers played where SB3's plots look for it: in the monitors of a `VecEnv`, by turns."""
-    while isinstance(env, VecEnvWrapper):
-        env = env.venv
-    wrapped = [unwrap_wrapper(each, Monitor) for each in env.envs] if isinstance(env, DummyVecEnv) else []
-    monitors = [monitor for monitor in wrapped if isinstance(monitor, Monitor)]
-    for monitor, episode in zip(cycle(monitors), episodes, strict=False):
-        monitor.episode_returns.append(episode["r"])
-        monitor.episode_lengths.append(int(episode["l"]))
-        monitor.episode_times.append(episode["t"])
-        monitor.total_steps += int(episode["l"])
-        if monitor.results_writer is not None:
-            monitor.results_writer.write_row(episode)
 
 
 def _of_vec_env(env: VecEnv) -> tuple[str | Env | EnvFactory, list[Layer]]:

@@ -73,12 +73,9 @@ def make_strategy(strategy: str | Strategy | Callable[..., Strategy], policy: nn
 
     Raises:
         TypeError: If it is none of these.
-        ValueError: If the name or an option is unknown, or a strategy that was made searches another module.
+        ValueError: If the name is unknown, or a strategy that was made searches another module.
     """
     if isinstance(strategy, str):
-        known = strategy_options(strategy)
-        for option in options:
-            check_choice(f"argument of ES with strategy={strategy}", option, known)
         searches_actions = strategy == "openai_es" and options.get("sigma") == 0
         return (ActionSpaceES if searches_actions else STRATEGIES[strategy])(policy, **options)
     if callable(strategy):

@@ -1,4 +1,4 @@
-"""Search by action noise alone: `sigma = 0`, the parameters of all members are the centre's."""
+"""Search by noise on actions alone: with `sigma = 0`, all members have the centre's parameters."""
 
 from __future__ import annotations
 
@@ -45,9 +45,8 @@ def ActionSpaceES(  # noqa: N802 - beside OpenAIES
 ) -> CentreSearch:
     """Follow `g = 1/(2*num_pairs) * sum_m w_m * score_m`, the score-function estimate (`torch_es.rollout.score`).
 
-    With `sigma = 0` there is no parameter noise to weigh returns by. This estimate is of the smoothing by action noise:
-    its variance grows with the steps of an episode, and that of parameter noise does not (Salimans et al. 2017, section
-    3.1).
+    With `sigma = 0` there is no parameter noise to weigh. The estimate is of the return smoothed by action noise. Its
+    variance grows with the steps of an episode; that of parameter noise does not (Salimans et al. 2017, section 3.1).
 
     Args:
         target: A module, trained in place.
@@ -69,7 +68,7 @@ def ActionSpaceES(  # noqa: N802 - beside OpenAIES
 
 
 def check_searches_actions(action_noise: object, uneven: bool | int) -> None:
-    """Say what `sigma` 0 means, or refuse it where nothing is left to search by.
+    """Log what `sigma` 0 means, or refuse it if nothing is left to search by.
 
     Raises:
         ValueError: If actions have no noise, or members may differ in how much they play.

@@ -49,8 +49,8 @@ def ARS(  # noqa: N802 - the name that users know it by
     """Step along the best directions, scaled by the deviation of their returns.
 
     `g = 1/(b * std(R)) * sum over the b best pairs of (r_i0 - r_i1) * eps_i`, best by `max(r_i0, r_i1)`; note that
-    sigma does not divide. V1 plays raw observations and V2 normalised ones: that is the policy's
-    an `ObservationNorm` in the network, not the strategy's. Equal returns give a zero step.
+    sigma does not divide. V1 plays raw observations and V2 normalised ones; for V2, put an `ObservationNorm` into the
+    network. Equal returns give a zero step.
 
     Args:
         target: A module, trained in place, or a vector.

@@ -1,9 +1,9 @@
-"""The search that every rule here drives: one centre, mirrored pairs around it, an optimiser that moves it."""
+"""The search that all rules share: a centre, mirrored pairs around it, and an optimiser that moves it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch_es.search.perturbation import Mirrored, Perturbation, Sigma, Summatio
 from torch_es.search.protocol import OptimizerFactory, Population, SchedulerFactory, as_outcome, as_pairs
 from torch_es.search.rule import NonFinite, Plan, Rule, check_non_finite, kept_pairs, sums_for
 from torch_es.seeding import check_seed
+from torch_es.types import Float64Array
 
 
 class SearchOptions(TypedDict, total=False):
@@ -31,18 +32,18 @@ class SearchOptions(TypedDict, total=False):
 
 
 class CentreSearch:
-    """Moves one centre by a `torch.optim` optimiser, along the gradient that a rule makes of a generation's fitness.
+    """Moves a centre with a `torch.optim` optimiser, along the gradient that a rule makes from a generation's fitness.
 
     Args:
         target: A module, trained in place, or a vector, copied.
         optimizer: Makes the optimiser from the parameters, as `functools.partial(torch.optim.Adam, lr=0.01)` does. Its
             param groups may carry a `sigma` of their own. Any but LBFGS and SparseAdam; Muon takes matrices alone.
-        rule: From fitness to a gradient.
+        rule: Turns fitness into a gradient.
         sigma: Standard deviation of the noise; a param group's own `sigma` goes first. None where there is no noise.
         num_pairs: Mirrored pairs in a generation, 16 by default.
         population_size: Twice `num_pairs`, for those who count members; give one of the two.
         non_finite: What becomes of a pair with a NaN or infinite fitness: "drop" it, or "raise".
-        seed: Of the noise.
+        seed: The noise follows from it.
         scheduler: Makes a learning-rate scheduler from the optimiser; stepped once a generation.
         perturb: Makes a generation's perturbation from seed, generation, number of parameters and sigma.
 
@@ -73,9 +74,11 @@ class CentreSearch:
         self.non_finite = check_non_finite(non_finite)
         self.rule = rule
         self.parameters = FlatParameters(as_module(target))
-        self.optimizer = check_optimizer(optimizer(self.parameters.masters))
+        self.optimizer = check_optimizer(optimizer, self.parameters.masters)
         self.scheduler = scheduler(self.optimizer) if scheduler else None
         self.generation = 0
+        self._half_done = False  # a step that an error ended in its middle
+        self._ended: Exception | None = None  # why the scheduler cannot go on
         self.theta = self.parameters.read_masters()
         self._perturb = perturb
         self._asked: Population | None = None  # of this generation
@@ -132,15 +135,18 @@ class CentreSearch:
         metrics = self._step(gradient)
         if isinstance(sigma, Tensor):
             self._adapted = sigma if self.rule.adapts_sigma else None
-            return {**metrics, "train/sigma": float(sigma.mean())}
-        return {**metrics, "train/sigma": sigma}
+        self._schedule(as_outcome(outcome).fitness)
+        return {**metrics, "train/sigma": float(sigma.mean()) if isinstance(sigma, Tensor) else sigma}
 
     def _step(self, gradient: Tensor) -> dict[str, float]:
         """Let the optimiser climb along `gradient`, `(dim,)`, and end the generation."""
         grad_norm = float(gradient.norm())
         if not math.isfinite(grad_norm):
             raise NonFiniteError("The gradient is not finite; scale the returns down or use a rank-based `shaping`.")
-        before = self.theta
+        if self._ended is not None:
+            done = self.generation - 1
+            raise ValueError(f"`scheduler` cannot go on after generation {done}: {self._ended}") from self._ended
+        before, self._half_done = self.theta, True
         self.parameters.write_module(before)  # a loop over members that an exception ended moved the module
         self.parameters.set_grad(gradient)
         del gradient
@@ -152,15 +158,14 @@ class CentreSearch:
         self.optimizer.zero_grad(set_to_none=True)
         theta = self.parameters.read_masters()
         norm = float(theta.norm())
-        if not math.isfinite(norm):
+        if not math.isfinite(norm):  # F42a
             self.parameters.write_all(before)
             raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
         learning_rate = self.optimizer.param_groups[0]["lr"]
-        if self.scheduler:
-            self.scheduler.step()
         self.theta, self._asked = theta, None
         self.parameters.write_module(theta)
         self.generation += 1
+        self._half_done = False
         return {
             "es/grad_norm": grad_norm,
             "es/param_norm": norm,
@@ -173,8 +178,24 @@ class CentreSearch:
         self.theta, self._asked = theta.to(self.parameters.dtype).clone(), None
         self.parameters.write_all(self.theta)
 
+    def _schedule(self, fitness: Float64Array) -> None:
+        """Step the scheduler; one that is at its own end stops the next step, since this one is done."""
+        if self.scheduler:
+            step: Callable[..., None] = self.scheduler.step
+            plateau = isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+            try:
+                step(*([float(fitness[np.isfinite(fitness)].mean())] if plateau else []))
+            except Exception as error:  # noqa: BLE001 - a scheduler of the user's own may raise anything
+                self._ended = error
+
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the next generation depends on."""
+        """Return all that the next generation depends on.
+
+        Raises:
+            NonFiniteError: If the last step failed in its middle, so that the optimiser's state is not whole.
+        """
+        if self._half_done:
+            raise NonFiniteError("The last step failed in its middle, so the state of the optimiser is not saved.")
         return {
             "generation": self.generation,
             "seed": self.seed,
@@ -199,10 +220,11 @@ class CentreSearch:
         if (state["scheduler"] is None) != (self.scheduler is None):
             rule, had = ("left out", "none") if self.scheduler else ("given", "one")
             raise ValueError(f"`scheduler` must be {rule}: the state was saved with {had}.")
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state_dict(state["optimizer"])  # F29b
         if self.scheduler:
-            self.scheduler.load_state_dict(state["scheduler"])
+            self.scheduler.load_state_dict(state["scheduler"])  # F29a
         self.generation = state["generation"]
+        self._half_done, self._ended = False, None
         self._adapted = None if state["sigma"] is None else state["sigma"].clone()
         self.move(state["theta"])
 
@@ -213,12 +235,20 @@ _UNFIT = {
 }
 
 
-def check_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Return the optimiser, unless it is of a kind that cannot step along a search gradient.
+def check_optimizer(factory: OptimizerFactory, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+    """Return the optimiser that the factory makes, unless it cannot step along a search gradient.
 
     Raises:
-        ValueError: If it is; it says why.
+        TypeError: If `factory` does not make an optimiser.
+        ValueError: If it makes one of an unfit kind; the error says why.
     """
+    way = "give a function that makes one, such as partial(torch.optim.Adam, lr=0.02)"
+    if not callable(factory):
+        made = "an optimiser that was made already" if isinstance(factory, torch.optim.Optimizer) else repr(factory)
+        raise TypeError(f"`optimizer` must make an optimiser of the parameters that are searched, got {made}; {way}.")
+    optimizer = factory(parameters)
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise TypeError(f"`optimizer` must make a torch.optim.Optimizer, got {type(optimizer).__name__}; {way}.")
     for kind, reason in _UNFIT.items():
         if isinstance(optimizer, kind):
             raise ValueError(f"`optimizer` must not be {kind.__name__}: {reason}.")
@@ -226,7 +256,7 @@ def check_optimizer(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 
 
 def resolve_pairs(num_pairs: int | None, population_size: int | None, default: int = 16) -> int:
-    """Return the number of mirrored pairs from either way of saying it.
+    """Return the number of mirrored pairs, given either as pairs or as members.
 
     Raises:
         ValueError: If both are given, or `population_size` is odd.

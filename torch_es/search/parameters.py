@@ -1,4 +1,4 @@
-"""Any module's trainable parameters as one flat vector, and back."""
+"""A module's trainable parameters as one flat vector, and back."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class FlatParameters:
         return torch.cat([p.reshape(-1).to(self.dtype) for p in parameters])
 
     def changed(self, theta: Tensor) -> bool:
-        """Whether the module holds other weights than `theta`, shape `(dim,)`, which was written into it.
+        """Return whether the module's weights differ from `theta`, shape `(dim,)`, which was written into it.
 
         Raises:
             ValueError: If other parameters are trainable than at the start, or one is not finite.
@@ -79,7 +79,7 @@ class FlatParameters:
 
     @torch.no_grad()
     def write_module(self, theta: Tensor) -> None:
-        """Write `theta`, shape `(dim,)`, into the module, rounding where a parameter's precision is lower."""
+        """Write `theta`, shape `(dim,)`, into the module; parameters of lower precision are rounded."""
         for p, part in zip(self.named.values(), theta.split(self.sizes), strict=True):
             p.copy_(part.view(p.shape))
 
@@ -93,7 +93,7 @@ class FlatParameters:
     def set_grad(self, gradient: Tensor) -> None:
         """Write `-gradient` into `.grad` of the masters: we maximise, `torch.optim` minimises.
 
-        The tensor is taken over, negated in place, since another copy of a large module is memory for nothing.
+        The tensor is negated in place and kept, to save the memory of another copy.
         """
         for p, part in zip(self.masters, gradient.neg_().split(self.sizes), strict=True):
             p.grad = part.view(p.shape).to(p.dtype)
@@ -120,7 +120,7 @@ class FlatParameters:
 
 
 class Vector(nn.Module):
-    """A plain vector as a module, so that functions of a vector are searched by the same code."""
+    """A vector as a module, so that the same code searches functions of a vector."""
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()

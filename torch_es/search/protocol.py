@@ -1,4 +1,4 @@
-"""What a strategy is: it asks for a population to be evaluated, and is told the outcome."""
+"""What a strategy is: it asks for a population to be evaluated and is told the outcome."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SHAPE = "`returns` must have shape (num_pairs, 2), or be flat with one return f
 
 
 class Outcome(NamedTuple):
-    """What became of the members of a generation, in their order.
+    """What the members of a generation achieved, in their order.
 
     Attributes:
-        fitness: What the strategy climbs, `(members,)`; higher is better, NaN for a member that failed.
-        returns: Returns as the environment pays them, `(members, episodes)`; None where there are no episodes.
+        fitness: What the strategy maximises, `(members,)`; higher is better, NaN for a member that failed.
+        returns: Returns as the environment pays them, `(members, episodes)`; None if there are no episodes.
         lengths: Steps, `(members, episodes)`, or None.
         behaviours: What an environment says about how a member behaved, `(members, k)`, or None.
     """
@@ -37,10 +37,10 @@ class Outcome(NamedTuple):
 
 
 def as_outcome(told: object) -> Outcome:
-    """Return an outcome as it is, or the outcome of members with these fitnesses: flat, or `(pairs, 2)`.
+    """Return an outcome unchanged, or make one of the members' fitnesses, flat or `(pairs, 2)`.
 
     Raises:
-        ValueError: If there are none, or the shape is another.
+        ValueError: If there are none, or they have another shape.
 
     Example:
         >>> as_outcome([[1.0, 2.0], [3.0, 4.0]]).fitness
@@ -84,7 +84,7 @@ class Population:
     Args:
         generation: Its number.
         perturbation: Makes the members.
-        centre: Returns the centre as it stands, `(dim,)`.
+        centre: Returns the present centre, `(dim,)`.
         parameters: Of the module that is searched.
         num_units: Units to evaluate, unless the trainer's quota asks for more.
         unit_size: Members of a unit. They are played side by side, in the same world: 2 for mirrored pairs.
@@ -127,7 +127,7 @@ class Population:
 
 
 class Strategy(Protocol):
-    """Asks for a population, is told its outcome; knows no environment, no process and no config.
+    """Asks for a population and is told its outcome; knows no environment, no process and no configuration.
 
     Attributes:
         parameters: Of the module that is searched.

@@ -1,11 +1,11 @@
-"""Rules: how a strategy turns the fitness of mirrored pairs into a gradient. Each strategy's file shows one.
+"""Rules: how a strategy turns the fitness of mirrored pairs into a gradient. Each strategy's file holds one.
 
 For mirrored pairs the gradient of E[F(theta + sigma*eps)] is estimated as
 
     g = 1 / (2 * num_pairs * sigma) * sum_i (w_i0 - w_i1) * eps_i
 
-to be maximised (Salimans et al. 2017, Algorithm 1 with antithetic sampling). Libraries disagree here by factors of
-two and of sigma: learning rates do not carry over.
+to be maximised (Salimans et al. 2017, Algorithm 1 with antithetic sampling). Other libraries define it with other
+factors of two and of sigma, so learning rates do not carry over.
 """
 
 from __future__ import annotations
@@ -92,9 +92,9 @@ def kept_pairs(fitness: Float64Array, non_finite: NonFinite) -> npt.NDArray[np.b
         >>> kept_pairs(np.array([[1.0, float("nan")], [2.0, 1.0]]), "drop")
         array([False,  True])
     """
-    finite: npt.NDArray[np.bool_] = np.all(np.isfinite(fitness), axis=1)
+    finite: npt.NDArray[np.bool_] = np.all(np.isfinite(fitness), axis=1)  # F39
     kept = int(finite.sum())
-    if kept == 0 or (non_finite == "raise" and kept < len(fitness)):
+    if kept == 0 or (non_finite == "raise" and kept < len(fitness)):  # F40
         pair = int(np.argmin(finite))
         raise NonFiniteError(
             f"{len(fitness) - kept} of {len(fitness)} pairs have a non-finite return, the first is pair {pair} "

@@ -1,4 +1,4 @@
-"""The search gradient as a `backward` of its own, for loops that are written by hand."""
+"""The search gradient with a `backward` of its own, for training loops written by hand."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from torch_es.types import Float64Array
 class SearchGradient:
     """Estimates the gradient of any function of a module and adds it to `.grad`, as `loss.backward()` does.
 
-    It has no optimiser: yours steps, and may step by autograd's gradients too, of the same parameters or of others. The
+    It has no optimiser. Yours steps, and it may also use autograd's gradients, of the same parameters or of others. The
     estimate is that of `OpenAIES`: mirrored pairs, shaped returns, noise that follows from the seed.
 
-    Ranked returns (`centered_ranks`, the default) tell in which direction to go, not how steep it is, which suits
-    parameters that only the search moves, under Adam. Where both gradients meet in the same parameters,
-    `shaping="identity"` keeps the function's own scale.
+    Ranked returns (`centered_ranks`, the default) give a direction but not its steepness. That suits parameters which
+    only the search moves, with Adam. If both gradients meet in the same parameters, `shaping="identity"` keeps the
+    function's own scale.
 
     Args:
         module: Its trainable parameters are searched; give a part of a model to search that part alone.
@@ -40,14 +40,14 @@ class SearchGradient:
         population_size: Instead of `num_pairs`, an even number of members.
         shaping: Name or function from returns to weights, both `(num_pairs, 2)`.
         non_finite: What becomes of a pair with a NaN or infinite return: "drop" it, or "raise".
-        seed: Of the noise.
+        seed: The noise follows from it.
 
     Attributes:
-        generation: Estimates so far. Each has noise of its own: save it with your optimiser, and set it to go on.
+        generation: How many estimates were made. Each has its own noise: to continue later, save and restore it.
 
     Raises:
-        TypeError: If `module` is none.
-        ValueError: If nothing of it is trainable, or a value is out of its range.
+        TypeError: If `module` is not a module.
+        ValueError: If none of its parameters is trainable, or a value is out of its range.
 
     Example:
         >>> model = nn.Linear(2, 1, bias=False)
@@ -83,7 +83,7 @@ class SearchGradient:
         self.generation = 0
 
     def backward(self, fitness_fn: Callable[[Any], Any]) -> Float64Array:
-        """Add `-g` to `.grad` of the module's parameters, so that a step of an optimiser climbs; return the returns.
+        """Add `-g` to `.grad` of the module's parameters, so that an optimiser's step climbs, and return the returns.
 
         Afterwards weights and buffers are what they were, also if the function raises.
 

@@ -27,7 +27,7 @@ def mean_ranks(returns: Float64Array) -> Float64Array:
     """
     _, inverse, counts = np.unique(returns.ravel(), return_inverse=True, return_counts=True)
     last = np.cumsum(counts) - 1
-    ranks: Float64Array = (last - (counts - 1) / 2)[inverse].reshape(returns.shape)
+    ranks: Float64Array = (last - (counts - 1) / 2)[inverse].reshape(returns.shape)  # F43
     return ranks
 
 

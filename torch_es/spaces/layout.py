@@ -140,7 +140,7 @@ def concatenated(inputs: Inputs) -> Tensor:
         >>> concatenated({"arm": torch.zeros(5, 2, 3), "gear": torch.zeros(5, 4)}).shape
         torch.Size([5, 10])
     """
-    return torch.cat([leaf.flatten(1) for leaf in tree_leaves(inputs)], 1)
+    return torch.cat([leaf.reshape(leaf.shape[0], -1) for leaf in tree_leaves(inputs)], 1)
 
 
 def flat_rows(space: gym.Space[Any], observation: Any) -> Tensor:
@@ -161,7 +161,7 @@ def flat_rows(space: gym.Space[Any], observation: Any) -> Tensor:
         places = torch.arange(int(space.n), device=observation.device) + int(space.start)
         chosen: Tensor = observation[:, None] == places
         return chosen
-    flat: Tensor = observation.flatten(1)
+    flat: Tensor = observation.reshape(observation.shape[0], -1)
     if isinstance(space, gym.spaces.MultiDiscrete):
         counts, starts = space.nvec.ravel().tolist(), space.start.ravel().tolist()
         spots = [torch.arange(count, device=flat.device) + start for count, start in zip(counts, starts, strict=True)]

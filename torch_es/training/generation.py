@@ -31,15 +31,15 @@ class Quota(NamedTuple):
 
 
 class Generation:
-    """The results of one generation as they come in, and what is to be played next.
+    """The results of one generation as they come in, and what to play next.
 
-    Results stand in arrays `(units, unit_size, per_member, ...)` in member order, which grow with the units begun.
+    Results are kept in arrays `(units, unit_size, per_member, ...)`, in member order, which grow as units begin.
 
     Args:
         population: The members; a unit of them is played side by side.
         quota: When it is complete.
         evaluations: Noise-free episodes of the centre, played in the same pool.
-        rules: Of the episodes.
+        rules: The rules of the episodes.
     """
 
     def __init__(self, population: Population, quota: Quota, evaluations: int, rules: EpisodeRules) -> None:
@@ -51,7 +51,7 @@ class Generation:
         self._known: dict[str, npt.NDArray[Any]] = {
             "returns": self._empty(np.float64), "lengths": self._empty(np.uint32), "truncated": self._empty(np.bool_),
         }  # fmt: skip
-        self._missing: list[int] = []  # results of each unit that are not in
+        self._missing: list[int] = []  # how many results of each unit are missing
         self._scores: dict[int, torch.Tensor] = {}
         self._centre: dict[int, EpisodeResult] = {}
         self._centre_left = list(reversed(range(evaluations)))
@@ -88,7 +88,7 @@ class Generation:
             self._centre[episode] = result
             return
         unit, place = divmod(member, self.unit_size)
-        at = unit, place, episode
+        at = unit, place, episode  # F30
         self._put("returns", at, result.return_)
         self._put("lengths", at, result.length)
         self._put("truncated", at, result.truncated)
@@ -113,7 +113,7 @@ class Generation:
         array[at] = value
 
     def _scan(self) -> None:
-        """Walk over the units that are in, in order, until the quota is filled."""
+        """Walk over the complete units, in order, until the quota is filled."""
         while not self._closed and self._whole < self._begun and not self._missing[self._whole]:
             self._whole_steps += int(self._known["lengths"][self._whole].sum())
             self._whole += 1
@@ -124,7 +124,7 @@ class Generation:
         return units >= self._least and episodes >= self._quota.episodes and steps >= self._quota.timesteps
 
     def _short(self) -> bool:
-        """Whether the units begun will, at the mean length so far, leave the quota open."""
+        """Whether the units begun so far will, at the mean length so far, fall short of the quota."""
         begun = self._begun * self.unit_size * self._rules.per_member
         mean = self._steps / self._results if self._results else 1.0
         return not self._filled(self._begun, self._steps + mean * (begun - self._results))

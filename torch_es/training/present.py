@@ -1,4 +1,4 @@
-"""What a user wrote into the module between two calls: its present values are what is evolved."""
+"""Changes that a user makes to the module between two calls: training starts from the present values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch_es.search import Strategy
 
 
 class Present:
-    """Takes a module's present weights into the centre, and notices other buffers.
+    """Takes a module's present weights into the centre, and notices when its buffers change.
 
     Args:
         strategy: Holds the centre.
@@ -22,7 +22,7 @@ class Present:
         self._buffers: dict[str, Tensor] = {}
 
     def take(self, buffers: Mapping[str, Tensor]) -> bool:
-        """Take the weights; return whether the buffers, which workers have copies of, are others than the last time.
+        """Take the weights; return whether the buffers, of which workers have copies, changed since the last time.
 
         Raises:
             ValueError: If other parameters are trainable, or a weight is not finite.

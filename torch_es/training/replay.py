@@ -1,4 +1,4 @@
-"""Any generation of a run, built again from its replay log: the same bits, without a checkpoint."""
+"""Rebuild any generation of a run from its replay log: the same bits, without a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from torch_es.training.trainer import Trainer
 def rebuild(
     trainer: Trainer, network: nn.Module, path: str | Path, generation: int, evaluator: Callable[[], Evaluator]
 ) -> Record | None:
-    """Bring a trainer that stands where the run began to the start of a generation.
+    """Bring a trainer from the start of a run to the start of one of its generations.
 
-    Each logged generation is told to the strategy again, which costs its noise and its step, no episode; theta's digest
-    is compared with the run's after each. Where actions alone are searched, a step follows from the scores of the
-    actions, which are as large as theta and not logged: there the generations are played again.
+    The strategy is told the outcome of each logged generation again. That costs the noise and the step, but no episode.
+    After each, theta's digest is compared with the run's. If the search is by actions alone, a step follows from their
+    scores, which are as large as theta and are not logged, so those generations are played again.
 
     Args:
         trainer: With the module's initial weights, the strategy and the optimiser of the run.
         network: The module.
-        path: Of `replay.log`.
-        generation: Which is next to be played afterwards.
-        evaluator: Gives who plays, if anything must be played.
+        path: The run's `replay.log`.
+        generation: The generation that is next afterwards.
+        evaluator: Returns the evaluator, if anything must be played.
 
     Returns:
         What that generation returned, if the log knows it.
 
     Raises:
-        RunFolderError: If the log is damaged, is of another run, or this machine's bits differ from the run's.
-        ValueError: If the log does not reach so far.
+        RunFolderError: If the log is damaged or belongs to another run, or this machine's bits differ from the run's.
+        ValueError: If the log ends before that generation.
     """
     check_count("generation", generation, minimum=0)
     header, records = read(path)
@@ -60,7 +60,7 @@ def rebuild(
         else:
             strategy.tell(Outcome(record.fitness, behaviours=record.arrays.get("behaviours")))
         trainer.load_progress_dict(record.progress)
-        if digest(strategy.theta) != record.theta:
+        if digest(strategy.theta) != record.theta:  # replay-a
             raise RunFolderError(
                 f"Generation {record.generation} gives theta other bits than the run had: "
                 f"{difference(header['machine']) or 'the module, strategy or optimiser is another'}."

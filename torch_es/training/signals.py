@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SLURM's SIGUSR1: training stops between two steps of theta, so that it can be saved whole."""
+"""Ctrl-C, SIGTERM and SLURM's SIGUSR1 stop training between two steps of theta, so that it can be saved whole."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _log = logging.getLogger(__name__)
 
 
 class StopSignals:
-    """While it stands, a signal, or the end of the time, ends the generation being played by `Stopped`.
+    """While this is entered, a signal or the end of the time ends the generation being played, by raising `Stopped`.
 
-    On leaving, handlers are as before, and the signal goes on as if it came now: the handler before ours is called
-    (Python's own raises KeyboardInterrupt), and where there was none the process exits by 128 + the signal's number,
-    143 for SIGTERM. A second Ctrl-C raises KeyboardInterrupt wherever it comes. SIGUSR1 is taken where SLURM_JOB_ID
-    is set: the job is requeued once what is to be saved is saved. Outside the main thread signals are left alone.
+    On leaving, the old handlers are restored, and the signal takes effect as if it came now. The old handler is called
+    (Python's own raises KeyboardInterrupt); if there was none, the process exits with 128 + the signal's number, 143
+    for SIGTERM. A second Ctrl-C raises KeyboardInterrupt at once. SIGUSR1 is handled if SLURM_JOB_ID is set: the job is
+    requeued after everything is saved. Outside the main thread, signals are left alone.
 
     Args:
-        deadline: Of `time.monotonic()`.
+        deadline: When the time ends, by `time.monotonic()`.
 
     Example:
         >>> with StopSignals() as signals:
@@ -64,24 +64,24 @@ class StopSignals:
             signal.signal(number, handler)
         if self.received is not None and (error is None or isinstance(error, Stopped)):
             self._hand_over(self.received)
-        return isinstance(error, Stopped)  # time was over, as was asked for
+        return isinstance(error, Stopped)  # the time was over, as the user asked
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self.received is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = self.received or number
         if self._playing:
-            self._playing = False  # once: while that is being handled nothing more comes
+            self._playing = False  # only once: while it is being handled, no other comes
             raise Stopped
 
     def check(self) -> None:
-        """Raise `Stopped` if a signal came, or time is over."""
+        """Raise `Stopped` if a signal came or the time is over."""
         if self.received is not None or time.monotonic() > self._deadline:
             raise Stopped
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """Within this, a signal raises `Stopped` where it comes; nothing that is to be kept may be half done here."""
+        """Within this, a signal raises `Stopped` at once, so nothing that must stay whole may be changed here."""
         self._playing = True
         try:
             self.check()
@@ -90,7 +90,7 @@ class StopSignals:
             self._playing = False
 
     def watch(self, evaluator: Evaluator) -> Evaluator:
-        """Return the evaluator, to be left at any moment of its playing when a signal comes."""
+        """Return the evaluator, in a form that a signal can interrupt at any moment of its playing."""
         return _Watched(evaluator, self)
 
     def _hand_over(self, number: int) -> None:
@@ -99,11 +99,11 @@ class StopSignals:
             requeue()
         elif callable(before):
             before(number, None)
-        raise SystemExit(128 + number)
+        raise SystemExit(128 + number)  # F13a
 
 
 class _Watched:
-    """An evaluator whose playing may be left."""
+    """An evaluator whose playing can be interrupted."""
 
     def __init__(self, evaluator: Evaluator, signals: StopSignals) -> None:
         self._evaluator, self._signals = evaluator, signals
@@ -138,7 +138,7 @@ class _Watched:
 
 
 def requeue() -> None:
-    """Have SLURM run this job again: `scontrol requeue`, with the id of the array's task if it is one."""
+    """Ask SLURM to run this job again: `scontrol requeue`, with the id of the array's task if it is one."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{task}" if array and task else os.environ["SLURM_JOB_ID"]
     command = shutil.which("scontrol")

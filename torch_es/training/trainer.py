@@ -19,7 +19,7 @@ from torch_es.search import Population, Strategy
 from torch_es.training.generation import Generation, Quota
 from torch_es.types import CENTRE, EpisodeResult, Task
 
-LONG = 1000  # steps of an episode that is not played twice to see whether it is the same
+LONG = 1000  # longest episode, in steps, that is played twice to see whether it is the same
 
 _log = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ class Trainer:
         strategy: Holds the centre.
         objective: What is evaluated. Its statistics are frozen while a generation runs, then merged in member order.
         quota: When a generation is complete.
-        eval_every: Evaluate the centre every so many generations, in the pool of the next one; 0 is never.
-        eval_episodes: Episodes of such an evaluation.
+        eval_every: Evaluate the centre once in this many generations, among the next one's episodes; 0 never does.
+        eval_episodes: Episodes in each of these evaluations.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Trainer:
         generation = Generation(population, self.quota, self._evaluations(), self.rules)
         for result in evaluator.evaluate(snapshot, generation.next_tasks):
             generation.add(result)
-        again = self._check_repeatable(evaluator, generation)
+        again = self._check_repeatable(evaluator, generation)  # F48a
         step = self._tell(generation, generation.score_sum if snapshot.searches_actions else evaluator.noise_sum)
         self._remember(generation, snapshot)
         self._merge(generation)
@@ -84,7 +84,7 @@ class Trainer:
         return Snapshot(self.strategy.theta, perturbation, statistics, self.max_steps)
 
     def task(self, member: int, episode: int = 0) -> Task:
-        """Return the task of a member, or of the centre, in the generation that is next."""
+        """Return the task of a member, or of the centre, in the next generation."""
         size = self.strategy.ask().unit_size
         world = 0 if member == CENTRE else self.rules.world(member // size, member)
         return Task(self.strategy.generation, member, episode, world)
@@ -94,7 +94,7 @@ class Trainer:
         return self.play(evaluator, [self.task(CENTRE, i) for i in range(check_count("episodes", episodes))])
 
     def play(self, evaluator: Evaluator, tasks: Sequence[Task]) -> list[EpisodeResult]:
-        """Play tasks of the generation that is next, and return their results in that order; nothing is trained."""
+        """Play tasks of the next generation and return their results in that order; nothing is trained."""
         waiting = deque(tasks)
         results = {
             result.task: result
@@ -107,9 +107,9 @@ class Trainer:
         return self.eval_episodes if due else 0
 
     def _check_repeatable(self, evaluator: Evaluator, generation: Generation) -> int:
-        """Play two episodes of the first generation again, and warn if they are others; return the steps that it took.
+        """Play two episodes of the first generation again, and warn if they differ; return the steps that this took.
 
-        A fitness function, which is a single step, may be random; a long episode would cost what this is not worth.
+        A fitness function (a single step) may be random, and a long episode would cost more than the check is worth.
         """
         if self.played is not None:
             return 0
@@ -127,7 +127,7 @@ class Trainer:
         return sum(result.length for result in again)
 
     def _tell(self, generation: Generation, summation: Callable[..., Any]) -> dict[str, float]:
-        """Move the centre; where returns are to blame that it cannot be, name the first."""
+        """Move the centre; if returns make that impossible, name the first of them."""
         try:
             return self.strategy.tell(generation.outcome, summation)
         except NonFiniteError as error:
@@ -137,7 +137,7 @@ class Trainer:
             raise NonFiniteError(f"{self.objective.task_name(generation.task(bad[0]))}: {error}") from error
 
     def _count(self, generation: Generation, seconds: float) -> None:
-        self.played = generation
+        self.played = generation  # F23
         self.total_timesteps += generation.steps
         self.total_episodes += generation.truncated.size
         self.seconds += seconds
@@ -163,7 +163,7 @@ class Trainer:
         returns, episodes = np.mean(generation.returns, axis=1), generation.returns.size
         finite = returns[np.isfinite(returns)]
         played = generation.steps + again + sum(result.length for result in generation.centre)
-        with np.errstate(over="ignore"):  # of returns near the largest number there is
+        with np.errstate(over="ignore"):  # returns may be near the largest number there is
             spread = float(finite.std())
         truncated, frames = float(generation.truncated.sum()), self.objective.frames_per_step * self.total_timesteps
         metrics = {
@@ -228,7 +228,7 @@ class Trainer:
         self.load_progress_dict(state)
 
     def progress_dict(self) -> dict[str, Any]:
-        """Return what a generation leaves behind besides the strategy's step: statistics and counters, all small."""
+        """Return what a generation changes besides the strategy: statistics and counters, all small."""
         norm = self.objective.statistics
         return {
             "observation_norm": dict(norm.state_dict()) if norm is not None else None,
@@ -241,7 +241,7 @@ class Trainer:
     def load_progress_dict(self, progress: dict[str, Any]) -> None:
         """Continue from `progress_dict()`."""
         if self.objective.statistics is not None:
-            self.objective.statistics.load_state_dict(progress["observation_norm"])
+            self.objective.statistics.load_state_dict(progress["observation_norm"])  # F29c
         self.total_timesteps = progress["total_timesteps"]
         self.total_episodes = progress["total_episodes"]
         self.max_steps = progress["max_steps"]
@@ -249,12 +249,12 @@ class Trainer:
 
 
 def _bits(result: EpisodeResult) -> tuple[float, int, bytes]:
-    """Return all that an episode tells of itself, to be compared."""
+    """Return everything that an episode reports, for comparison."""
     return result.return_, result.length, b"" if result.moments is None else result.moments.tobytes()
 
 
 def centre_metrics(episodes: list[EpisodeResult]) -> dict[str, float]:
-    """Return the metrics of the centre's episodes; none where there are none, never NaN."""
+    """Return the metrics of the centre's episodes; none if there are no episodes, never NaN."""
     finite = [result for result in episodes if np.isfinite(result.return_)]
     if not finite:
         return {}

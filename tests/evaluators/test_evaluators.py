@@ -1,0 +1,63 @@
+"""One contract over every evaluator and any number of workers, each started once."""
+
+from multiprocessing import active_children
+
+import numpy as np
+import pytest
+import torch
+from helpers import by_task, env, env_policy, evaluator, pairs, snapshot
+
+from torch_es.search.noise import num_blocks
+from torch_es.search.perturbation import chunks, serial_sum
+
+EVALUATORS = {"serial": 0, "one worker": 1, "two workers": 2, "three workers": 3}
+POLICY = env_policy("InvertedPendulum-v5", hidden=(200, 200))  # two blocks of noise
+FACTORY = env("InvertedPendulum-v5")
+
+
+@pytest.fixture(scope="module")
+def expected():
+    running = evaluator(POLICY, FACTORY, 0)
+    yield by_task(running.evaluate(snapshot(POLICY), pairs(6)))
+    running.close()
+
+
+@pytest.fixture(scope="module", params=EVALUATORS)
+def running(request):
+    started = evaluator(POLICY, FACTORY, EVALUATORS[request.param])
+    assert len(active_children()) == EVALUATORS[request.param]
+    yield started
+    assert started.restarts == 0
+    started.close()
+    started.close()
+    assert active_children() == []
+
+
+def test_results_have_the_serial_bits(running, expected):
+    assert len(expected) == 12
+    assert by_task(running.evaluate(snapshot(POLICY), pairs(6))) == expected
+
+
+def test_results_do_not_depend_on_the_order_of_tasks(running, expected):
+    waiting = iter([(task,) for task in reversed(expected)])
+    assert by_task(running.evaluate(snapshot(POLICY), lambda: next(waiting, None))) == expected
+
+
+def test_another_generation_has_other_members(running, expected):
+    second = by_task(running.evaluate(snapshot(POLICY, generation=1), pairs(6, generation=1)))
+    assert len(second) == 12
+    assert not set(second.values()) & set(expected.values())
+
+
+@pytest.mark.parametrize("number", [3, 200], ids=["blocks", "blocks and chunks"])
+def test_sums_have_the_serial_bits(running, number):
+    noise = snapshot(POLICY).perturbation
+    assert num_blocks(noise.dim) == 2
+    assert (len(chunks(noise.dim, number)) > 1) == (number == 200)
+    generator = np.random.default_rng(0)
+    linear, squared = generator.normal(size=number), generator.normal(size=number)
+    linear[0] = squared[2] = 0
+    expected = serial_sum(noise, linear, squared)
+    got = running.noise_sum(noise, linear, squared)
+    assert all(torch.equal(a, b) for a, b in zip(expected, got, strict=True))
+    assert torch.equal(running.noise_sum(noise, linear).linear, expected.linear)

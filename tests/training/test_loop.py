@@ -1,0 +1,126 @@
+"""What a run leaves, however it ends."""
+
+import shutil
+from functools import partial
+
+import pytest
+import torch
+from helpers import Stepper
+
+from torch_es import ES, mlp
+from torch_es.errors import ResourceError
+from torch_es.loggers import CsvLogger
+from torch_es.runs import checkpoint
+
+
+def trainer(**options):
+    return ES(mlp(3, 1, (4,), seed=0), Stepper, num_pairs=2, num_workers=0, **options)
+
+
+def until(number):
+    return lambda metrics: metrics["time/iterations"] < number
+
+
+def test_learn_starts_and_closes_its_loggers(tmp_path, monkeypatch):
+    calls = []
+
+    class Logger:
+        def start(self, config, folder):
+            calls.append(("start", config["strategy"], folder))
+
+        def log(self, metrics):
+            calls.append(("log", metrics["time/iterations"]))
+
+        def close(self, exit_code=0):
+            calls.append(("close", exit_code))
+
+    monkeypatch.chdir(tmp_path)
+    trainer().learn(1e6, until(2), loggers=[CsvLogger(), Logger()], folder=tmp_path / "r")
+    assert calls == [("start", "openai_es", tmp_path / "r"), ("log", 1.0), ("log", 2.0), ("close", 0)]
+    assert len((tmp_path / "r" / "progress.csv").read_text().splitlines()) == 3
+    trainer().learn(10**6, until(1), loggers=[CsvLogger()])
+    assert len((tmp_path / "progress.csv").read_text().splitlines()) == 2  # without a folder, in the current one
+    calls.clear()
+    with pytest.raises(ZeroDivisionError):
+        trainer().learn(10**6, lambda metrics: 1 / 0, loggers=[Logger()])
+    assert calls[-1] == ("close", 1)
+
+
+def test_any_exception_saves_the_last_whole_generation(tmp_path):
+    def callback(metrics):
+        if metrics["time/iterations"] == 3:
+            raise KeyError("mine")
+
+    es = trainer()
+    with pytest.raises(KeyError, match="mine"):
+        es.learn(10**6, callback, folder=tmp_path / "r", checkpoint_every=1000)
+    saved = checkpoint.newest(tmp_path / "r" / "checkpoints")
+    assert saved["generation"] == 3
+    assert torch.equal(saved["strategy"]["theta"], es.strategy.theta)
+
+
+def test_a_generation_that_is_cut_off_after_its_step_is_not_saved(tmp_path, monkeypatch):
+    es = trainer()
+    es.learn(10**6, until(1), folder=tmp_path / "r")
+    monkeypatch.setattr(es.trainer, "_merge", lambda generation: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        es.learn(10**6, until(3), folder=tmp_path / "r", resume=True)
+    assert checkpoint.newest(tmp_path / "r" / "checkpoints")["generation"] == 1
+
+
+def test_an_optimiser_that_fails_in_the_middle_of_its_step_leaves_the_last_checkpoint(tmp_path, caplog):
+    class Failing(torch.optim.SGD):
+        def step(self, closure=None):
+            super().step(closure)
+            if fails:
+                raise ArithmeticError("half way")
+
+    fails = False
+    es = trainer(optimizer=partial(Failing, lr=0.1, momentum=0.9))
+    es.learn(10**6, until(1), folder=tmp_path / "r")
+    fails = True
+    with pytest.raises(ArithmeticError, match="half way"):
+        es.learn(10**6, until(3), folder=tmp_path / "r", resume=True)
+    assert checkpoint.newest(tmp_path / "r" / "checkpoints")["generation"] == 1
+    assert "Generation 1 could not be saved" in caplog.text
+
+
+def test_a_scheduler_at_its_end_is_named_and_the_last_whole_generation_is_saved(tmp_path):
+    schedule = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=3)
+    es = trainer(optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9), scheduler=schedule)
+    with pytest.raises(ValueError, match="`scheduler` cannot go on after generation 3: Tried to step 4 times"):
+        es.learn(10**6, folder=tmp_path / "r", checkpoint_every=1000)
+    assert checkpoint.newest(tmp_path / "r" / "checkpoints")["generation"] == 4
+    weights = torch.nn.utils.parameters_to_vector(es.network.parameters())
+    assert torch.equal(weights, es.strategy.theta)
+
+
+def test_a_folder_that_is_deleted_during_the_run_is_told_once_and_at_the_end_an_error(tmp_path, caplog):
+    def callback(metrics):
+        if metrics["time/iterations"] == 2:
+            shutil.rmtree(tmp_path / "r")
+        return metrics["time/iterations"] < 4
+
+    with pytest.raises(ResourceError, match="was deleted during the run: its logs are lost, the checkpoint is new"):
+        trainer().learn(10**6, callback, folder=tmp_path / "r", checkpoint_every=1e-9)
+    assert caplog.text.count("was deleted: its logs are lost") == 1
+    assert checkpoint.newest(tmp_path / "r" / "checkpoints")["generation"] == 4
+
+
+def test_the_first_call_may_be_in_inference_mode(tmp_path):
+    es = trainer()
+    with torch.inference_mode():
+        es.learn(10**6, until(1))
+    es.learn(10**6, until(2))
+    straight = trainer()
+    straight.learn(10**6, until(2))
+    assert torch.equal(es.strategy.theta, straight.strategy.theta)
+
+
+def test_frames_are_counted_whatever_the_door():
+    from torch_es.envs import repeated
+
+    es = ES(mlp(3, 1, (4,)), repeated(Stepper, 3), num_pairs=2, num_workers=0)
+    seen = []
+    es.learn(10**6, lambda metrics: seen.append(metrics) or False)
+    assert seen[0]["time/total_frames"] == 3 * seen[0]["time/total_timesteps"]

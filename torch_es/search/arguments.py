@@ -1,0 +1,59 @@
+"""Unknown arguments: for those that other libraries have, the error says what to use instead."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from torch_es.checks import suggestion
+from torch_es.search import strategy_options
+
+_RATE = "the learning rate belongs to the optimiser: optimizer=partial(torch.optim.Adam, lr=...)"
+_EPISODES = "a generation plays whole episodes; `num_pairs`, `min_episodes` and `min_timesteps` say how many"
+_WORKERS = "`num_workers` is the number of processes, `num_lanes` that of environments in each"
+_NOTHING = "evolution strategies have no use for it; leave it out"
+_INSTEAD = {
+    **dict.fromkeys(("lr", "learning_rate", "step_size", "stepsize"), _RATE),
+    **dict.fromkeys(("n_steps", "batch_size", "train_freq", "rollout_steps"), _EPISODES),
+    **dict.fromkeys(("n_envs", "num_envs", "n_jobs"), _WORKERS),
+    **dict.fromkeys(
+        ("n_epochs", "gamma", "gae_lambda", "clip_range", "clip_range_vf", "normalize_advantage", "ent_coef", "vf_coef",
+         "max_grad_norm", "use_sde", "sde_sample_freq", "target_kl", "buffer_size", "learning_starts", "tau"),
+        _NOTHING,
+    ),
+    "device": "training runs on the CPU, in `num_workers` processes; leave it out",
+    "verbose": "give `progress_bar=True` to `learn`",
+    "tensorboard_log": "give `loggers=[TensorBoardLogger()]` to `learn`",
+    "policy_kwargs": "make the network with them and give it as `policy`",
+    "env_kwargs": "give a function that makes the environment as `env`",
+    "max_steps": "give `rules=EpisodeRules(max_steps=...)`",
+    "noise_stdev": "it is called `sigma`",
+    "popsize": "it is called `population_size`",
+    **dict.fromkeys(("total_timesteps", "callback", "progress_bar", "loggers", "folder"), "give it to `learn`"),
+}  # fmt: skip
+
+
+def check_arguments(trainer: type, strategy: object, options: Mapping[str, Any]) -> None:
+    """Refuse options that a strategy does not have; a strategy of the user's own checks its options itself.
+
+    Args:
+        trainer: The class that was called, which has arguments of its own.
+        strategy: A name of `STRATEGIES`, or any other strategy.
+        options: The arguments besides the trainer's own.
+
+    Raises:
+        ValueError: If one is not an argument; the error says what to use instead. Or if there is no such strategy.
+    """
+    if not isinstance(strategy, str):
+        return
+    taken = set(strategy_options(strategy))
+    own = set(inspect.signature(trainer).parameters) - {"strategy_options"}
+    for name in options:
+        if name not in taken:
+            instead = _INSTEAD.get(name)
+            hint = f" {instead[0].upper()}{instead[1:]}." if instead else suggestion(name, taken | own)
+            raise ValueError(
+                f"`{name}` is not an argument of {trainer.__name__} with strategy={strategy}.{hint} "
+                f"Its arguments are {', '.join(sorted(taken | own))}."
+            )
