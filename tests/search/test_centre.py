@@ -106,3 +106,13 @@ def test_bfloat16_modules_learn_through_a_float32_master():
     assert strategy.theta.dtype == torch.float32
     assert not torch.equal(strategy.theta, start)
     assert module.weight.dtype == torch.bfloat16
+
+
+def test_returns_that_are_all_equal_are_named_once(caplog):
+    """As they are for who evaluates `list(strategy.ask())`: the members of a module are one module."""
+    module = nn.Linear(3, 1)
+    strategy = OpenAIES(module, num_pairs=4)
+    for _ in range(2):
+        strategy.tell([float(member.weight.sum()) for member in list(strategy.ask())])
+    (record,) = caplog.records
+    assert "evaluate them in the loop, not from `list(strategy.ask())`" in record.message

@@ -134,6 +134,10 @@ def test_the_seed_decides(name):
         ({"optimizer": torch.optim.LBFGS}, "`optimizer` must not be LBFGS: .* a generation gives one gradient"),
         ({"optimizer": torch.optim.SparseAdam}, "`optimizer` must not be SparseAdam: it takes sparse gradients"),
         ({"optimizer": torch.optim.Muon}, "Muon only supports 2D parameters"),
+        ({"optimizer": partial(torch.optim.SGD, lr=1.0, maximize=True)}, "must not have `maximize=True`: .* the worst"),
+        ({"optimizer": lambda p: torch.optim.Adam([{"params": p, "maximize": True}])}, "must not have `maximize=True`"),
+        ({"optimizer": partial(torch.optim.Adam, differentiable=True)}, "must not have `differentiable=True`"),
+        ({"optimizer": partial(torch.optim.Adam, capturable=True)}, "must not have `capturable=True`"),
     ],
 )
 def test_bad_arguments_are_named(name, options, message):
@@ -151,3 +155,12 @@ def test_muon_moves_a_module_of_matrices(name):
     strategy = make(name, module, optimizer=torch.optim.Muon)
     strategy.tell(np.random.default_rng(0).normal(size=(16, 2)))
     assert not torch.equal(module[0].weight, before)
+
+
+@pytest.mark.parametrize("flag", ["foreach", "fused"])
+def test_how_torch_steps_changes_nothing(flag):
+    thetas = []
+    for value in (False, True):
+        strategy = make("openai_es", optimizer=partial(torch.optim.Adam, lr=0.02, **{flag: value}))
+        thetas.append(advance(strategy, 5).theta)
+    torch.testing.assert_close(*thetas)

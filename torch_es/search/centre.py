@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
@@ -19,6 +20,8 @@ from torch_es.search.protocol import OptimizerFactory, Population, SchedulerFact
 from torch_es.search.rule import NonFinite, Plan, Rule, check_non_finite, kept_pairs, sums_for
 from torch_es.seeding import check_seed
 from torch_es.types import Float64Array
+
+_log = logging.getLogger(__name__)
 
 
 class SearchOptions(TypedDict, total=False):
@@ -77,6 +80,7 @@ class CentreSearch:
         self.optimizer = check_optimizer(optimizer, self.parameters.masters)
         self.scheduler = scheduler(self.optimizer) if scheduler else None
         self.generation = 0
+        self._told_of_equals = False
         self._half_done = False  # a step that an error ended in its middle
         self._ended: Exception | None = None  # why the scheduler cannot go on
         self.theta = self.parameters.read_masters()
@@ -117,6 +121,13 @@ class CentreSearch:
         """Return the sums that the rule makes of an outcome, and which pairs it learns from, `(num_pairs,)`."""
         fitness = as_pairs(as_outcome(outcome).fitness)
         kept = kept_pairs(fitness, self.non_finite)
+        if not self._told_of_equals and len(kept) > 1 and fitness[kept].min() == fitness[kept].max():
+            self._told_of_equals = True
+            _log.warning(
+                "All members returned %g, so this generation teaches nothing. Members of a module are one module, whose "
+                "weights change as the loop goes on: evaluate them in the loop, not from `list(strategy.ask())`.",
+                fitness[kept].max(),
+            )
         return self.rule.plan(fitness[kept]), kept
 
     def tell(self, outcome: Any, summation: Summation | None = None) -> dict[str, float]:
@@ -233,6 +244,11 @@ _UNFIT = {
     torch.optim.LBFGS: "it evaluates its function again and again within a step, and a generation gives one gradient",
     torch.optim.SparseAdam: "it takes sparse gradients, and the search's is dense; use Adam",
 }
+_UNFIT_FLAGS = {
+    "maximize": "a strategy already turns the sign of the gradient, so the search would be for the worst",
+    "differentiable": "nothing is differentiated through a step",
+    "capturable": "it is for CUDA graphs, and the search runs on the CPU",
+}
 
 
 def check_optimizer(factory: OptimizerFactory, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
@@ -252,6 +268,10 @@ def check_optimizer(factory: OptimizerFactory, parameters: Sequence[nn.Parameter
     for kind, reason in _UNFIT.items():
         if isinstance(optimizer, kind):
             raise ValueError(f"`optimizer` must not be {kind.__name__}: {reason}.")
+    for group in optimizer.param_groups:
+        for flag, reason in _UNFIT_FLAGS.items():
+            if group.get(flag):
+                raise ValueError(f"`optimizer` must not have `{flag}=True`: {reason}; leave it out.")
     return optimizer
 
 

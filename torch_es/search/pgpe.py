@@ -38,7 +38,7 @@ class _Rule:
         assert sums.squared is not None
         num_pairs = len(plan.linear)
         sigma_step = self.sigma_lr / num_pairs * (sums.squared - float(plan.squared.sum()))
-        gradient = sums.linear / (2 * num_pairs * sigma)
+        gradient = sigma * sums.linear / (2 * num_pairs)
         return gradient, sigma * (1 + sigma_step.clamp(-self.sigma_max_change, self.sigma_max_change))
 
 
@@ -54,7 +54,8 @@ def PGPE(  # noqa: N802 - the name that users know it by
 ) -> CentreSearch:
     """Learn the centre and one sigma for each parameter.
 
-    The centre follows `1/(2*n) * sum_i (w_i0 - w_i1) * eps_i / sigma`; sigma moves by
+    The centre follows `1/(2*n) * sum_i (w_i0 - w_i1) * sigma * eps_i`: the likelihood gradient times sigma squared, as
+    published, so that steps shrink with sigma. Sigma moves by
     `sigma_lr * sigma/n * sum_i ((w_i0 + w_i1)/2 - mean(w)) * (eps_i**2 - 1)`, at most by the share `sigma_max_change`
     in a generation (as in Toklu et al. 2020, arXiv:2008.02387).
 
