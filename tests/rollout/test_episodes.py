@@ -5,6 +5,7 @@ import torch
 from helpers import Stepper, by_task, env, env_policy, evaluator, pairs, snapshot, stepper_policy
 
 from torch_es.envs.rules import EpisodeRules
+from torch_es.lanes import lanes_for
 from torch_es.nn.observation_norm import normalize
 from torch_es.policies import Policy
 from torch_es.rollout import Rollout
@@ -14,7 +15,8 @@ from torch_es.types import Task
 
 def plain_episode(policy, env_id, shot, task):
     """One member's episode as anyone would write it."""
-    lanes = evaluator(policy, env(env_id), 0)._player._lanes  # the same arithmetic, so that bits can be compared
+    # the same arithmetic, so that bits can be compared
+    lanes = lanes_for(policy, 4).make(policy.network, 4, policy.layout)
     eps = np.empty(len(shot.theta), np.float32)
     Noise(7, len(eps)).fill(eps, task.generation, task.member // 2)
     sign = -1 if task.member % 2 else 1
