@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,13 +12,17 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 from pairs import Row, Team, alternate
 from physics import CASES, WORKERS, Case, train, trainer
 
 from torch_es import ES, mlp
 from torch_es.evaluators import process
+from torch_es.evaluators.protocol import NextTasks
+from torch_es.rollout import Objective, Snapshot
 from torch_es.search.noise import BLOCK, Noise, num_blocks
-from torch_es.types import Task
+from torch_es.search.perturbation import Noisy, Summation, Sums, serial_sum
+from torch_es.types import EpisodeResult, Task
 
 LARGE_PAIRS = 500
 HUMANOID = Case("Humanoid-v5", (256, 256), 8, 1, 0)
@@ -27,6 +32,8 @@ def rows(pairs: int) -> Iterator[Row]:
     """Yield each measurement."""
     yield share_of_generation(CASES[0], pairs)
     yield from large_module(pairs)
+    yield many_pairs(pairs)
+    yield bookkeeping(pairs)
     yield bytes_per_evaluation(CASES[0])
     yield bytes_per_evaluation(HUMANOID)
 
@@ -87,6 +94,65 @@ def large_module(pairs: int) -> Iterator[Row]:
     yield Row(f"{name}/peak over standing memory", ours, other, ours / other, "MiB", pairs, "<= 4")
 
 
+def many_pairs(pairs: int) -> Row:
+    """The update of a small network by 5,000 pairs: two workers beside this process alone."""
+    module = mlp(17, 6, hidden=(64, 64), seed=0)
+    returns = np.random.default_rng(0).standard_normal((5_000, 2))
+    with ES(module, fitness_fn=lambda _: 0.0, num_pairs=5_000, num_workers=WORKERS) as es:
+        evaluator = es.evaluator()
+
+        def update(summation: Summation) -> float:
+            start = time.perf_counter()
+            es.strategy.tell(returns, summation)
+            return time.perf_counter() - start
+
+        update(evaluator.noise_sum)  # first touch
+        name = f"update/{es.strategy.parameters.dim:,} parameters x 5,000 pairs/{WORKERS} workers over none"
+        sides = [(partial(update, evaluator.noise_sum), partial(update, serial_sum))] * pairs
+        return alternate(name, sides, "s", "<= 0.6")
+
+
+class Made:
+    """An evaluator whose results are made up at once: what is left is the trainer's own work."""
+
+    restarts = 0
+
+    def __init__(self, objective: Objective, snapshot: Snapshot) -> None:
+        assert snapshot.statistics is not None
+        self.moments = np.ones(2 * len(snapshot.statistics[0]))
+
+    def evaluate(self, snapshot: Snapshot, next_tasks: NextTasks) -> Iterator[EpisodeResult]:
+        """Yield episodes of ten steps."""
+        given: deque[Task] = deque()
+        while True:
+            while len(given) < 32 and (tasks := next_tasks()):
+                given.extend(tasks)
+            if not given:
+                return
+            task = given.popleft()
+            yield EpisodeResult(task, float(task.member % 7), 10, False, self.moments)
+
+    def noise_sum(self, noise: Noisy, linear: Any, squared: Any = None) -> Sums:
+        """Return zeros."""
+        return Sums(torch.zeros(noise.dim))
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+def bookkeeping(pairs: int) -> Row:
+    """The parent's own time for the paper's generation: 10,000 episodes, 100,000 steps, Humanoid's statistics."""
+    options: dict[str, Any] = {"min_episodes": 10_000, "min_timesteps": 100_000, "eval_every": 0}
+    with ES(mlp(348, 17, (64,)), "Humanoid-v5", evaluator=Made, **options) as es:
+        spent = []
+        for _ in range(pairs + 1):
+            start = time.process_time()
+            es.trainer.run_generation(es.evaluator())
+            spent.append(time.process_time() - start)
+    ours = median(spent[1:])
+    return Row("parent/bookkeeping of 10,000 episodes", ours, 0.3, ours / 0.3, "s of CPU", pairs, "<= 1")
+
+
 def peak(work: Callable[[], object], workers: list[int]) -> int:
     """Return the bytes by which this process and the workers grow while it works."""
     before = reset_peak(workers)
@@ -138,6 +204,6 @@ def iter_tasks(case: Case) -> Callable[[], Any]:
 
     def next_tasks() -> tuple[Task, ...] | None:
         pair = next(pairs, None)
-        return None if pair is None else (Task(0, pair, +1), Task(0, pair, -1))
+        return None if pair is None else (Task(0, 2 * pair, world=pair), Task(0, 2 * pair + 1, world=pair))
 
     return next_tasks

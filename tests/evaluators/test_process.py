@@ -6,13 +6,18 @@ import threading
 import time
 from functools import partial
 
+import numpy as np
 import pytest
+import torch
 from helpers import Stepper, by_task, evaluator, pairs, snapshot, stepper_policy
 
 from torch_es.errors import WorkerError
-from torch_es.evaluators import FaultTolerance
+from torch_es.evaluators import FaultTolerance, ProcessEvaluator
 from torch_es.evaluators.remote import _signals_blocked
 from torch_es.evaluators.wire import pack_results
+from torch_es.rollout import FunctionObjective, Snapshot
+from torch_es.search import Mirrored
+from torch_es.search.perturbation import serial_sum
 
 
 def play(policy, factory, num_workers, number=6, **options):
@@ -49,6 +54,15 @@ def test_a_result_is_small_and_does_not_grow_with_the_parameters():
         running.close()
         sizes.append(len(pack_results([result])))
     assert sizes[0] == sizes[1] <= 64 + 2 * 8 * 3
+
+
+def test_sums_may_be_asked_for_before_anything_is_played():
+    noise = Mirrored(7, 0, 303, 0.1)
+    running = ProcessEvaluator(
+        FunctionObjective(torch.nn.Linear(100, 3), torch.sum), Snapshot(torch.zeros(303), noise), 1
+    )
+    assert torch.equal(running.noise_sum(noise, np.ones(200)).linear, serial_sum(noise, np.ones(200)).linear)
+    running.close()
 
 
 def test_a_signal_that_another_thread_takes_waits_until_a_worker_is_started():

@@ -113,7 +113,7 @@ class ProcessEvaluator:
         parts = [(chunk, block) for chunk in range(count) for block in range(blocks)]
         if len(parts) == 1:  # done before a worker would have read the request
             return serial_sum(noise, linear, squared)
-        if noise is not self._snapshot.perturbation:
+        if not self._posted or noise is not self._snapshot.perturbation:
             self._post(self._snapshot._replace(perturbation=noise))
         pending = set(self._workers)
         for i, worker in enumerate(self._workers):

@@ -119,7 +119,8 @@ def _serve(connection: Connection, board: Board, player: Player) -> None:
             elif command == "play":
                 for task in arguments[0]:
                     player.submit(task)
-            elif command == "sum" and snapshot is not None:
+            elif command == "sum":
+                assert snapshot is not None  # posted before
                 _sum(board, snapshot.perturbation, *arguments)  # type: ignore[arg-type]  # asked of noise alone
                 connection.send_bytes(SUMMED)
         if results := player.advance(interrupt=message_waits):
