@@ -21,7 +21,12 @@ from rich.console import Console
 from rich.table import Table
 
 SUITE = Path(__file__).parent.parent / "tests" / "faults"
-ELSEWHERE = {"test_fitness_is_the_sum_of_the_unclipped_rewards_of_the_plain_path": "F47"}  # in tests/envs/test_atari.py
+ELSEWHERE = [  # tests that carry a code and stand beside what they test
+    f"{path}::{name}"
+    for path in sorted(SUITE.parent.rglob("test_*.py"))
+    if SUITE not in path.parents
+    for name in re.findall(r"^def (test_F\d\d\w*)", path.read_text(), re.M)
+]
 
 
 class Counter:
@@ -34,8 +39,7 @@ class Counter:
         if report.when != "call" and report.outcome == "passed":
             return
         name = report.nodeid.split("::")[-1]
-        others = [ELSEWHERE.get(name, "replay" if "replay" in report.nodeid else "other")]
-        faults = re.findall(r"F\d\d", name) or others
+        faults = re.findall(r"F\d\d", name) or ["replay" if "replay" in report.nodeid else "other"]
         number = dict(report.user_properties).get("tried", 1)
         for fault in faults:
             row = self.rows.setdefault(fault, {"fault": fault, "tried": 0, "survived": 0, "lost": 0, "skipped": 0})
@@ -48,8 +52,7 @@ class Counter:
 
 def main() -> int:
     counter = Counter()
-    atari = [f"{SUITE.parent / 'test_atari.py'}::{name}" for name in ELSEWHERE]
-    wanted = sys.argv[1:] or [str(SUITE), *atari]
+    wanted = sys.argv[1:] or [str(SUITE), *ELSEWHERE]
     code = pytest.main(
         [*wanted, "-m", "slow or not slow", "--deselect", str(SUITE / "test_mutations.py")], plugins=[counter]
     )

@@ -62,6 +62,16 @@ def test_every_room_is_described_in_order():
     assert described == ROOMS
 
 
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md", "docs/fault-codes.md"])
+def test_files_that_contributors_are_sent_to_exist(page):
+    named = set(re.findall(r"`([\w/-]+/[\w-]+\.(?:py|yaml))`", (ROOT / page).read_text()))
+    missing = {
+        name for name in named if "NAME" not in name and not any((ROOT / at / name).exists() for at in ("", "torch_es"))
+    }
+    assert named
+    assert not missing
+
+
 def anchors(page):
     """The ids that headings get, as mkdocs and GitHub make them."""
     headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.M)

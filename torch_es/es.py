@@ -385,7 +385,7 @@ def _function(network: nn.Module, fitness_fn: Callable[[Any], float]) -> Functio
 def _environment(
     strategy: Strategy, network: nn.Module, factory: EnvFactory, acting: dict[str, Any], *options: Any
 ) -> EnvObjective:
-    """Wrap the network for the spaces of an environment, to be played there."""
+    """Return the objective of playing an environment, with the network wrapped for its spaces."""
     env = probed(factory)
     try:
         seed = derive_seed("reference", strategy.seed)

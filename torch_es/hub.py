@@ -88,7 +88,7 @@ class HubPolicy(
         self.video: Path | None = None
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Write spaces down for subclasses too; the mixin hands on everything but this."""
+        """Describe spaces for subclasses too; of all options, the mixin does not inherit this one."""
         super().__init_subclass__(**{**options, "coders": {**_CODERS, **(options.get("coders") or {})}})
 
     def _save_pretrained(self, save_directory: Path) -> None:

@@ -13,7 +13,6 @@ from torch_es.heads import make_action_noise, make_head, unbatched
 from torch_es.heads.boxes import ClipHead, TanhHead
 from torch_es.heads.noise import GaussianNoise
 from torch_es.policies import Policy
-from torch_es.types import Task
 
 BOX = Box(np.array([-0.4, 0.1]), np.array([0.4, 0.7]), dtype=np.float64)
 HEADS = {
@@ -85,7 +84,7 @@ def test_every_noise_keeps_actions_in_their_space_and_leaves_the_centre_alone(ki
         es.learn(1).save(tmp_path / "saved")
         with ES.load(tmp_path / "saved", nn.Linear(3, size), env, num_workers=0) as loaded:
             assert str(loaded.predict(np.ones(3))[0]) == str(es.predict(np.ones(3))[0])
-            assert loaded.play(Task(0, 0, 1)).return_ == es.play(Task(0, 0, 1)).return_
+            assert loaded.play(member=0).return_ == es.play(member=0).return_
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -36,7 +36,7 @@ def objections(factory: EnvFactory) -> tuple[str, list[str]]:
         warnings.simplefilter("always")
         try:
             check_env(env.unwrapped, skip_render_check=True, skip_close_check=True)
-        except Exception as error:  # noqa: BLE001 - assertions and whatever the environment raises: it is told
+        except Exception as error:  # noqa: BLE001 - assertions, and whatever the environment raises; it is reported
             refused = f"{type(error).__name__}: {error}"
     env.close()
     plain = (re.sub(r"\x1b\[\d+m|WARN: ", "", str(warning.message)) for warning in caught)

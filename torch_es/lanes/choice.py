@@ -146,7 +146,7 @@ def _answers_as(
                 rows = normalize(rows, *normalizing).astype(np.float32)
             answer = lanes.forward(rows, range(num_lanes))
             if not np.allclose(answer, expected, rtol=1e-3, atol=1e-4, equal_nan=True):
-                _log.debug("Lanes are not %s: they answer otherwise than the network.", kind)
+                _log.debug("Lanes are not %s: their answers differ from the network's.", kind)
                 return False
     except MemoryError:
         raise

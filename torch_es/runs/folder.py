@@ -124,7 +124,7 @@ class RunFolder:
 
         Args:
             header: What a replay is checked against, if the log does not exist yet.
-            generation: The next to be played.
+            generation: The generation to play next.
             theta_bytes: Size of the weights, to see whether the disk has room for checkpoints.
 
         Raises:
@@ -161,7 +161,7 @@ class RunFolder:
             self._metrics.log(metrics)
 
     def save(self, state: Callable[[], Tree], last: bool = False) -> None:
-        """Write a checkpoint at the generation to be played next.
+        """Write a checkpoint; the generation in it is the one to play next.
 
         The logs reach the disk before it, so that it never holds more generations than they do.
 

@@ -32,7 +32,7 @@ class Calls(int):
         return calls
 
     def __mod__(self, other: Any) -> Any:
-        """Return 0 if a multiple was passed, else the remainder."""
+        """Return 0 if a multiple was passed, otherwise the remainder."""
         return 0 if int(self) // other > self.before // other else int(self) % other
 
 

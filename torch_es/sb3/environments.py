@@ -128,7 +128,7 @@ def _of_process(env: VecEnv) -> str | EnvFactory:
 
 
 def _of_env(env: Env) -> str | EnvFactory:
-    """An id where that says all, else the spec, else copies."""
+    """An id if that says everything, otherwise the spec, otherwise copies."""
     inner = env
     while isinstance(inner, Monitor):  # counts and writes what is played in this process
         inner = inner.env

@@ -1,4 +1,4 @@
-"""What workers played, as Stable-Baselines3's buffers, callbacks and monitors are told of episodes."""
+"""What workers played, in the form of episodes that Stable-Baselines3's buffers, callbacks and monitors know."""
 
 from __future__ import annotations
 

@@ -53,8 +53,8 @@ def ActionSpaceES(  # noqa: N802 - beside OpenAIES
         optimizer: Makes the optimiser from the parameters.
         sigma: Zero.
         shaping: Name or function from returns to weights, both `(num_pairs, 2)`.
-        options: `num_pairs` (two members each, which nothing mirrors), `seed` and what else every strategy takes; see
-            `CentreSearch`.
+        options: `num_pairs` (each of two members, which are not mirrored), `seed` and the other arguments that every
+            strategy takes; see `CentreSearch`.
 
     Raises:
         ValueError: If `sigma` is not 0.

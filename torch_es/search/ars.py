@@ -55,9 +55,9 @@ def ARS(  # noqa: N802 - the name that users know it by
     Args:
         target: A module, trained in place, or a vector.
         optimizer: Makes the optimiser from the parameters; SGD in the paper.
-        sigma: The paper's nu; a param group's own `sigma` goes first.
-        num_top: The paper's b, directions kept; all by default.
-        options: `num_pairs` (the paper's N), `seed` and what else every strategy takes; see `CentreSearch`.
+        sigma: The paper's nu; a param group's own `sigma` takes precedence.
+        num_top: The paper's b: how many directions are kept; by default all.
+        options: `num_pairs` (the paper's N), `seed` and the other arguments of every strategy; see `CentreSearch`.
 
     Example:
         >>> es = ARS(torch.zeros(2), partial(torch.optim.SGD, lr=0.05), sigma=0.05, num_pairs=8, num_top=4)

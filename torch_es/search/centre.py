@@ -42,7 +42,7 @@ class CentreSearch:
         optimizer: Makes the optimiser from the parameters, as `functools.partial(torch.optim.Adam, lr=0.01)` does. Its
             param groups may carry a `sigma` of their own. Any but LBFGS and SparseAdam; Muon takes matrices alone.
         rule: Turns fitness into a gradient.
-        sigma: Standard deviation of the noise; a param group's own `sigma` goes first. None where there is no noise.
+        sigma: Standard deviation of the noise; a param group's own `sigma` takes precedence. None if there is no noise.
         num_pairs: Mirrored pairs in a generation, 16 by default.
         population_size: Twice `num_pairs`, for those who count members; give one of the two.
         non_finite: What becomes of a pair with a NaN or infinite fitness: "drop" it, or "raise".

@@ -50,9 +50,9 @@ def OpenAIES(  # noqa: N802 - the name that users know it by
     Args:
         target: A module, trained in place, or a vector.
         optimizer: Makes the optimiser from the parameters; the default was chosen by measurement on MuJoCo.
-        sigma: Standard deviation of the noise; a param group's own `sigma` goes first.
+        sigma: Standard deviation of the noise; a param group's own `sigma` takes precedence.
         shaping: Name or function from returns to weights, both `(num_pairs, 2)`.
-        options: `num_pairs`, `seed` and what else every strategy takes; see `CentreSearch`.
+        options: `num_pairs`, `seed` and the other arguments that every strategy takes; see `CentreSearch`.
 
     Raises:
         ValueError: If a value is out of its range.

@@ -48,7 +48,7 @@ class Perturbation(Protocol):
 
 
 class Noisy(Perturbation, Protocol):
-    """A perturbation by noise of which a weighted sum can be made."""
+    """A perturbation by noise that can be summed with weights."""
 
     dim: int
 

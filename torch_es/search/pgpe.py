@@ -62,11 +62,11 @@ def PGPE(  # noqa: N802 - the name that users know it by
     Args:
         target: A module, trained in place, or a vector.
         optimizer: Makes the optimiser from the parameters.
-        sigma: Initial standard deviation; a param group's own `sigma` goes first.
+        sigma: Initial standard deviation; a param group's own `sigma` takes precedence.
         sigma_lr: Step size of sigma.
         sigma_max_change: Largest relative change of a sigma in one generation.
         shaping: Name or function from returns to weights.
-        options: `num_pairs`, `seed` and what else every strategy takes; see `CentreSearch`.
+        options: `num_pairs`, `seed` and the other arguments that every strategy takes; see `CentreSearch`.
 
     Example:
         >>> es = PGPE(torch.zeros(2), partial(torch.optim.SGD, lr=0.05), sigma=0.1)

@@ -49,15 +49,15 @@ def SNES(  # noqa: N802 - the name that users know it by
 ) -> CentreSearch:
     """Follow the natural gradient of a diagonal Gaussian, with the paper's utilities u.
 
-    The centre moves by `lr * sigma * sum_k u_k s_k` (lr 1 in the paper: plain SGD), sigma is multiplied by
+    The centre moves by `lr * sigma * sum_k u_k s_k` (lr 1 in the paper: plain SGD), and sigma is multiplied by
     `exp(sigma_lr/2 * sum_k u_k (s_k**2 - 1))`, where the samples s_k come in mirrored pairs.
 
     Args:
         target: A module, trained in place, or a vector.
         optimizer: Makes the optimiser from the parameters.
-        sigma: Initial standard deviation; a param group's own `sigma` goes first.
+        sigma: Initial standard deviation; a param group's own `sigma` takes precedence.
         sigma_lr: Step size of log sigma; the paper's `(3 + log d) / (5 sqrt d)` by default.
-        options: `num_pairs`, `seed` and what else every strategy takes; see `CentreSearch`.
+        options: `num_pairs`, `seed` and the other arguments that every strategy takes; see `CentreSearch`.
 
     Example:
         >>> es = SNES(torch.zeros(2), sigma=0.5, num_pairs=8)
