@@ -113,6 +113,6 @@ def test_returns_that_are_all_equal_are_named_once(caplog):
     module = nn.Linear(3, 1)
     strategy = OpenAIES(module, num_pairs=4)
     for _ in range(2):
-        strategy.tell([float(member.weight.sum()) for member in list(strategy.ask())])
+        strategy.tell([float(member.weight.detach().sum()) for member in list(strategy.ask())])
     (record,) = caplog.records
     assert "evaluate them in the loop, not from `list(strategy.ask())`" in record.message

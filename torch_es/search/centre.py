@@ -124,8 +124,8 @@ class CentreSearch:
         if not self._told_of_equals and len(kept) > 1 and fitness[kept].min() == fitness[kept].max():
             self._told_of_equals = True
             _log.warning(
-                "All members returned %g, so this generation teaches nothing. Members of a module are one module, whose "
-                "weights change as the loop goes on: evaluate them in the loop, not from `list(strategy.ask())`.",
+                "All members returned %g, so this generation teaches nothing. The members of a module are that module, "
+                "with other weights each time: evaluate them in the loop, not from `list(strategy.ask())`.",
                 fitness[kept].max(),
             )
         return self.rule.plan(fitness[kept]), kept
