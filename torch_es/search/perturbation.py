@@ -43,7 +43,7 @@ class Perturbation(Protocol):
     """
 
     def member(self, theta: Tensor, member: int, out: Tensor) -> Tensor:
-        """Return the weights `(dim,)` of a member around the centre `theta`: `out`, or a tensor that must not change."""
+        """Return the weights `(dim,)` of a member around the centre: `out`, or a tensor that must not change."""
         ...
 
 
