@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -140,7 +139,7 @@ class ES:
         self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
         self.described = {
             "env": env if isinstance(env, str) else None, **describe_options({"strategy": strategy, **acting}),
-            "num_lanes": num_lanes, "rules": dataclasses.asdict(rules),
+            "num_lanes": num_lanes, "rules": describe_options(vars(rules)),
             "min_episodes": min_episodes, "min_timesteps": min_timesteps,
             "eval_every": eval_every, "eval_episodes": eval_episodes, "seed": self.seed,
             **describe_options({**strategy_options, **({"behaviour": behaviour} if behaviour else {})}),

@@ -1,6 +1,7 @@
 """Environments, made from an id with clear errors, and the rules of their episodes."""
 
 from torch_es.envs.atari import Atari
+from torch_es.envs.cap import AdaptiveCap, Cap, MeanCap
 from torch_es.envs.index import env_index
 from torch_es.envs.index import environments as environments
 from torch_es.envs.make import ActionRepeat, env_factory
@@ -17,8 +18,11 @@ from torch_es.envs.rules import EpisodeRules
 
 __all__ = [
     "ActionRepeat",
+    "AdaptiveCap",
     "Atari",
+    "Cap",
     "EpisodeRules",
+    "MeanCap",
     "env_factory",
     "env_index",
 ]

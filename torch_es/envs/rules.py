@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from torch_es.checks import check_choice, check_count
+from torch_es.envs.cap import Cap, make_cap
 from torch_es.seeding import derive_seed
 from torch_es.types import CENTRE, Float64Array, Task
 
 SHARED_BY = ("pair", "generation", "fixed", "independent")
-
-
-class _Adaptive(NamedTuple):
-    """The rule of the paper's released code: a limit that grows when enough episodes hit it."""
-
-    limit: int
-    threshold: float
-    ratio: float
 
 
 @dataclass(frozen=True)
@@ -33,7 +26,7 @@ class EpisodeRules:
             while a generation runs. `members:N` is always N. `mean:R` is R times the mean length in the last generation
             (Salimans et al. 2017, section 2.1, with R = 2). `adaptive:LIMIT,THRESHOLD,RATIO` starts at LIMIT and is
             multiplied by RATIO after each generation in which at least a share THRESHOLD of the episodes hit it, as
-            their released code does.
+            their released code does. A `torch_es.envs.Cap` of your own is taken too.
         reward_shift: Subtracted from each step's reward before the strategy sees it, so that it does not count merely
             staying alive (Mania et al. 2018, arXiv:1803.07055: 1 for Hopper and Walker2d, 5 for Humanoid). Reported
             returns do not change.
@@ -50,7 +43,7 @@ class EpisodeRules:
         60
     """
 
-    max_steps: int | str | None = None
+    max_steps: int | str | Cap | None = None
     reward_shift: float = 0.0
     seeds: str = "pair"
     per_member: int = 1
@@ -61,56 +54,29 @@ class EpisodeRules:
         if isinstance(self.reward_shift, bool) or not np.isfinite(self.reward_shift):
             raise ValueError(f"`reward_shift` must be a finite number, got {self.reward_shift}.")
         if isinstance(self.max_steps, str):
-            self._parsed()
-        elif self.max_steps is not None:
-            check_count("max_steps", self.max_steps)
+            make_cap(self.max_steps)
+        elif self.max_steps is not None and not hasattr(self.max_steps, "following"):
+            object.__setattr__(self, "max_steps", check_count("max_steps", self.max_steps))
 
-    def _parsed(self) -> float | _Adaptive | None:
-        """Return R of `mean:R`, or the numbers of `adaptive:...` or `members:N`; None without such a rule."""
-        if not isinstance(self.max_steps, str):
-            return None
-        kind, _, numbers = self.max_steps.partition(":")
-        try:
-            values = [float(number) for number in numbers.split(",")]
-            if kind == "mean" and len(values) == 1 and values[0] > 1:
-                return values[0]
-            if kind == "members" and len(values) == 1 and values[0] >= 1:
-                return _Adaptive(int(values[0]), threshold=np.inf, ratio=1.0)  # a share that is never reached
-            if kind == "adaptive":
-                limit, threshold, ratio = values
-                if limit >= 1 and 0 < threshold <= 1 and ratio > 1:
-                    return _Adaptive(int(limit), threshold, ratio)
-        except ValueError:
-            pass
-        raise ValueError(
-            "`max_steps` must be a number, members:N, mean:R with R above 1, or adaptive:LIMIT,THRESHOLD,RATIO with a "
-            f"limit of at least 1, a threshold in (0, 1] and a ratio above 1; got {self.max_steps!r}."
-        )
+    @property
+    def _cap(self) -> Cap | None:
+        if isinstance(self.max_steps, str):
+            return make_cap(self.max_steps)
+        return None if isinstance(self.max_steps, (int, type(None))) else self.max_steps
 
     @property
     def fixed_cap(self) -> int | None:
         """The cap of every episode, the centre's too."""
-        return None if isinstance(self.max_steps, str) else self.max_steps
+        return self.max_steps if isinstance(self.max_steps, int) else None
 
     @property
     def first_cap(self) -> int | None:
         """The cap of the members' episodes in the first generation."""
-        parsed = self._parsed()
-        return parsed.limit if isinstance(parsed, _Adaptive) else self.fixed_cap
+        return self.fixed_cap if self._cap is None else self._cap.first
 
     def next_cap(self, cap: int | None, lengths: npt.NDArray[Any], truncated: npt.NDArray[np.bool_]) -> int | None:
-        """Return the cap of the next generation.
-
-        Args:
-            cap: Of the generation just played.
-            lengths: Of its members' episodes.
-            truncated: Which of these a time limit ended.
-        """
-        parsed = self._parsed()
-        if isinstance(parsed, _Adaptive):
-            hit = np.mean(truncated & (lengths == cap))
-            return max(1 + (cap or 0), int(parsed.ratio * (cap or 0))) if hit >= parsed.threshold else cap
-        return cap if parsed is None else max(1, int(parsed * np.mean(lengths)))
+        """Return the cap of the members' episodes in the next generation; see `Cap.following`."""
+        return cap if self._cap is None else self._cap.following(cap, lengths, truncated)
 
     def world(self, unit: int, member: int) -> int:
         """Return in which of a generation's worlds a member plays.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,27 +18,16 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from torch_es.checks import check_choice
-from torch_es.heads.protocol import Head
 from torch_es.policies.onnx_file import first_line, onnx_model, quiet, runner
 from torch_es.policies.recurrent import State, restarted
-from torch_es.spaces.layout import Layout, flat_rows
+from torch_es.spaces.layout import flat_rows
+
+if TYPE_CHECKING:  # the policy's own module calls this one
+    from torch_es.policies.policy import Policy
 
 FORMATS = ("onnx", "pt2")
 _SAMPLES = 5  # observations on which the exported policy must act as the policy does
 _SEED = 0
-
-
-class _Exportable(Protocol):
-    """The part of a `Policy` that an export uses."""
-
-    layout: Layout
-    head: Head
-
-    def respond(self, rows: Tensor, state: State) -> tuple[Tensor, State]: ...
-
-    def act(self, observation: Any, state: State = None) -> tuple[Any, State]: ...
-
-    def initial_state(self, batch_size: int = 1) -> State: ...
 
 
 class Acting(nn.Module):
@@ -48,7 +37,7 @@ class Acting(nn.Module):
         policy: In evaluation mode; virtual batch norm has its statistics.
     """
 
-    def __init__(self, policy: _Exportable) -> None:
+    def __init__(self, policy: Policy) -> None:
         super().__init__()
         self.policy = policy  # registered: a Policy is a module
         self.initial = policy.initial_state(1)
@@ -62,7 +51,7 @@ class Acting(nn.Module):
         return self.policy.head(output), state
 
 
-def export(policy: Any, path: str | Path, form: str | None = None) -> Path:
+def export(policy: Policy, path: str | Path, form: str | None = None) -> Path:
     """Write a policy as a file that acts without torch_es, after checking that it acts as the policy does.
 
     The batch may have any size. Inputs have the dtypes of the observation space. In ONNX they are named `observation`
@@ -112,7 +101,7 @@ class _Call(NamedTuple):
     answer: Any
 
 
-def _played(policy: _Exportable) -> list[_Call]:
+def _played(policy: Policy) -> list[_Call]:
     """Let the policy itself act in two steps of several episodes, and return what it did."""
     space = copy.deepcopy(policy.layout.space)
     space.seed(_SEED)

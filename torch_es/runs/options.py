@@ -56,14 +56,16 @@ def saved_options(state: dict[str, Any], given: Collection[str] = ()) -> dict[st
     """
     saved = dict(state["options"])
     functions = {name: value["function"] for name, value in saved.items() if is_function(value)}
+    if own := [value["function"] for value in saved["rules"].values() if is_function(value)]:
+        functions["rules"] = own[0]
     if missing := [f"`{name}` (it was `{function}`)" for name, function in functions.items() if name not in given]:
         raise ValueError(
             f"{', '.join(missing)} must be given again: functions are not saved, so that loading never runs code."
         )
-    rules = EpisodeRules(**saved.pop("rules"))
+    rules = saved.pop("rules")
     plain = {name: value for name, value in saved.items() if name not in functions}
     made = {name: _optimizer(name, value) if isinstance(value, dict) else value for name, value in plain.items()}
-    return {**made, "rules": rules}
+    return made if "rules" in functions else {**made, "rules": EpisodeRules(**rules)}
 
 
 def _optimizer(name: str, described: dict[str, Any]) -> Any:

@@ -44,7 +44,7 @@ class CentreSearch:
         rule: Turns fitness into a gradient.
         sigma: Standard deviation of the noise; a param group's own `sigma` takes precedence. None if there is no noise.
         num_pairs: Mirrored pairs in a generation, 16 by default.
-        population_size: Twice `num_pairs`, for those who count members; give one of the two.
+        population_size: Number of members, `2 * num_pairs`; give this or `num_pairs`, not both.
         non_finite: What becomes of a pair with a NaN or infinite fitness: "drop" it, or "raise".
         seed: The noise follows from it.
         scheduler: Makes a learning-rate scheduler from the optimiser; stepped once a generation.
@@ -190,7 +190,7 @@ class CentreSearch:
         self.parameters.write_all(self.theta)
 
     def _schedule(self, fitness: Float64Array) -> None:
-        """Step the scheduler; one that is at its own end stops the next step, since this one is done."""
+        """Step the scheduler. If it has run out, the error is raised at the next step, since this one is complete."""
         if self.scheduler:
             step: Callable[..., None] = self.scheduler.step
             plateau = isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)

@@ -1,4 +1,4 @@
-"""Perturbations: the law that makes a member's weights from the centre's, and its adjoint, a weighted sum of noise.
+"""Perturbations: how a member's weights are made from the centre's, and the way back, a weighted sum of the noise.
 
 A perturbation is small. It travels to whoever plays, and each member follows from it and a number, so no weights
 travel. The sum is cut by blocks of parameters and chunks of pairs: a small network's update can use every worker too.
@@ -43,7 +43,7 @@ class Perturbation(Protocol):
     """
 
     def member(self, theta: Tensor, member: int, out: Tensor) -> Tensor:
-        """Return the weights `(dim,)` of a member around the centre `theta`, written to `out` or as they stand."""
+        """Return the weights `(dim,)` of a member around the centre: `out`, or a tensor that must not change."""
         ...
 
 

@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
         fitness: What the strategy maximises, `(members,)`; higher is better, NaN for a member that failed.
         returns: Returns as the environment pays them, `(members, episodes)`; None if there are no episodes.
         lengths: Steps, `(members, episodes)`, or None.
-        behaviours: What an environment says about how a member behaved, `(members, k)`, or None.
+        behaviours: What the user's `behaviour` function returned for each member, `(members, k)`, or None.
     """
 
     fitness: Float64Array
@@ -78,8 +78,8 @@ class Population:
     Iterating yields each member in order: a vector `(dim,)` if the strategy searches a vector; otherwise the module
     itself with the member's weights written into it. When the iteration ends, the module is back at the centre.
 
-    After an exception in the loop's body, the module is back once Python drops the iterator, which the traceback
-    holds. `with contextlib.closing(iter(strategy.ask())) as members` puts it back at once; `tell` does too.
+    If the loop's body raises, the module stays perturbed until Python frees the iterator, which the traceback keeps
+    alive. `with contextlib.closing(iter(strategy.ask())) as members` puts it back at once; so does `tell`.
 
     Args:
         generation: Its number.
