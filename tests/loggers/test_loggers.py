@@ -11,7 +11,7 @@ from torch_es.errors import MissingExtraError
 from torch_es.loggers import CsvLogger, JsonlLogger, TensorBoardLogger, WandbLogger
 from torch_es.loggers.protocol import opened
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the dashboards' own packages
 
 
 def jsonl_rows(folder):
