@@ -24,13 +24,14 @@ def expected():
 
 @pytest.fixture(scope="module", params=EVALUATORS)
 def running(request):
+    others = set(active_children())  # of a trainer that another test has not closed
     started = evaluator(POLICY, FACTORY, EVALUATORS[request.param])
-    assert len(active_children()) == EVALUATORS[request.param]
+    assert len(set(active_children()) - others) == EVALUATORS[request.param]
     yield started
     assert started.restarts == 0
     started.close()
     started.close()
-    assert active_children() == []
+    assert set(active_children()) <= others
 
 
 def test_results_have_the_serial_bits(running, expected):

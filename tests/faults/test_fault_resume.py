@@ -209,13 +209,14 @@ def test_F33_targets_in_a_runs_config_are_data(tmp_path):
     assert code == 0, error
     path = tmp_path / "r" / "config.yaml"
     path.write_text(path.read_text() + "_target_: os.system\n_args_: ['touch sentinel']\n")
-    code, out, error = torch_es("evaluate", "r", "--episodes", "1", cwd=tmp_path)
+    code, out, error = torch_es("evaluate", "r", "--import", "harness", "--episodes", "1", cwd=tmp_path)
     assert code == 0, error
     assert not (tmp_path / "sentinel").exists()
     logged = rows(tmp_path / "r")
     # F38: a fresh process plays the centre of the newest checkpoint, and the best one, whose return was logged
     assert "over 1 episodes" in out
-    code, out, error = torch_es("replay", "r", "--generation", "0", "--episode", "0", cwd=tmp_path)
+    member = ["--generation", "0", "--episode", "0"]
+    code, out, error = torch_es("replay", "r", "--import", "harness", *member, cwd=tmp_path)
     assert code == 0, error
     assert logged[0]["eval/mean_reward"] < 0
 
@@ -243,12 +244,13 @@ def test_F34_a_run_of_other_settings_is_not_continued(tmp_path, tried):
 
 @pytest.mark.slow
 def test_F34_the_command_lists_what_differs(tmp_path):
-    assert torch_es(*CONFIG, "total_timesteps=40", "run_dir=r", cwd=tmp_path)[0] == 0
-    code, _, error = torch_es("train", "resume=r", "strategy.sigma=0.5", "env.id=CartPole-v1", cwd=tmp_path)
+    plain = ["env=cartpole", *CONFIG[1:]]
+    assert torch_es(*plain, "total_timesteps=40", "run_dir=r", cwd=tmp_path)[0] == 0
+    code, _, error = torch_es("train", "resume=r", "strategy.sigma=0.5", "env.id=Acrobot-v1", cwd=tmp_path)
     assert code == 2
-    assert "`env.id` was harness:Faulty-v0, is CartPole-v1; `strategy.sigma` was 0.1, is 0.5" in error
+    assert "`env.id` was CartPole-v1, is Acrobot-v1; `strategy.sigma` was 0.1, is 0.5" in error
     assert "A resumed run may change total_timesteps" in error
-    code, _, error = torch_es(*CONFIG, "total_timesteps=80", "seed=3", "run_dir=r", "resume=auto", cwd=tmp_path)
+    code, _, error = torch_es(*plain, "total_timesteps=80", "seed=3", "run_dir=r", "resume=auto", cwd=tmp_path)
     assert code == 2
     assert "`seed` was 0, is 3" in error
     allowed = ["total_timesteps=80", "evaluator.num_workers=1", "eval_every=1", "logger=tensorboard"]

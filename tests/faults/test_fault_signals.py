@@ -118,7 +118,7 @@ def test_F12_ctrl_c_saves_and_resumes_to_the_bit(tmp_path, straight):
     code, _, error = command.end()
     assert code == 130
     assert error.count("\n") == 1
-    assert "stopped by SIGINT; `torch-es train resume=r` continues from generation" in error
+    assert f"stopped by SIGINT; `torch-es train resume=r {CONFIG[0]}` continues from generation" in error
     command.wait_gone(2)
     saved = len(rows(tmp_path / "r"))
     assert (tmp_path / "r" / "checkpoints" / f"generation-{saved:06d}").is_dir()
@@ -127,7 +127,7 @@ def test_F12_ctrl_c_saves_and_resumes_to_the_bit(tmp_path, straight):
 
 def finish(cwd, straight):
     """Resume by the printed command and compare."""
-    code, _, error = torch_es("train", "resume=r", "total_timesteps=480", cwd=cwd)
+    code, _, error = torch_es("train", "resume=r", CONFIG[0], "total_timesteps=480", cwd=cwd)
     assert code == 0, error
     assert rows(cwd / "r") == straight[0]
     assert theta_of(cwd / "r") == straight[1]
@@ -315,11 +315,11 @@ def test_F28_the_command_is_killed_with_its_workers(tmp_path, straight, tried):
 def test_F36_two_processes_on_one_folder(tmp_path, tried):
     first = Command(*LONG, cwd=tmp_path)
     first.wait_for(begun(tmp_path / "r"))
-    code, _, error = torch_es("train", "resume=r", cwd=tmp_path)
+    code, _, error = torch_es("train", "resume=r", CONFIG[0], cwd=tmp_path)
     assert code == 2
     assert f"is being written by process {first.process.pid} on " in error
     first.process.kill()
     first.end()
     tried(2)
-    code, _, error = torch_es("train", "resume=r", "total_timesteps=10", cwd=tmp_path)  # the lock is free
+    code, _, error = torch_es("train", "resume=r", CONFIG[0], "total_timesteps=10", cwd=tmp_path)  # the lock is free
     assert code == 0, error
