@@ -14,18 +14,15 @@ import torch
 from torch import nn
 
 from torch_es.checks import check_count, check_positive, differences
-from torch_es.envs import EnvFactory, EpisodeRules, env_factory, frames_per_step, probed
+from torch_es.envs import EnvFactory, EpisodeRules, env_factory, probed
 from torch_es.evaluators import TOLERANCE, Evaluator, EvaluatorFactory, FaultTolerance, make_evaluator
 from torch_es.heads import BoxHead, GivenNoise
 from torch_es.lanes import LaneChoice
 from torch_es.loggers import Logger
 from torch_es.loggers.progress import ProgressLogger
 from torch_es.loggers.protocol import opened
-from torch_es.nn import batch_norms
-from torch_es.nn.prepare import prepared_parts
-from torch_es.policies import Policy, reference_batch
 from torch_es.rollout import Behaviour, EnvObjective, FunctionObjective, Objective
-from torch_es.rollout.score import Scorer
+from torch_es.rollout.objective import in_environment
 from torch_es.runs import checkpoint
 from torch_es.runs.folder import RunFolder, entered
 from torch_es.runs.machine import describe, difference
@@ -35,7 +32,7 @@ from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record, fingerprint
 from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_strategy
 from torch_es.search.arguments import check_arguments
-from torch_es.seeding import derive, derive_seed
+from torch_es.seeding import derive
 from torch_es.training.generation import Quota
 from torch_es.training.loop import Budget, Callback, loop
 from torch_es.training.present import Present
@@ -123,14 +120,18 @@ class ES:
         quota = Quota(
             check_count("min_episodes", min_episodes, minimum=0), check_count("min_timesteps", min_timesteps, minimum=0)
         )
-        if _searches_actions(self.strategy):
+        searches_actions = isinstance(self.strategy.ask().perturbation, Unperturbed)
+        if searches_actions:
             check_searches_actions(action_noise, any(quota) or rules.per_member > 1)
         acting = {"box_head": box_head, "action_noise": action_noise}
-        self.objective: Objective = (
-            _function(policy, fitness_fn)
-            if fitness_fn is not None
-            else _environment(self.strategy, policy, env_factory(env), acting, rules, num_lanes, behaviour)  # type: ignore[arg-type]  # one of the two is given
-        )
+        self.objective: Objective
+        if env is None:
+            assert fitness_fn is not None
+            self.objective = FunctionObjective(policy, fitness_fn)
+        else:
+            self.objective = in_environment(
+                policy, env_factory(env), self.seed, acting, searches_actions, rules, num_lanes, behaviour
+            )
         self.policy: Any = self.objective.module
         self.trainer = Trainer(self.strategy, self.objective, quota, eval_every, eval_episodes)
         self._make_evaluator = evaluator or partial(make_evaluator, num_workers=num_workers, tolerance=tolerance)
@@ -369,31 +370,3 @@ class ES:
         if self._evaluator is None:
             self._evaluator = self._make_evaluator(self.objective, self.trainer.snapshot())
         return self._evaluator
-
-
-def _searches_actions(strategy: Strategy) -> bool:
-    return isinstance(strategy.ask().perturbation, Unperturbed)
-
-
-def _function(network: nn.Module, fitness_fn: Callable[[Any], float]) -> FunctionObjective:
-    if names := ", ".join(batch_norms(network)):
-        _log.warning("BatchNorm at %s: in eval mode all members share its statistics; see convert_batch_norm.", names)
-    return FunctionObjective(network, fitness_fn)
-
-
-def _environment(
-    strategy: Strategy, network: nn.Module, factory: EnvFactory, acting: dict[str, Any], *options: Any
-) -> EnvObjective:
-    """Return the objective of playing an environment, with the network wrapped for its spaces."""
-    env = probed(factory)
-    try:
-        seed = derive_seed("reference", strategy.seed)
-        reference = reference_batch(env, seed) if prepared_parts(network) else None
-        policy = Policy(network, env.observation_space, env.action_space, **acting, reference=reference)
-        objective = EnvObjective(policy, factory, strategy.seed, *options)
-        objective.env_id, objective.frames_per_step = env.spec.id if env.spec else "", frames_per_step(env)
-    finally:
-        env.close()
-    if _searches_actions(strategy) and policy.action_noise is not None:
-        Scorer(network, policy.layout, policy.action_noise)  # says now what it could not score later
-    return objective

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Protocol
@@ -9,14 +10,19 @@ from typing import Any, Protocol
 from torch import nn
 
 from torch_es.checks import check_count
-from torch_es.envs import EnvFactory, EpisodeRules
+from torch_es.envs import EnvFactory, EpisodeRules, frames_per_step, probed
 from torch_es.lanes import LaneChoice, lanes_for
-from torch_es.nn import ObservationNorm
-from torch_es.policies import Policy
+from torch_es.nn import ObservationNorm, batch_norms
+from torch_es.nn.prepare import prepared_parts
+from torch_es.policies import Policy, reference_batch
 from torch_es.rollout.episodes import Rollout
 from torch_es.rollout.function_player import FunctionPlayer
 from torch_es.rollout.player import Behaviour, Player
+from torch_es.rollout.score import Scorer
+from torch_es.seeding import derive_seed
 from torch_es.types import CENTRE, Task
+
+_log = logging.getLogger(__name__)
 
 
 class Objective(Protocol):
@@ -136,6 +142,10 @@ class FunctionObjective:
     env_id, frames_per_step, lanes = "", 1, None
 
     def __init__(self, network: nn.Module, fitness_fn: Callable[[Any], float]) -> None:
+        if names := ", ".join(batch_norms(network)):
+            _log.warning(
+                "BatchNorm at %s: in eval mode all members share its statistics; see convert_batch_norm.", names
+            )
         self.module = network
         self.fitness_fn = fitness_fn
 
@@ -157,3 +167,34 @@ class FunctionObjective:
             ValueError: Always.
         """
         raise ValueError("`predict` needs an environment; with `fitness_fn`, call the module itself.")
+
+
+def in_environment(
+    network: nn.Module,
+    factory: EnvFactory,
+    seed: int,
+    acting: dict[str, Any],
+    searches_actions: bool,
+    *options: Any,
+) -> EnvObjective:
+    """Return the objective of playing an environment, with the network wrapped for its spaces.
+
+    Args:
+        network: To be perturbed.
+        factory: Makes the environment.
+        seed: The run's seed.
+        acting: Of `Policy`: how outputs become actions.
+        searches_actions: Whether the search is by actions alone, so that the network must be differentiable.
+        options: Of `EnvObjective`, after its seed.
+    """
+    env = probed(factory)
+    try:
+        reference = reference_batch(env, derive_seed("reference", seed)) if prepared_parts(network) else None
+        policy = Policy(network, env.observation_space, env.action_space, **acting, reference=reference)
+        objective = EnvObjective(policy, factory, seed, *options)
+        objective.env_id, objective.frames_per_step = env.spec.id if env.spec else "", frames_per_step(env)
+    finally:
+        env.close()
+    if searches_actions and policy.action_noise is not None:
+        Scorer(network, policy.layout, policy.action_noise)  # says now what it could not score later
+    return objective

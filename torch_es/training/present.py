@@ -30,5 +30,8 @@ class Present:
         parameters = self._strategy.parameters
         if parameters.changed(self._strategy.theta):
             self._strategy.move(parameters.read_module())
-        before, self._buffers = self._buffers, {name: buffer.clone() for name, buffer in buffers.items()}
-        return before.keys() != buffers.keys() or not all(torch.equal(before[name], b) for name, b in buffers.items())
+        before = self._buffers
+        if before.keys() == buffers.keys() and all(torch.equal(before[name], b) for name, b in buffers.items()):
+            return False
+        self._buffers = {name: buffer.clone() for name, buffer in buffers.items()}
+        return True
