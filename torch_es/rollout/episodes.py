@@ -51,6 +51,7 @@ class Rollout:
         self.seed = seed
         self._policy = policy
         self._row = policy.layout.row
+        self._head = getattr(policy.head, "forward", policy.head)  # without the hooks of a module
         self._choice = lanes or lanes_for(policy, self.num_lanes)
         self._lanes = self._choice.make(policy.network, self.num_lanes, policy.layout, self._reference())
         self._draws = Draws(policy.action_noise, self.num_lanes, seed) if policy.action_noise else None
@@ -166,7 +167,7 @@ class Rollout:
             np.copyto(self._inputs, given, casting="same_kind")
         outputs = self._lanes.forward(self._inputs, self._active)
         if self._draws is None:
-            return unbatched(self._policy.head(outputs), self.num_lanes)
+            return unbatched(self._head(outputs), self.num_lanes)
         actions = self._draws.act(outputs, self._active)
         if self._trail is not None:
             self._trail.keep(self._active, self._inputs, self._draws.rows)
