@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -25,7 +26,7 @@ def torch_es(*arguments, cwd):
     """Run the command without the two seconds of an interpreter, where the process is not what is tested."""
     out, err = io.StringIO(), io.StringIO()
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers, level, variables = root.handlers[:], root.level, dict(os.environ)
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.chdir(cwd)
         patch.setattr(sys, "argv", ["torch-es", *arguments])
@@ -36,6 +37,8 @@ def torch_es(*arguments, cwd):
             code = stop.code or 0
         finally:
             root.handlers[:], root.level = handlers, level  # Hydra has set its own
+            os.environ.clear()
+            os.environ.update(variables)  # without the renderer that a film needs
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 

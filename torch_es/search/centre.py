@@ -80,7 +80,6 @@ class CentreSearch:
         self.optimizer = check_optimizer(optimizer, self.parameters.masters)
         self.scheduler = scheduler(self.optimizer) if scheduler else None
         self.generation = 0
-        self._told_of_equals = False
         self._half_done = False  # a step that an error ended in its middle
         self._ended: Exception | None = None  # why the scheduler cannot go on
         self.theta = self.parameters.read_masters()
@@ -121,13 +120,6 @@ class CentreSearch:
         """Return the sums that the rule makes of an outcome, and which pairs it learns from, `(num_pairs,)`."""
         fitness = as_pairs(as_outcome(outcome).fitness)
         kept = kept_pairs(fitness, self.non_finite)
-        if not self._told_of_equals and len(kept) > 1 and fitness[kept].min() == fitness[kept].max():
-            self._told_of_equals = True
-            _log.warning(
-                "All members returned %g, so this generation teaches nothing. The members of a module are that module, "
-                "with other weights each time: evaluate them in the loop, not from `list(strategy.ask())`.",
-                fitness[kept].max(),
-            )
         return self.rule.plan(fitness[kept]), kept
 
     def tell(self, outcome: Any, summation: Summation | None = None) -> dict[str, float]:
@@ -140,6 +132,8 @@ class CentreSearch:
         if summation is None and isinstance(population.perturbation, Unperturbed):
             raise ValueError("`sigma` must be positive for a function of the weights: there are no actions to search.")
         plan, kept = self.plan(outcome)
+        if self.generation == 0:
+            _warn_of_equals(as_outcome(outcome).fitness)
         sums = sums_for(plan, kept, population.perturbation, summation or serial_sum)
         gradient, sigma = self.rule.update(plan, sums, self.sigma)
         del sums  # a large module's copies add up
@@ -238,6 +232,15 @@ class CentreSearch:
         self._half_done, self._ended = False, None
         self._adapted = None if state["sigma"] is None else state["sigma"].clone()
         self.move(state["theta"])
+
+
+def _warn_of_equals(fitness: Float64Array) -> None:
+    if len(fitness) > 2 and np.ptp(fitness) == 0:
+        _log.warning(
+            "All members returned %g: this generation teaches nothing. The members of a module are that module, with "
+            "other weights each time: evaluate them in the loop, not from `list(strategy.ask())`.",
+            fitness[0],
+        )
 
 
 _UNFIT = {
