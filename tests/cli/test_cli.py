@@ -159,6 +159,7 @@ def test_a_member_that_was_not_played_is_refused(member, run, tmp_path):
 
 
 def test_on_a_machine_without_a_screen_a_run_is_filmed_too(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.environ", dict(os.environ))  # what is set here would reach every later worker
     monkeypatch.setattr("torch_es.cli.video.ctypes.util.find_library", lambda name: None)
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL"):
         monkeypatch.delenv(name, raising=False)
