@@ -60,9 +60,6 @@ class FoldedLanes:
             member.begin(reference, scale)
 
     @torch.no_grad()
-    def room(self, lane: int) -> None:
-        """See `Lanes.room`."""
-
     def write(self, lane: int, theta: Tensor) -> None:
         """See `Lanes.write`."""
         member = self._members[lane]

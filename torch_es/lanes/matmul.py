@@ -37,17 +37,12 @@ class MatmulLanes:
             array: Float32Array = view.numpy()
             return array
 
-        self._rows = flat.unbind()
+        self._flat = flat
         self._steps = [_kernel(layer, stacked, num_lanes) for layer in chain(network)]
-
-    def room(self, lane: int) -> Tensor:
-        """See `Lanes.room`: its own row, since copying the weights of a large network costs as much as making them."""
-        return self._rows[lane]
 
     def write(self, lane: int, theta: Tensor) -> None:
         """See `Lanes.write`; a chain has no buffers."""
-        if theta is not self._rows[lane]:
-            self._rows[lane].copy_(theta)
+        self._flat[lane] = theta
 
     def begin(self, reference: Float32Array | None, scale: Statistics | None) -> None:
         """See `Lanes.begin`; nothing in a chain is prepared."""

@@ -99,9 +99,6 @@ class TracedLanes:
         """See `Lanes.begin`."""
         self._member.begin(reference, scale)
 
-    def room(self, lane: int) -> None:
-        """See `Lanes.room`."""
-
     def write(self, lane: int, theta: Tensor) -> None:
         """See `Lanes.write`."""
         state = self._member.start(theta)
@@ -133,9 +130,6 @@ class CopiedLanes:
         """See `Lanes.begin`."""
         for member in self._members:
             member.begin(reference, scale)
-
-    def room(self, lane: int) -> None:
-        """See `Lanes.room`."""
 
     def write(self, lane: int, theta: Tensor) -> None:
         """See `Lanes.write`."""

@@ -26,10 +26,6 @@ class Lanes(Protocol):
         """
         ...
 
-    def room(self, lane: int) -> Tensor | None:
-        """Return where the lane's weights may be made, `(dim,)`, before `write`; None if it copies them in any case."""
-        ...
-
     def write(self, lane: int, theta: Tensor) -> None:
         """Give a lane the weights `theta`, `(dim,)`, fresh buffers and the initial state of an episode."""
         ...

@@ -118,8 +118,7 @@ class Rollout:
     def _start(self, lane: int, task: Task) -> None:
         if self._snapshot is None:
             raise RuntimeError("begin() must be called before submit().")
-        room = self._lanes.room(lane)
-        self._lanes.write(lane, self._snapshot.weights(task.member, self._weights if room is None else room))
+        self._lanes.write(lane, self._snapshot.weights(task.member, self._weights))
         observation, _ = self._envs[lane].env.reset(seed=self._rules.environment_seed(self.seed, task))
         check_observation(self._envs[lane].env, self._policy.layout.space, observation)
         self._observations[lane] = self._row(observation)
