@@ -131,16 +131,17 @@ class CentreSearch:
         population = self.ask()
         if summation is None and isinstance(population.perturbation, Unperturbed):
             raise ValueError("`sigma` must be positive for a function of the weights: there are no actions to search.")
+        outcome = as_outcome(outcome)
         plan, kept = self.plan(outcome)
         if self.generation == 0:
-            _warn_of_equals(as_outcome(outcome).fitness)
+            _warn_of_equals(outcome.fitness)
         sums = sums_for(plan, kept, population.perturbation, summation or serial_sum)
         gradient, sigma = self.rule.update(plan, sums, self.sigma)
         del sums  # a large module's copies add up
         metrics = self._step(gradient)
-        if isinstance(sigma, Tensor):
-            self._adapted = sigma if self.rule.adapts_sigma else None
-        self._schedule(as_outcome(outcome).fitness)
+        if self.rule.adapts_sigma:
+            self._adapted = torch.as_tensor(sigma)
+        self._schedule(outcome.fitness)
         return {**metrics, "train/sigma": float(sigma.mean()) if isinstance(sigma, Tensor) else sigma}
 
     def _step(self, gradient: Tensor) -> dict[str, float]:
