@@ -76,10 +76,11 @@ def check_env(arguments: list[str]) -> None:
             differing |= bool(found)
             console.print(f"{'differs' if found else 'same   '}  {way.name}")
             if found:
-                place = seeds.index(found[0].seed)
+                seed, what = next(iter(found.items()))
+                place = seeds.index(seed)
                 returns = f"return {first[place].return_:.6g} and {episodes[place].return_:.6g}"
-                console.print(f"         {len(found)} of {len(tasks)} episodes; with seed {found[0].seed}, "
-                              f"{found[0].what}; {returns}\n         {way.meaning}", markup=False)  # fmt: skip
+                console.print(f"         {len(found)} of {len(tasks)} episodes; with seed {seed}, "
+                              f"{what}; {returns}\n         {way.meaning}", markup=False)  # fmt: skip
     if differing:
         raise SystemExit(1)
 
