@@ -9,6 +9,7 @@ from typing import Any
 
 import jinja2
 import numpy as np
+import yaml
 from matplotlib.figure import Figure
 
 from torch_es.report import pictures
@@ -59,6 +60,10 @@ def render(run: Evidence) -> str:
         _TEMPLATE.read_text(encoding="utf-8")
     )
     shaping = run.header["options"].get("shaping")
+    try:
+        settings = dict(yaml.safe_load(run.config))
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise ValueError(f"`{run.folder}/config.yaml` is not the config of a run: {error}") from error
     norm = bool(run.records) and run.records[-1].progress["observation_norm"] is not None
     return template.render(
         title=f"{run.env or 'ES'} · {run.folder.resolve().name}",
@@ -80,6 +85,8 @@ def render(run: Evidence) -> str:
         folder=run.folder,
         command=commands.command,
         resume=commands.resume,
+        imports=commands.imports(settings),
+        named=list(commands.modules(settings).values()),
         continued=(run.folder / "config.yaml").is_file(),
         last=run.records[-1].generation if run.records else 0,
     )

@@ -131,12 +131,13 @@ class CentreSearch:
             NonFiniteError: If no pair has a finite fitness, or the step is not finite; the centre stays where it was.
         """
         population = self.ask()
-        if summation is None and isinstance(population.perturbation, Unperturbed):
+        own_loop = summation is None  # of the caller, who evaluates the members
+        if own_loop and isinstance(population.perturbation, Unperturbed):
             raise ValueError("`sigma` must be positive for a function of the weights: there are no actions to search.")
         outcome = as_outcome(outcome)
         plan, kept = self.plan(outcome)
         if self.generation == 0:
-            _warn_of_equals(outcome.fitness)
+            _warn_of_equals(outcome.fitness, own_loop)
         sums = sums_for(plan, kept, population.perturbation, summation or serial_sum)
         gradient, sigma = plan.update(sums, self.sigma)
         del sums  # a large module's copies add up
@@ -237,13 +238,13 @@ class CentreSearch:
         self.move(state["theta"])
 
 
-def _warn_of_equals(fitness: Float64Array) -> None:
+def _warn_of_equals(fitness: Float64Array, own_loop: bool) -> None:
     if len(fitness) > 2 and np.ptp(fitness) == 0:
-        _log.warning(
-            "All members returned %g: this generation teaches nothing. The members of a module are that module, with "
-            "other weights each time: evaluate them in the loop, not from `list(strategy.ask())`.",
-            fitness[0],
+        hint = (
+            " The members of a module are that module, with other weights each time: evaluate them in the loop, not "
+            "from `list(strategy.ask())`."
         )
+        _log.warning("All members returned %g: this generation teaches nothing.%s", fitness[0], hint * own_loop)
 
 
 _UNFIT = {
