@@ -89,7 +89,8 @@ def _play(settings: config.Config, way: _Way, folder: Path, tasks: list[Task]) -
     """Play the tasks, write the episodes to `folder`, and return them with their seeds."""
     folder.mkdir()
     factory = partial(Transcript, _factory(settings["env"]), folder, way.fresh)
-    evaluator = {**settings["evaluator"], "num_workers": way.num_workers, "num_lanes": way.num_lanes}
+    tolerance = settings["evaluator"].get("tolerance", {})
+    evaluator = {"num_workers": way.num_workers, "num_lanes": way.num_lanes, "tolerance": tolerance}
     with config.build({**settings, "evaluator": evaluator}, factory) as es:
         episodes = es.trainer.play(es.evaluator(), tasks)
         return episodes, [es.trainer.rules.environment_seed(es.seed, task) for task in tasks]
