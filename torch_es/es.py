@@ -146,6 +146,7 @@ class ES:
             **describe_options({**strategy_options, **({"behaviour": behaviour} if behaviour else {})}),
         }  # fmt: skip
 
+    @torch.inference_mode(False)  # what is made in inference mode cannot be changed afterwards
     def learn(
         self,
         total_timesteps: float,
@@ -273,6 +274,7 @@ class ES:
         }  # fmt: skip
 
     @classmethod
+    @torch.inference_mode(False)
     def load(
         cls,
         path: str | Path,
@@ -363,6 +365,7 @@ class ES:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    @torch.inference_mode(False)
     def evaluator(self) -> Evaluator:
         """Return the evaluator. Workers start when they are first needed, so bad arguments never start any."""
         if self._present.take(self._buffers()):

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import torch
-
 from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record, digest
 from torch_es.training.signals import StopSignals
@@ -53,8 +51,7 @@ def loop(
         callback: Called with each generation's metrics.
     """
     deadline, before = time.monotonic() + budget.seconds, trainer.played
-    # tensors made in inference mode could not be changed outside of it later
-    with torch.inference_mode(False), StopSignals(deadline) as signals, recording or contextlib.nullcontext():
+    with StopSignals(deadline) as signals, recording or contextlib.nullcontext():
         while trainer.total_timesteps < budget.timesteps and time.monotonic() < deadline:
             metrics = generation(signals)
             if recording is not None:
