@@ -123,13 +123,13 @@ def test_a_search_may_begin_and_continue_in_inference_mode():
         return OpenAIES(torch.zeros(3), num_pairs=2, optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9))
 
     returns = [np.random.default_rng(number).normal(size=(2, 2)) for number in range(3)]
-    strategy, other, straight = search(), search(), search()
+    strategy, continued, straight = search(), search(), search()
     with torch.inference_mode():
         strategy.tell(returns[0])
-        strategy.tell(returns[1])
-        other.load_state_dict(strategy.state_dict())
-    for number in range(3):
-        straight.tell(returns[number])
-    for each in (strategy, other):
-        each.tell(returns[2])
-        assert torch.equal(each.theta, straight.theta)
+    strategy.tell(returns[1])
+    with torch.inference_mode():
+        continued.load_state_dict(strategy.state_dict())
+    continued.tell(returns[2])
+    for each in returns:
+        straight.tell(each)
+    assert torch.equal(continued.theta, straight.theta)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+
 from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record, digest
 from torch_es.training.signals import StopSignals
