@@ -145,6 +145,7 @@ class ES:
             **describe_options({**strategy_options, **({"behaviour": behaviour} if behaviour else {})}),
         }  # fmt: skip
 
+    @torch.inference_mode(False)  # what is made in inference mode cannot be changed afterwards
     def learn(
         self,
         total_timesteps: float,
@@ -272,6 +273,7 @@ class ES:
         }  # fmt: skip
 
     @classmethod
+    @torch.inference_mode(False)
     def load(
         cls,
         path: str | Path,
@@ -362,6 +364,7 @@ class ES:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    @torch.inference_mode(False)
     def evaluator(self) -> Evaluator:
         """Return the evaluator, for the module as it is now: what was written into it since the last call is evolved.
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
 from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record, digest
@@ -42,8 +41,7 @@ def loop(
         callback: Called with each generation's metrics.
     """
     deadline, before = time.monotonic() + seconds, trainer.played
-    # tensors made in inference mode could not be changed outside of it later
-    with torch.inference_mode(False), StopSignals(deadline) as signals, recording or contextlib.nullcontext():
+    with StopSignals(deadline) as signals, recording or contextlib.nullcontext():
         while trainer.total_timesteps < timesteps and time.monotonic() < deadline:
             metrics = generation(signals)
             if recording is not None:
