@@ -124,6 +124,7 @@ class CentreSearch:
         kept = kept_pairs(fitness, self.non_finite)
         return self.rule(fitness[kept]), kept
 
+    @torch.inference_mode(False)
     def tell(self, outcome: Any, summation: Summation | None = None) -> dict[str, float]:
         """Move the centre; see `Strategy.tell`.
 
@@ -214,6 +215,7 @@ class CentreSearch:
             "scheduler": self.scheduler.state_dict() if self.scheduler else None,
         }
 
+    @torch.inference_mode(False)
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`.
 
