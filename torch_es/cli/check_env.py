@@ -76,10 +76,11 @@ def check_env(arguments: list[str]) -> None:
             differing |= bool(found)
             console.print(f"{'differs' if found else 'same   '}  {way.name}")
             if found:
-                place = seeds.index(found[0].seed)
+                seed, what = next(iter(found.items()))
+                place = seeds.index(seed)
                 returns = f"return {first[place].return_:.6g} and {episodes[place].return_:.6g}"
-                console.print(f"         {len(found)} of {len(tasks)} episodes; with seed {found[0].seed}, "
-                              f"{found[0].what}; {returns}\n         {way.meaning}", markup=False)  # fmt: skip
+                console.print(f"         {len(found)} of {len(tasks)} episodes; with seed {seed}, "
+                              f"{what}; {returns}\n         {way.meaning}", markup=False)  # fmt: skip
     if differing:
         raise SystemExit(1)
 
@@ -88,7 +89,8 @@ def _play(settings: config.Config, way: _Way, folder: Path, tasks: list[Task]) -
     """Play the tasks, write the episodes to `folder`, and return them with their seeds."""
     folder.mkdir()
     factory = partial(Transcript, _factory(settings["env"]), folder, way.fresh)
-    evaluator = {**settings["evaluator"], "num_workers": way.num_workers, "num_lanes": way.num_lanes}
+    tolerance = settings["evaluator"].get("tolerance", {})
+    evaluator = {"num_workers": way.num_workers, "num_lanes": way.num_lanes, "tolerance": tolerance}
     with config.build({**settings, "evaluator": evaluator}, factory) as es:
         episodes = es.trainer.play(es.evaluator(), tasks)
         return episodes, [es.trainer.rules.environment_seed(es.seed, task) for task in tasks]

@@ -61,7 +61,8 @@ def modules(config: Mapping[str, Any]) -> dict[str, str]:
         >>> modules({"env": {"id": "mine:Reach-v0", "kwargs": {}}, "policy": {"name": "mlp"}})
         {'mine': 'env.id=mine:Reach-v0'}
     """
-    values = flat({group: config.get(group) for group in ("env", "policy")})
+    groups = {group: config.get(group) for group in ("env", "policy")}
+    values = flat({**groups, "evaluator": {"name": config.get("evaluator", {}).get("name")}})
     found = {key: _MODULE.match(value) for key, value in values.items() if isinstance(value, str)}
     return {match[1]: f"{key}={values[key]}" for key, match in found.items() if match}
 

@@ -24,7 +24,13 @@ from torch_es.cli.config.build import Config, optimizer_arguments, optimizer_cla
 from torch_es.loggers import WandbLogger
 from torch_es.runs.commands import override
 
-_OPEN = ("env.kwargs.", "optimizer.", "policy.", "strategy.")  # where a plus adds an argument that is checked later
+_OPEN = (
+    "env.kwargs.",
+    "evaluator.",
+    "optimizer.",
+    "policy.",
+    "strategy.",
+)  # where a plus adds an argument that is checked later
 
 
 def conf_dir() -> Path:
