@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 Inputs = Any  # what the network is called with: a tensor (batch, *shape), or a dict or tuple of them
 
 _LEAVES = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary)
+_TREES = (gym.spaces.Dict, gym.spaces.Tuple)
 
 
 class Layout:
@@ -46,16 +47,19 @@ class Layout:
     """
 
     def __init__(self, space: gym.Space[Any]) -> None:
-        for leaf in leaves(space):
-            if not isinstance(leaf, _LEAVES):
+        within = leaves(space)
+        for leaf in within:
+            if not isinstance(leaf, (*_LEAVES, *_TREES)):
                 raise ValueError(
                     "`observation_space` must be a Box, Discrete, MultiDiscrete or MultiBinary, or a Dict or Tuple of "
                     f"these, got {leaf}; wrap the environment to offer one of them."
                 )
+            if isinstance(leaf, gym.spaces.MultiDiscrete) and leaf.dtype == np.uint64:
+                raise ValueError("`observation_space` holds a MultiDiscrete of uint64, which Gymnasium cannot flatten.")
         self.space = space
         self.size = flatdim(space)
-        if not self.size:
-            raise ValueError(f"`observation_space` must have at least one element, got {space}.")
+        if not self.size or any(isinstance(leaf, _TREES) for leaf in within):
+            raise ValueError(f"`observation_space` must have at least one element in each part, got {space}.")
         self.measured: npt.NDArray[np.bool_] = np.concatenate([_measured(leaf) for leaf in leaves(space)])
         self._box = isinstance(space, gym.spaces.Box)
 
@@ -163,6 +167,7 @@ def _flat_leaf(leaf: gym.Space[Any], values: Tensor) -> Tensor:
     if not isinstance(leaf, (gym.spaces.Discrete, gym.spaces.MultiDiscrete)):
         return columns
     counts = leaf.n if isinstance(leaf, gym.spaces.Discrete) else leaf.nvec
+    columns = columns.long()  # torch does not compare unsigned numbers with others
     choices = zip(np.ravel(counts).tolist(), np.ravel(leaf.start).tolist(), strict=True)
     numbers = [torch.arange(count, device=values.device) + start for count, start in choices]
     return torch.cat([columns[:, i : i + 1] == each for i, each in enumerate(numbers)], 1)
