@@ -11,6 +11,7 @@ from torch_es.es import ES
 from torch_es.evaluators import FaultTolerance
 from torch_es.policies import Policy, RecurrentNetwork, atari_cnn, mlp
 from torch_es.search import ARS, PGPE, SNES, OpenAIES, SearchGradient
+from torch_es.tasks import from_task
 from torch_es.types import EpisodeResult, Task
 
 __version__ = "0.1.0"
@@ -34,5 +35,6 @@ __all__ = [
     "Task",
     "WorkerError",
     "atari_cnn",
+    "from_task",
     "mlp",
 ]

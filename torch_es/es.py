@@ -85,6 +85,8 @@ class ES:
         ()
     """
 
+    budget: int | None = None  # environment steps that were tuned for the task; see `torch_es.from_task`
+
     def __init__(
         self,
         policy: nn.Module,
@@ -148,7 +150,7 @@ class ES:
 
     def learn(
         self,
-        total_timesteps: float,
+        total_timesteps: float | None = None,
         callback: Callback | None = None,
         *,
         progress_bar: bool = False,
@@ -166,7 +168,8 @@ class ES:
         a run that was never stopped.
 
         Args:
-            total_timesteps: Environment steps from now on; with `reset_num_timesteps=False`, or when a run is resumed,
+            total_timesteps: Environment steps from now on, by default those that were tuned for the task, if
+                `torch_es.from_task` made this trainer; with `reset_num_timesteps=False`, or when a run is resumed,
                 from the start of the run.
             callback: Called with each generation's metrics; training stops when it returns False.
             progress_bar: Show progress: a bar on a terminal, otherwise a line for each generation.
@@ -182,7 +185,11 @@ class ES:
             RunFolderError: If `folder` holds a run and `resume` is not set, or another process is writing it.
             ValueError: If the run in `folder` differs from this one; every difference is named.
         """
-        total_timesteps = check_count("total_timesteps", total_timesteps)
+        if total_timesteps is None and self.budget is None:
+            raise TypeError(
+                "`total_timesteps` is missing; only a trainer of `torch_es.from_task` has a budget of its own."
+            )
+        total_timesteps = check_count("total_timesteps", self.budget if total_timesteps is None else total_timesteps)
         seconds = float("inf") if max_seconds is None else check_positive("max_seconds", max_seconds)
         trainer, strategy, recording = self.trainer, self.strategy, None
         with contextlib.ExitStack() as stack:

@@ -57,12 +57,13 @@ def check_values(config: Config) -> None:
             raise TypeError(f"`policy.{name}` must be {what}, got {value!r} of type {type(value).__name__}.")
 
 
-def build(config: Config, factory: EnvFactory | None = None) -> ES:
+def build(config: Config, factory: EnvFactory | None = None, **options: Any) -> ES:
     """Return the trainer that a config describes; no process is started.
 
     Args:
         config: Plain data.
         factory: Makes the environments instead of those in the config, for example to render them.
+        options: Replace arguments of `ES`.
 
     Raises:
         TypeError: If a value is of the wrong kind.
@@ -78,22 +79,18 @@ def build(config: Config, factory: EnvFactory | None = None) -> ES:
     acting = {name: policy.pop(name) for name in ACTING if name in policy}
     probe = factory()
     probe.close()  # only its spaces are read
-    return ES(
-        _network(policy, probe, acting.get("box_head", "clip"), config["seed"]),
-        factory,
-        strategy=strategy.pop("name"),
-        optimizer=_optimizer(config["optimizer"]),
+    network = _network(policy, probe, acting.get("box_head", "clip"), config["seed"])
+    arguments = {
+        "strategy": strategy.pop("name"),
+        "optimizer": _optimizer(config["optimizer"]),
         **acting,
-        rules=EpisodeRules(**config["episode"]),
-        min_episodes=config["min_episodes"],
-        min_timesteps=config["min_timesteps"],
-        eval_every=config["eval_every"],
-        eval_episodes=config["eval_episodes"],
-        seed=config["seed"],
-        tolerance=FaultTolerance(**evaluator.pop("tolerance", {})),
+        "rules": EpisodeRules(**config["episode"]),
+        "tolerance": FaultTolerance(**evaluator.pop("tolerance", {})),
+        **{name: config[name] for name in ("min_episodes", "min_timesteps", "eval_every", "eval_episodes", "seed")},
         **evaluator,
         **strategy,
-    )
+    }
+    return ES(network, factory, **{**arguments, **options})
 
 
 def build_loggers(config: Config) -> list[Logger]:

@@ -1,0 +1,107 @@
+"""From the words of a command line to a config: the YAML files, with the settings tuned for the environment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from hydra import compose
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Override
+
+from torch_es.cli.config.build import Config
+from torch_es.cli.config.overrides import check_overrides, config_files, parsed_overrides, plain
+from torch_es.runs.commands import override
+
+_GROUPS = ("policy", "strategy", "optimizer")  # whose tuned values belong to the option that they were tuned with
+
+
+def compose_config(overrides: Sequence[str] = (), name: str = "config") -> Config:
+    """Return the config that the command line `torch-es OVERRIDES` composes, as plain data.
+
+    Args:
+        overrides: As on the command line.
+        name: The file at the top: `config`, or `sweep` for a search.
+
+    Raises:
+        TypeError: If a value should be true or false and is neither.
+        ValueError: If a key or an option does not exist; the error names the nearest one.
+
+    Example:
+        >>> compose_config(["env=hopper"])["env"]["id"]
+        'Hopper-v5'
+    """
+    words = with_tuned(overrides, name)
+    check_overrides(words, name)
+    with config_files():
+        config = plain(compose(name, overrides=words))
+    config["env"].pop("tuned", None)
+    return config
+
+
+def with_tuned(overrides: Sequence[str], name: str = "config") -> list[str]:
+    """Return a command line with the settings that were tuned for its environment, `tuned` in `conf/env/*.yaml`.
+
+    What the command line sets stays. Another policy, strategy or optimizer drops the values that were tuned for the
+    first one: SNES must not get a sigma of ARS. `env.tuned=null` and an `experiment` drop all of them. A sweep has a
+    budget of its own.
+
+    Example:
+        >>> with_tuned(["env=hopper", "env.tuned=null"])
+        ['env=hopper', 'env.tuned=null']
+    """
+    parsed = [o for o in parsed_overrides(overrides) if not o.is_delete()]
+    given = {o.key_or_group: o.value() for o in parsed}
+    if ("env.tuned" in given and given["env.tuned"] is None) or given.get("experiment", "none") != "none":
+        return list(overrides)
+    tuned = _tuned([o for o in parsed if o.key_or_group in ("env", "env.id", "hydra.searchpath")], name)
+    dropped = {g for g in _GROUPS if f"{g}.name" in given or given.get(g, tuned.get(g)) != tuned.get(g)}
+    if "strategy" in dropped:
+        dropped.add("optimizer")
+    if name == "sweep":
+        dropped.add("total_timesteps")
+    kept = {key: v for key, v in tuned.items() if key not in given and key.partition(".")[0] not in dropped}
+    return [*(_word(key, value) for key, value in kept.items()), *overrides]
+
+
+def tuned_env(text: str) -> str:
+    """Return the option of `env` that has tuned settings for an environment: by its own name, or by Gymnasium's id.
+
+    Raises:
+        ValueError: If there is none.
+
+    Example:
+        >>> tuned_env("Hopper-v5")
+        'hopper'
+    """
+    with config_files() as loader:
+        options = _options(loader, [])
+    names = {key: name for name, env in options.items() if "tuned" in env for key in (name, str(env["id"]))}
+    if text not in names:
+        raise ValueError(f"There are no tuned settings for `{text}`; there are for {', '.join(sorted(names))}.")
+    return names[text]
+
+
+def _tuned(words: Sequence[Override], name: str) -> Config:
+    """Return the tuned settings of the environment that `env` and `env.id` of a command line name."""
+    given = {o.key_or_group: o.value() for o in words}
+    search_path = [str(o.input_line) for o in words if o.key_or_group == "hydra.searchpath"]
+    with config_files() as loader:
+        if "env.id" in given:
+            found = [env for env in _options(loader, search_path).values() if env["id"] == given["env.id"]]
+            return dict(found[0].get("tuned") or {}) if found else {}
+        if given.get("env") not in (None, *loader.get_group_options("env", overrides=search_path)):
+            return {}  # the check of all words names the nearest option
+        env = compose(name, overrides=[*search_path, *(f"env={given[key]}" for key in given if key == "env")]).env
+    return dict(plain(env).get("tuned") or {})
+
+
+def _options(loader: ConfigLoader, search_path: list[str]) -> dict[str, Config]:
+    """Return all options of `env`, by name."""
+    names = loader.get_group_options("env", overrides=search_path)
+    return {name: plain(compose(f"env/{name}", overrides=search_path).env) for name in names}
+
+
+def _word(key: str, value: Any) -> str:
+    return override(key, value) if isinstance(value, str) else f"{key}={json.dumps(value)}"
