@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch_es.cli import config
 from torch_es.es import ES
 
 
@@ -25,12 +26,10 @@ def from_task(task: str, *overrides: str, seed: int = 0, **options: Any) -> ES:
         ValueError: If there are no tuned settings for `task`, or a value is out of its range.
 
     Example:
-        >>> with from_task("CartPole-v1", num_workers=0) as es:
-        ...     es.strategy.parameters.size
-        10
+        >>> with from_task("Hopper-v5", num_workers=0) as es:
+        ...     es.strategy.theta.shape
+        torch.Size([36])
     """
-    from torch_es.cli import config  # and Hydra, which a program without this function need not import
-
     words = [f"env={config.tuned_env(task)}", f"seed={seed}", *overrides]
     settings = config.compose_config(words)
     es = config.build(settings, **options)

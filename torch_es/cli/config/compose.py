@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose
-from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
 
 from torch_es.cli.config.build import Config
-from torch_es.cli.config.overrides import check_overrides, config_files, parsed_overrides, plain
+from torch_es.cli.config.overrides import check_overrides, conf_dir, config_files, parsed_overrides, plain
 from torch_es.runs.commands import override
 
 _GROUPS = ("policy", "strategy", "optimizer")  # whose tuned values belong to the option that they were tuned with
@@ -75,9 +76,7 @@ def tuned_env(text: str) -> str:
         >>> tuned_env("Hopper-v5")
         'hopper'
     """
-    with config_files() as loader:
-        options = _options(loader, [])
-    names = {key: name for name, env in options.items() if "tuned" in env for key in (name, str(env["id"]))}
+    names = {key: path.stem for path, env in _files([]) if "tuned" in env for key in (path.stem, str(env["id"]))}
     if text not in names:
         raise ValueError(f"There are no tuned settings for `{text}`; there are for {', '.join(sorted(names))}.")
     return names[text]
@@ -85,22 +84,22 @@ def tuned_env(text: str) -> str:
 
 def _tuned(words: Sequence[Override], name: str) -> Config:
     """Return the tuned settings of the environment that `env` and `env.id` of a command line name."""
-    given = {o.key_or_group: o.value() for o in words}
+    given: dict[str, Any] = {o.key_or_group: o.value() for o in words}
+    if "env.id" in given:
+        found = [env for _, env in _files(given.get("hydra.searchpath", [])) if env["id"] == given["env.id"]]
+        return dict(found[0].get("tuned") or {}) if found else {}
     search_path = [str(o.input_line) for o in words if o.key_or_group == "hydra.searchpath"]
     with config_files() as loader:
-        if "env.id" in given:
-            found = [env for env in _options(loader, search_path).values() if env["id"] == given["env.id"]]
-            return dict(found[0].get("tuned") or {}) if found else {}
         if given.get("env") not in (None, *loader.get_group_options("env", overrides=search_path)):
             return {}  # the check of all words names the nearest option
-        env = compose(name, overrides=[*search_path, *(f"env={given[key]}" for key in given if key == "env")]).env
-    return dict(plain(env).get("tuned") or {})
+        return dict(plain(compose(name, overrides=[str(o.input_line) for o in words]).env).get("tuned") or {})
 
 
-def _options(loader: ConfigLoader, search_path: list[str]) -> dict[str, Config]:
-    """Return all options of `env`, by name."""
-    names = loader.get_group_options("env", overrides=search_path)
-    return {name: plain(compose(f"env/{name}", overrides=search_path).env) for name in names}
+def _files(search_path: Sequence[str]) -> Iterator[tuple[Path, Config]]:
+    """Yield the files of all environments, those of the user first, and what is in them."""
+    for folder in (*search_path, conf_dir()):
+        for path in sorted(Path(str(folder).removeprefix("file://")).glob("env/*.yaml")):
+            yield path, plain(OmegaConf.load(path))  # type: ignore[arg-type]
 
 
 def _word(key: str, value: Any) -> str:

@@ -119,8 +119,9 @@ def parsed_overrides(overrides: Sequence[str]) -> list[Override]:
 
 @contextlib.contextmanager
 def config_files() -> Iterator[ConfigLoader]:
-    """Let Hydra compose from `conf/`; its errors become ValueErrors."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+    """Let Hydra compose from `conf/`; its errors become ValueErrors. In a job of Hydra it already can."""
+    begun = GlobalHydra.instance().is_initialized()
+    with contextlib.nullcontext() if begun else initialize_config_dir(str(conf_dir()), version_base="1.3"):
         try:
             yield GlobalHydra.instance().config_loader()
         except (HydraException, OmegaConfBaseException) as error:
