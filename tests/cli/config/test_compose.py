@@ -6,14 +6,15 @@ from command import torch_es
 from torch_es.cli import config
 
 TUNED = {"strategy": "ars", "strategy.num_top": 3, "strategy.sigma": 0.5, "optimizer.lr": 0.25, "policy": "linear"}
-TUNED |= {"policy.normalize_observations": False, "episode.reward_shift": 1.5, "total_timesteps": 77}
+TUNED |= {"scheduler": "{name: LinearLR, total_iters: 9}"}
+TUNED |= {"policy.normalize_observations": "false", "episode.reward_shift": 1.5, "total_timesteps": 77}
 
 
 @pytest.fixture
 def own(tmp_path):
     """A folder of configs with an environment of one's own that has tuned settings."""
     (tmp_path / "conf" / "env").mkdir(parents=True)
-    lines = "".join(f"  {key}: {str(value).lower()}\n" for key, value in TUNED.items())
+    lines = "".join(f"  {key}: {value!s}\n" for key, value in TUNED.items())
     (tmp_path / "conf/env/mine.yaml").write_text(f"id: CartPole-v0\nkwargs: {{}}\naction_repeat: 1\ntuned:\n{lines}")
     return tmp_path, f"hydra.searchpath=[{tmp_path}/conf]"
 
@@ -29,6 +30,7 @@ def test_an_environment_brings_its_tuned_settings_by_name_and_by_id(chosen, own)
     made = composed(own, chosen)
     assert (made["strategy"]["name"], made["strategy"]["num_top"], made["strategy"]["sigma"]) == ("ars", 3, 0.5)
     assert made["optimizer"] == {"name": "SGD", "lr": 0.25}
+    assert made["scheduler"] == {"name": "LinearLR", "total_iters": 9}
     assert (made["policy"]["hidden"], made["policy"]["normalize_observations"]) == ([], False)
     assert (made["episode"]["reward_shift"], made["total_timesteps"]) == (1.5, 77)
 
@@ -41,7 +43,7 @@ def test_what_the_command_line_sets_stays(own):
 
 def test_another_strategy_drops_the_values_of_the_first_and_its_optimizers(own):
     made, plain = composed(own, "env=mine", "strategy=snes"), config.compose_config(["env=cartpole", "strategy=snes"])
-    assert (made["strategy"], made["optimizer"]) == (plain["strategy"], plain["optimizer"])
+    assert all(made[group] == plain[group] for group in ("strategy", "optimizer", "scheduler"))
     assert made["policy"]["hidden"] == []
     assert made["total_timesteps"] == 77
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 import torch
+from torch.optim import lr_scheduler
 
 from torch_es.checks import check_choice, check_count, check_positive, suggestion
 from torch_es.envs import EnvFactory, env_factory, repeated
@@ -82,7 +83,8 @@ def build(config: Config, factory: EnvFactory | None = None, **options: Any) -> 
     network = _network(policy, probe, acting.get("box_head", "clip"), config["seed"])
     arguments = {
         "strategy": strategy.pop("name"),
-        "optimizer": _optimizer(config["optimizer"]),
+        "optimizer": (optimizer := _optimizer(config["optimizer"])),
+        **({"scheduler": _scheduler(config["scheduler"], optimizer)} if config["scheduler"] else {}),
         **acting,
         "rules": EpisodeRules(**config["episode"]),
         "tolerance": FaultTolerance(**evaluator.pop("tolerance", {})),
@@ -154,12 +156,34 @@ def _network(options: Config, env: gym.Env[Any, Any], box_head: str, seed: int) 
 
 
 def _optimizer(options: Config) -> Any:
-    keywords = dict(options)
-    kind = optimizer_class(keywords.pop("name"))
+    kind = optimizer_class(options["name"])
+    return _checked("optimizer", kind, options, [torch.nn.Parameter(torch.zeros(1))])
+
+
+def _scheduler(options: Config, optimizer: Any) -> Any:
+    known = {
+        n: k for n, k in vars(lr_scheduler).items() if isinstance(k, type) and issubclass(k, lr_scheduler.LRScheduler)
+    }
+    if not isinstance(options, dict):
+        raise TypeError(f"`scheduler` must be {{name:CLASS,ARGUMENT:VALUE}}, got {options!r}.")
+    kind = known[check_choice("scheduler.name", options.get("name"), known)]
+    return _checked("scheduler", kind, options, optimizer([torch.nn.Parameter(torch.zeros(1))]))
+
+
+def _checked(key: str, kind: type, options: Config, first: Any) -> Any:
+    """Return `kind` with the keyword arguments that `options` hold besides its name, once it takes them.
+
+    Args:
+        key: Where the options are in the config.
+        kind: A class of `torch.optim`.
+        options: Its name and its keyword arguments.
+        first: Its positional argument, to try it with.
+    """
+    keywords = {name: value for name, value in options.items() if name != "name"}
     try:
-        kind([torch.nn.Parameter(torch.zeros(1))], **keywords)
+        kind(first, **keywords)
     except (TypeError, ValueError) as error:
-        takes = optimizer_arguments(kind)
+        takes = list(inspect.signature(kind).parameters)[1:]
         near = next((suggestion(k, takes) for k in keywords if k not in takes), "")
-        raise ValueError(f"`optimizer`: {kind.__name__} does not take {keywords}: {error}.{near}") from error
+        raise ValueError(f"`{key}`: {kind.__name__} does not take {keywords}: {error}.{near}") from error
     return partial(kind, **keywords)

@@ -60,6 +60,8 @@ def with_tuned(overrides: Sequence[str], name: str = "config") -> list[str]:
     dropped = {g for g in _GROUPS if f"{g}.name" in given or given.get(g, tuned.get(g)) != tuned.get(g)}
     if "strategy" in dropped:
         dropped.add("optimizer")
+    if "optimizer" in dropped:
+        dropped.add("scheduler")
     if name == "sweep":
         dropped.add("total_timesteps")
     kept = {key: v for key, v in tuned.items() if key not in given and key.partition(".")[0] not in dropped}
@@ -103,4 +105,8 @@ def _files(search_path: Sequence[str]) -> Iterator[tuple[Path, Config]]:
 
 
 def _word(key: str, value: Any) -> str:
-    return override(key, value) if isinstance(value, str) else f"{key}={json.dumps(value)}"
+    if isinstance(value, str):
+        return override(key, value)
+    if isinstance(value, dict):
+        return f"{key}={{{','.join(_word(k, v).replace('=', ':', 1) for k, v in value.items())}}}"
+    return f"{key}={json.dumps(value)}"
