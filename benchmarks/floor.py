@@ -58,7 +58,7 @@ def pairs(count: int) -> Callable[[], object]:
 @torch.inference_mode()
 def measure(_: int) -> dict[str, tuple[float, float]]:
     """Return microseconds a step of physics, and of the forward between the steps, for each case."""
-    envs = [bare(gym.make("Humanoid-v5")).env for _ in range(8)]
+    envs = [bare(gym.make("Humanoid-v5"))[0] for _ in range(8)]
     actions = list(np.random.default_rng(0).uniform(-0.1, 0.1, (STEPS, 17)).astype(np.float32))
 
     def play(count: int, forward: Callable[[], object]) -> tuple[float, float]:

@@ -81,7 +81,7 @@ def train(es: ES, generations: int, log: JsonlLogger | None) -> tuple[int, float
 
 def replay(env_id: str, episodes: list[tuple[int, Any]]) -> Callable[[], None]:
     """Return a function that steps a bare environment through recorded episodes."""
-    env = bare(gym.make(env_id)).env
+    env = bare(gym.make(env_id))[0]
 
     def play() -> None:
         for seed, actions in episodes:
@@ -161,7 +161,7 @@ def step_rows(pairs: int) -> Iterator[Row]:
 
 def stepping(env: gym.Env[Any, Any]) -> Side:
     """Return what plays episodes of 50 random steps, and says how many steps a second."""
-    own, space = bare(env).env, env.action_space
+    own, space = bare(env)[0], env.action_space
     actions = list(np.random.default_rng(0).uniform(space.low, space.high, (50, *space.shape)).astype(np.float32))
 
     def rate() -> float:

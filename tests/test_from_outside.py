@@ -4,10 +4,12 @@ import queue
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from torch_es import ES, EpisodeRules
+from torch_es.cli import config
 from torch_es.rollout import Snapshot
 from torch_es.search import Population
 from torch_es.search.noise import Noise
@@ -128,6 +130,31 @@ def test_an_evaluator_of_threads_trains_cartpole_with_the_bits_of_the_serial_one
     threads, mean = learned(evaluator=ThreadEvaluator, **options)
     assert mean > 400
     assert torch.equal(threads.strategy.theta, learned(num_workers=0, **options)[0].strategy.theta)
+
+
+def test_the_command_line_names_it_with_its_arguments():
+    thetas = []
+    for chosen in (["evaluator=serial"], [f"evaluator.name={__name__}:ThreadEvaluator", "+evaluator.threads=3"]):
+        search = ["strategy.sigma=0.2", "strategy.num_pairs=8", "optimizer.lr=0.1"]
+        with config.build(config.compose_config(["env=cartpole", "policy=linear", *search, *chosen])) as es:
+            es.learn(60_000, callback=lambda row: row["rollout/ep_rew_mean"] < 300)
+            assert es.trainer.played.returns.mean() >= 300
+            thetas.append(es.strategy.theta)
+    assert es.evaluator().threads == 3
+    assert torch.equal(*thetas)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["evaluator.name=threads"], "`evaluator.name` must be MODULE:CALLABLE, got 'threads': No module named"),
+        (["evaluator.name=math:pi"], "`evaluator.name` math:pi must make an evaluator, got float"),
+        ([f"evaluator.name={__name__}:ThreadEvaluator", "+evaluator.thread=3"], "`thread` is not an argument of ES"),
+    ],
+)
+def test_a_name_on_the_command_line_that_makes_none_is_refused(overrides, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        config.build(config.compose_config(["env=cartpole", *overrides]))
 
 
 def test_both_at_once():

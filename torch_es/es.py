@@ -34,8 +34,7 @@ from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_
 from torch_es.search.arguments import check_arguments
 from torch_es.seeding import derive
 from torch_es.training.generation import Quota
-from torch_es.training.loop import Budget, Callback, loop
-from torch_es.training.present import Present
+from torch_es.training.loop import Callback, loop
 from torch_es.training.replay import rebuild
 from torch_es.training.signals import StopSignals
 from torch_es.training.trainer import Trainer
@@ -138,7 +137,7 @@ class ES:
         self.trainer = Trainer(self.strategy, self.objective, quota, eval_every, eval_episodes)
         self._make_evaluator = evaluator or partial(make_evaluator, num_workers=num_workers, tolerance=tolerance)
         self._evaluator: Evaluator | None = None
-        self._present = Present(self.strategy)
+        self._sent: dict[str, torch.Tensor] = {}  # the buffers, of which workers have copies
         self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
         self.described = {
             "env": env if isinstance(env, str) else None, **describe_options({"strategy": strategy, **acting}),
@@ -148,6 +147,7 @@ class ES:
             **describe_options({**strategy_options, **({"behaviour": behaviour} if behaviour else {})}),
         }  # fmt: skip
 
+    @torch.inference_mode(False)  # what is made in inference mode cannot be changed afterwards
     def learn(
         self,
         total_timesteps: float | None = None,
@@ -205,7 +205,7 @@ class ES:
             shown = [*loggers, *([ProgressLogger(goal)] if progress_bar else [])]
             log = stack.enter_context(opened(shown, self.described, recording.path if recording else Path()))
             stack.callback(self.objective.refresh)
-            loop(trainer, self._generation, Budget(goal, seconds), recording, log, callback)
+            loop(trainer, self._generation, goal, seconds, recording, log, callback)
         return self
 
     def _generation(self, signals: StopSignals) -> dict[str, float]:
@@ -280,6 +280,7 @@ class ES:
         }  # fmt: skip
 
     @classmethod
+    @torch.inference_mode(False)
     def load(
         cls,
         path: str | Path,
@@ -370,10 +371,22 @@ class ES:
     def __exit__(self, *error: object) -> None:
         self.close()
 
+    @torch.inference_mode(False)
     def evaluator(self) -> Evaluator:
-        """Return the evaluator. Workers start when they are first needed, so bad arguments never start any."""
-        if self._present.take(self._buffers()):
+        """Return the evaluator, for the module as it is now: what was written into it since the last call is evolved.
+
+        Workers start when they are first needed, so bad arguments never start any.
+
+        Raises:
+            ValueError: If other parameters are trainable than at the start, or a weight is not finite.
+        """
+        parameters = self.strategy.parameters
+        if parameters.changed(self.strategy.theta):
+            self.strategy.move(parameters.read_module())
+        sent, buffers = self._sent, self._buffers()
+        if sent.keys() != buffers.keys() or not all(torch.equal(sent[name], b) for name, b in buffers.items()):
             self.close()
+            self._sent = {name: buffer.clone() for name, buffer in buffers.items()}
         if self._evaluator is None:
             self._evaluator = self._make_evaluator(self.objective, self.trainer.snapshot())
         return self._evaluator

@@ -34,10 +34,10 @@ def test_only_counting_and_checking_wrappers_come_off():
         def reward(self, reward):
             return 2 * reward
 
-    assert type(bare(gym.make("CartPole-v1")).env) is type(gym.make("CartPole-v1").unwrapped)
-    kept = bare(gym.wrappers.TimeLimit(Doubled(gym.make("CartPole-v1")), 7))
-    assert isinstance(kept.env, Doubled)
-    assert kept.max_steps == 7
+    assert type(bare(gym.make("CartPole-v1"))[0]) is type(gym.make("CartPole-v1").unwrapped)
+    kept, limit = bare(gym.wrappers.TimeLimit(Doubled(gym.make("CartPole-v1")), 7))
+    assert isinstance(kept, Doubled)
+    assert limit == 7
 
 
 class Penalised(gym.wrappers.TimeLimit):

@@ -100,7 +100,7 @@ def test_an_observation_outside_its_space_is_told(caplog):
         (lambda: None, "`env` must make a gymnasium.Env, got None: does the function return what it makes"),
         (
             lambda: gym.make_vec("CartPole-v1", num_envs=2),
-            "got .*CartPoleVectorEnv; which is many: give a function that",
+            "got .*CartPoleVectorEnv; give a function that makes one of them",
         ),
         (lambda: torch.nn.Linear(4, 2), r"got torch.nn.modules.linear.Linear; wrap it in one"),
     ],

@@ -125,7 +125,7 @@ MUTATIONS = [
     Mutation("F48a", "an episode is asked for twice", "again = 0", "environments.py::test_F48_training_warns_once"),
     Mutation("F48b", "an environment is played in twice", "if self._seed is not None:",
              "environments.py::test_F48_check_env_finds"),
-    Mutation("F48c", "the same is played again", "return []", "environments.py::test_F48_check_env_says"),
+    Mutation("F48c", "the same is played again", "return {}", "environments.py::test_F48_check_env_says"),
     Mutation("F51", "a logger's failure is caught", "raise", "logging.py::test_F51_a_logger"),
     Mutation("F52", "W&B's id is kept", "if True:", "logging.py::test_F52"),
     Mutation("F53a", "a job's traceback is kept", "trace = None", "logging.py::test_F53"),

@@ -11,7 +11,6 @@ from torch import nn
 from torch_es import ES
 from torch_es.heads import make_action_noise, make_head, unbatched
 from torch_es.heads.boxes import ClipHead, TanhHead
-from torch_es.heads.noise import GaussianNoise
 from torch_es.policies import Policy
 
 BOX = Box(np.array([-0.4, 0.1]), np.array([0.4, 0.7]), dtype=np.float64)
@@ -145,10 +144,10 @@ def test_heads_of_ones_own_stand_in_a_dict_too():
 def test_action_noise_may_be_an_object_or_what_makes_one():
     space = Stepper.action_space
     head = make_head(space)
-    noise = GaussianNoise(space, head, 0.3)
+    noise = make_action_noise(space, head, "gaussian:0.3")
     assert make_action_noise(space, head, noise) is noise
     runs = []
-    for given in (noise, "gaussian:0.3", lambda space, head: GaussianNoise(space, head, 0.3)):
+    for given in (noise, "gaussian:0.3", lambda space, head: make_action_noise(space, head, "gaussian:0.3")):
         with ES(Linear(), Stepper, action_noise=given, num_pairs=2, num_workers=0) as es:
             runs.append(es.learn(20).strategy.theta.tolist())
     assert runs[0] == runs[1] == runs[2]

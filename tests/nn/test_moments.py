@@ -18,9 +18,9 @@ def test_merge_is_the_moments_of_both(a, b):
 
 
 @given(samples, arrays(np.float64, 3, elements=st.floats(-10, 10)))
-def test_from_sums_is_the_moments(a, origin):
+def test_the_sums_of_an_episode_give_its_moments(a, origin):
     sums = np.concatenate(((a - origin).sum(0), ((a - origin) ** 2).sum(0)))
-    close(Moments.from_sums(len(a), sums, origin), Moments.of(a))
+    close(Moments.of_episodes(np.array([len(a)]), sums[None], origin), Moments.of(a))
 
 
 def test_nothing_merged_changes_nothing():

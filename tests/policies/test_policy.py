@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Dict
 from sample_spaces import BOX1, BOX3
 from torch import nn
 
@@ -73,6 +73,43 @@ def test_single_and_batched_observations():
 def test_a_network_that_does_not_fit_is_refused(network, message):
     with pytest.raises(ValueError, match=message):
         Policy(network, BOX3, BOX1)
+
+
+class Key(nn.Linear):
+    """Takes a part of the observation, which need not be there."""
+
+    def __init__(self, key):
+        super().__init__(3, 1)
+        self.key = key
+
+    def forward(self, observation):
+        return super().forward(observation[self.key])
+
+
+class Agent(nn.Linear):
+    """An agent of CleanRL, which has no forward."""
+
+    forward = nn.Module().forward
+    get_action_and_value = None
+
+
+@pytest.mark.parametrize(
+    ("network", "space", "message"),
+    [
+        (nn.Linear(4, 1), Dict(a=BOX3, b=BOX1), r"of Dict.*it raised TypeError: linear.*Concatenate\(\)`, first in it"),
+        (
+            mlp(4, 1),
+            Dict(a=BOX3, b=BOX1),
+            r"of Dict.*it raised TypeError: ObservationNorm must be made.*Concatenate\(\)`",
+        ),
+        (Key("absent"), Dict(a=BOX3), "of Dict.*it raised KeyError: 'absent'"),
+        (Key(7), BOX3, r"of shape \(3,\); it raised IndexError"),
+        (Agent(3, 1), BOX3, r"of shape.*is given as `torch_es\.adapters\.from_cleanrl\(agent\)`"),
+    ],
+)
+def test_whatever_a_network_raises_names_policy_and_what_it_was_given(network, space, message):
+    with pytest.raises(ValueError, match=f"`policy` must take a batch of observations {message}"):
+        Policy(network, space, BOX1)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 
@@ -84,6 +85,24 @@ def test_what_a_config_says_is_text(run, tmp_path):
     assert "script" not in page.tags
     assert "&lt;script&gt;" in page.text
     assert "torch-es train resume=" in page.text
+
+
+def test_the_commands_name_the_modules_that_they_import(run, tmp_path):
+    shutil.copytree(run, tmp_path / "i")
+    (tmp_path / "i" / "config.yaml").write_text("env: {id: 'mine:Reach-v0'}")
+    text = Page(write_report(tmp_path / "i")).text
+    for command in ("evaluate", "record", "replay"):
+        assert re.search(f"torch-es {command} .*--import mine$", text, re.MULTILINE), command
+    assert "i env.id=mine:Reach-v0" in text
+    assert "torch-es record" not in Page(write_report(run)).text  # it has no config
+
+
+@pytest.mark.parametrize("text", ["env: [", "- 1", ""])
+def test_a_config_that_is_none_is_refused(text, run, tmp_path):
+    shutil.copytree(run, tmp_path / "b")
+    (tmp_path / "b" / "config.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"b/config\.yaml` is not the config of a run"):
+        write_report(tmp_path / "b")
 
 
 def test_a_run_without_a_checkpoint_says_what_is_missing(run, tmp_path):

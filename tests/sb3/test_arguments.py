@@ -44,7 +44,7 @@ def test_bad_arguments_are_refused(arguments, options, error, message):
 
 
 def test_what_contradicts_itself_is_refused():
-    with pytest.raises(ValueError, match="`policy_kwargs` is for a policy that is made"):
+    with pytest.raises(ValueError, match="`policy_kwargs` is for a new policy; the given one stays"):
         ES(make().policy, "CartPole-v1", policy_kwargs={"net_arch": [4]})
     with pytest.raises(ValueError, match=r"`policy` must be on the CPU, got meta; load its model with"):
         ES(make().policy.to("meta"), "CartPole-v1")
@@ -59,8 +59,8 @@ class Masked(gym.Wrapper):
 
 def test_masks_of_actions_are_named_wherever_they_come_from(caplog):
     model = ES("MlpPolicy", Masked(gym.make("CartPole-v1")), num_workers=0)
-    assert "`env` has `action_masks`, but action masks are not asked for; put the mask into the obs" in caplog.text
-    with pytest.raises(TypeError, match="`action_masks` cannot be given: action masks are not asked for"):
+    assert "`env` has `action_masks`, but action masks are not used; put the mask into the obs" in caplog.text
+    with pytest.raises(TypeError, match="`action_masks` cannot be given: action masks are not used"):
         model.predict(np.zeros(4), action_masks=np.ones(2))
     policy = make().policy
     policy.__module__ = "sb3_contrib.common.maskable.policies"

@@ -44,6 +44,7 @@ EYE = Dict(eye=Box(0, 255, (36, 40, 1), np.uint8), arm=Box(-1, 1, (2,)))
     [
         (lambda: gym.make("Pendulum-v1"), lambda venv: VecFrameStack(venv, 3)),
         (lambda: gym.make("Pendulum-v1"), lambda venv: VecFrameStack(VecCheckNan(VecMonitor(venv)), 3, "first")),
+        (partial(Own, Box(5, 9, (2,))), lambda venv: VecFrameStack(venv, 3)),
         (partial(Own, EYE["eye"]), lambda venv: VecTransposeImage(VecFrameStack(venv, 4))),
         (partial(Own, EYE["eye"]), lambda venv: VecFrameStack(VecTransposeImage(venv), 4)),
         (partial(Own, EYE), lambda venv: VecFrameStack(venv, 2, {"eye": "last", "arm": "first"})),
@@ -71,6 +72,11 @@ def test_workers_see_what_wrappers_of_a_vec_env_show(env, wrap):
 def test_channels_stay_where_a_wrapper_leaves_them():
     venv = VecTransposeImage(DummyVecEnv([partial(Own, Box(0, 255, (40, 50, 41), np.uint8))]), skip=True)
     assert playable(venv)[0]().observation_space.shape == (40, 50, 41)
+
+
+def test_pictures_that_vec_normalize_has_made_numbers_stay_as_they_are():
+    venv = VecNormalize(DummyVecEnv([partial(Own, Box(0, 255, (36, 40, 3), np.uint8))]))
+    assert playable(venv)[0]().observation_space.shape == venv.observation_space.shape
 
 
 def test_sb3s_usual_atari_set_up_trains():

@@ -116,3 +116,20 @@ def test_returns_that_are_all_equal_are_named_once(caplog):
         strategy.tell([float(member.weight.detach().sum()) for member in list(strategy.ask())])
     (record,) = caplog.records
     assert "evaluate them in the loop, not from `list(strategy.ask())`" in record.message
+
+
+def test_a_search_may_begin_and_continue_in_inference_mode():
+    def search():
+        return OpenAIES(torch.zeros(3), num_pairs=2, optimizer=partial(torch.optim.SGD, lr=0.1, momentum=0.9))
+
+    returns = [np.random.default_rng(number).normal(size=(2, 2)) for number in range(3)]
+    strategy, continued, straight = search(), search(), search()
+    with torch.inference_mode():
+        strategy.tell(returns[0])
+    strategy.tell(returns[1])
+    with torch.inference_mode():
+        continued.load_state_dict(strategy.state_dict())
+    continued.tell(returns[2])
+    for each in returns:
+        straight.tell(each)
+    assert torch.equal(continued.theta, straight.theta)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from torch_es.errors import NonFiniteError
-from torch_es.search.openai_es import SearchGradientRule
+from torch_es.search.openai_es import search_gradient
 from torch_es.search.perturbation import Sums
 from torch_es.search.rule import kept_pairs, spread, sums_for
 from torch_es.search.shaping import SHAPINGS
@@ -14,7 +14,7 @@ def test_a_non_finite_return_is_never_best(name, bad):
     fitness = np.array([[1.0, bad], [3.0, 2.0], [0.0, 5.0]])
     kept = kept_pairs(fitness, "drop")
     assert kept.tolist() == [False, True, True]
-    plan = SearchGradientRule(SHAPINGS[name]).plan(fitness[kept])
+    plan = search_gradient(fitness[kept], SHAPINGS[name])
     asked = []
     sums_for(plan, kept, None, lambda noise, linear, squared: asked.append((linear, squared)) or Sums(None))
     ((linear, squared),) = asked

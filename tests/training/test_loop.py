@@ -107,14 +107,27 @@ def test_a_folder_that_is_deleted_during_the_run_is_told_once_and_at_the_end_an_
     assert checkpoint.newest(tmp_path / "r" / "checkpoints")["generation"] == 4
 
 
-def test_the_first_call_may_be_in_inference_mode(tmp_path):
-    es = trainer()
+def test_any_call_may_be_in_inference_mode(tmp_path):
+    es, resumed, network = trainer(), trainer(), mlp(3, 1, (4,))
     with torch.inference_mode():
-        es.learn(10**6, until(1))
-    es.learn(10**6, until(2))
+        es.evaluate(1)
+        es.learn(10**6, until(1), folder=tmp_path / "r")
+        resumed.learn(10**6, until(2), folder=tmp_path / "r", resume=True)
+    for number, tried in ((2, es), (3, resumed)):
+        tried.learn(10**6, until(number))
+    with torch.inference_mode():
+        resumed.save(tmp_path / "s")
+        loaded = ES.load(tmp_path / "s", network, Stepper, num_workers=0)
+    loaded.learn(10**6, until(4))
     straight = trainer()
-    straight.learn(10**6, until(2))
-    assert torch.equal(es.strategy.theta, straight.strategy.theta)
+    straight.learn(10**6, until(4))
+    assert torch.equal(loaded.strategy.theta, straight.strategy.theta)
+
+
+@torch.inference_mode()
+def test_a_module_made_in_inference_mode_is_refused():
+    with pytest.raises(ValueError, match=r"`1\.weight` was made in `torch\.inference_mode\(\)`, so it cannot"):
+        trainer()
 
 
 def test_frames_are_counted_whatever_the_door():

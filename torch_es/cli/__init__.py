@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch_es
 from torch_es.checks import suggestion
@@ -18,26 +17,18 @@ _FAILED = (JobError, WorkerError, NonFiniteError, ResourceError)
 _IN_ONE_LINE = (TypeError, ValueError, MissingExtraError, *_FAILED)  # these need no traceback
 
 
-class _Command(NamedTuple):
-    """A subcommand: the module of this package that holds its function, and its line in `--help`."""
-
-    module: str
-    usage: str
-    does: str
-
-
-COMMANDS = {
-    "train": _Command("train", "[GROUP=OPTION ...] [KEY=VALUE ...]", "train; --multirun for several runs"),
-    "sweep": _Command("sweep", "[KEY=VALUE ...] [KEY=SPACE ...]", "search values with Optuna"),
-    "evaluate": _Command("playing", "RUN", "play noise-free episodes of the centre"),
-    "plot": _Command("plot", "RUN [RUN ...]", "draw curves, seeds of the same settings as one band"),
-    "report": _Command("report", "RUN", "write one page with everything about a run"),
-    "record": _Command("playing", "RUN", "record a video"),
-    "replay": _Command("replay", "RUN --generation N", "rebuild a generation from the run's log, play a member"),
-    "export": _Command("export", "RUN [--format pt2]", "write the policy as one ONNX or torch.export file"),
-    "push": _Command("push", "RUN USER/NAME", "share the policy on the Hugging Face Hub"),
-    "check-env": _Command("check_env", "ENV", "test whether episodes follow from their seeds"),
-    "wandb-replay": _Command("wandb_replay", "RUN", "build a Weights & Biases run from the run's log"),
+COMMANDS = {  # the module of this package that holds the function, and the line in `--help`
+    "train": ("train", "[GROUP=OPTION ...] [KEY=VALUE ...]", "train; --multirun for several runs"),
+    "sweep": ("sweep", "[KEY=VALUE ...] [KEY=SPACE ...]", "search values with Optuna"),
+    "evaluate": ("playing", "RUN", "play noise-free episodes of the centre"),
+    "plot": ("plot", "RUN [RUN ...]", "draw curves, seeds of the same settings as one band"),
+    "report": ("report", "RUN", "write one page with everything about a run"),
+    "record": ("playing", "RUN", "record a video"),
+    "replay": ("replay", "RUN --generation N", "rebuild a generation from the run's log, play a member"),
+    "export": ("export", "RUN [--format pt2]", "write the policy as one ONNX or torch.export file"),
+    "push": ("push", "RUN USER/NAME", "share the policy on the Hugging Face Hub"),
+    "check-env": ("check_env", "ENV", "test whether episodes follow from their seeds"),
+    "wandb-replay": ("wandb_replay", "RUN", "build a Weights & Biases run from the run's log"),
 }
 
 
@@ -51,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     try:
         name = given.pop(0) if given and _is_command(given[0]) else "train"
-        module = importlib.import_module(f"{__name__}.{COMMANDS[name].module}")
+        module = importlib.import_module(f"{__name__}.{COMMANDS[name][0]}")
         getattr(module, name.replace("-", "_"))(given)
     except _IN_ONE_LINE as error:
         print(f"torch-es: {error}", file=sys.stderr)
@@ -73,6 +64,6 @@ def _is_command(word: str) -> bool:
 
 def commands_help() -> str:
     """Return the lines of `--help` about the commands."""
-    usages = {f"torch-es {name} {command.usage}": command.does for name, command in COMMANDS.items()}
+    usages = {f"torch-es {name} {usage}": does for name, (_, usage, does) in COMMANDS.items()}
     width = max(map(len, usages)) + 2
     return "\n".join(f"  {usage:<{width}}{does}" for usage, does in usages.items())

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch_es.checks import check_count
 from torch_es.cli import config
-from torch_es.envs import env_factory
+from torch_es.envs import EnvFactory, env_factory
 from torch_es.envs.check import Transcript, compare, objections
 from torch_es.loggers.progress import Terminal
 from torch_es.types import EpisodeResult, Task
@@ -51,15 +51,15 @@ def check_env(arguments: list[str]) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for torch-es train, e.g. +env.kwargs.x=1")
     parser.add_argument("--episodes", type=int, default=8)
     parser.add_argument("--steps", type=int, default=1000, help="cap of an episode's length")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(config.with_search_path(arguments))
     check_count("episodes", given.episodes)
-    known = (config.conf_dir() / "env" / f"{given.env}.yaml").is_file()
+    known = given.env in config.options("env", given.overrides)
     # perturbed that much, policies act differently enough to get about in the environment
     own = [f"env={given.env}" if known else f"env.id={given.env}", "strategy.sigma=0.5"]
     settings = config.compose_config([*own, f"episode.max_steps={given.steps}", *given.overrides])
     tasks = [Task(0, 2 * pair, world=pair) for pair in range(given.episodes)]
     console = Terminal()
-    refused, notes = objections(env_factory(settings["env"]["id"], **settings["env"]["kwargs"]))
+    refused, notes = objections(_factory(settings["env"]))
     for note in notes:
         console.print(f"note     gymnasium's checker: {note}", markup=False)
     if refused:
@@ -76,10 +76,11 @@ def check_env(arguments: list[str]) -> None:
             differing |= bool(found)
             console.print(f"{'differs' if found else 'same   '}  {way.name}")
             if found:
-                place = seeds.index(found[0].seed)
+                seed, what = next(iter(found.items()))
+                place = seeds.index(seed)
                 returns = f"return {first[place].return_:.6g} and {episodes[place].return_:.6g}"
-                console.print(f"         {len(found)} of {len(tasks)} episodes; with seed {found[0].seed}, "
-                              f"{found[0].what}; {returns}\n         {way.meaning}", markup=False)  # fmt: skip
+                console.print(f"         {len(found)} of {len(tasks)} episodes; with seed {seed}, "
+                              f"{what}; {returns}\n         {way.meaning}", markup=False)  # fmt: skip
     if differing:
         raise SystemExit(1)
 
@@ -87,9 +88,13 @@ def check_env(arguments: list[str]) -> None:
 def _play(settings: config.Config, way: _Way, folder: Path, tasks: list[Task]) -> tuple[list[EpisodeResult], list[int]]:
     """Play the tasks, write the episodes to `folder`, and return them with their seeds."""
     folder.mkdir()
-    env = settings["env"]
-    factory = partial(Transcript, env_factory(env["id"], **env["kwargs"]), folder, way.fresh)
-    evaluator = {**settings["evaluator"], "num_workers": way.num_workers, "num_lanes": way.num_lanes}
+    factory = partial(Transcript, _factory(settings["env"]), folder, way.fresh)
+    tolerance = settings["evaluator"].get("tolerance", {})
+    evaluator = {"num_workers": way.num_workers, "num_lanes": way.num_lanes, "tolerance": tolerance}
     with config.build({**settings, "evaluator": evaluator}, factory) as es:
         episodes = es.trainer.play(es.evaluator(), tasks)
         return episodes, [es.trainer.rules.environment_seed(es.seed, task) for task in tasks]
+
+
+def _factory(env: config.Config) -> EnvFactory:
+    return env_factory(env["id"], **env.get("kwargs", {}))

@@ -23,7 +23,7 @@ def evaluate(arguments: list[str]) -> None:
     parser.add_argument("--best", action="store_true", help="the best centre evaluated in training, not the last")
     parser.add_argument("--episodes", type=int, default=10)
     given = parser.parse_args(arguments)
-    with load(given, {}, best=given.best) as es:
+    with load(given, best=given.best) as es:
         returns = [episode.return_ for episode in es.evaluate(given.episodes)]
     Terminal().print(f"centre return {np.mean(returns):,.1f} ± {np.std(returns):,.1f} over {len(returns)} episodes")
 
@@ -58,12 +58,14 @@ def settings_of(given: argparse.Namespace) -> config.Config:
     return settings
 
 
-def load(given: argparse.Namespace, evaluator: dict[str, int], factory: Any = None, best: bool = False) -> ES:
+def load(
+    given: argparse.Namespace, evaluator: dict[str, int] | None = None, factory: Any = None, best: bool = False
+) -> ES:
     """Return a run's trainer at its newest checkpoint.
 
     Args:
         given: Of `run_parser`.
-        evaluator: Replaces values of `evaluator` in its config.
+        evaluator: Replaces `evaluator` in its config.
         factory: Makes the environments instead of those in its config.
         best: Take the best centre evaluated in training, not the last.
 
@@ -71,7 +73,7 @@ def load(given: argparse.Namespace, evaluator: dict[str, int], factory: Any = No
         ValueError: If the folder is not a run folder, holds no checkpoint yet, or no centre was evaluated.
     """
     folder, settings = given.run, settings_of(given)
-    settings["evaluator"] = {**settings["evaluator"], **evaluator}
+    settings["evaluator"] = evaluator or settings["evaluator"]
     newest = checkpoint.newest(folder / "checkpoints")
     if newest is None:
         raise ValueError(f"`{folder}` holds no checkpoint yet.")

@@ -28,7 +28,9 @@ def plot(arguments: list[str]) -> None:
     )
     given = parser.parse_args(arguments)
     folders = list(dict.fromkeys(given.runs))
-    groups = {"all": _as_one, "none": _apart, "settings": by_settings}[given.bands](folders)
+    groups = (
+        {"all": folders} if given.bands == "all" else {"none": _apart, "settings": by_settings}[given.bands](folders)
+    )
     Terminal().print(str(plot_groups(groups, given.out or folders[0] / "curve.png")))
 
 
@@ -37,18 +39,13 @@ def by_settings(folders: Sequence[Path]) -> dict[str, list[Path]]:
 
     A run without config.yaml, started by a program, forms a group of its own, because its module is not known.
     """
-    groups: list[tuple[dict[str, Any], list[Path]]] = []
-    for folder in folders:
-        settings = _settings(folder)
-        group = next((members for known, members in groups if settings and known == settings), None)
-        if group is None:
-            groups.append((settings, [folder]))
-        else:
-            group.append(folder)
-    names = _names([settings for settings, _ in groups])
-    alone = _apart([members[0] for _, members in groups])
-    titles = [name or first for name, first in zip(names, alone, strict=True)]
-    return {title: members for title, (_, members) in zip(titles, groups, strict=True)}
+    settings = {folder: _settings(folder) for folder in folders}
+    groups: dict[str, list[Path]] = {}
+    for folder, found in settings.items():
+        groups.setdefault(str(sorted(found.items()) or folder), []).append(folder)
+    firsts = [members[0] for members in groups.values()]
+    names = zip(_names([settings[first] for first in firsts]), _apart(firsts), strict=True)
+    return {name or path: members for (name, path), members in zip(names, groups.values(), strict=True)}
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -73,7 +70,3 @@ def _apart(folders: Sequence[Path]) -> dict[str, list[Path]]:
     """Name each run by the part of its path that differs from the others."""
     shared = Path(os.path.commonpath([folder.resolve().parent for folder in folders]))
     return {str(folder.resolve().relative_to(shared)): [folder] for folder in folders}
-
-
-def _as_one(folders: Sequence[Path]) -> dict[str, list[Path]]:
-    return {"all": list(folders)}

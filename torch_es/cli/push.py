@@ -25,7 +25,7 @@ def push(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     if given.folder is not None and given.folder.exists():
         raise ValueError(f"`--folder` {given.folder} exists; name another.")
-    with load(given, {}, best=given.best) as es:
+    with load(given, best=given.best) as es:
         policy = _shared(settings_of(given), es, given.episodes)
     video = given.run / "video.mp4"
     policy.video = video if video.is_file() else None

@@ -26,7 +26,7 @@ def replay(arguments: list[str]) -> None:
     settings = settings_of(given)
     console = Terminal()
     frames, fps, factory = camera(settings["env"]) if given.record else ([], 0.0, None)
-    settings["evaluator"] = {**settings["evaluator"], "num_workers": 0}
+    settings["evaluator"] = {"num_workers": 0}
     with config.build(settings, factory) as es:
         logged = es.replay(given.run / "replay.log", given.generation)
         theta = es.strategy.theta

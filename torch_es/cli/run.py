@@ -72,9 +72,8 @@ def run(
             if not quiet:
                 _say_result(folder, settings, episodes)
             if settings["video"]:
-                video = record_apart(
-                    folder, *_imports(settings)
-                )  # before the loggers close, since one of them sends it
+                # before the loggers close, since one of them sends it
+                video = record_apart(folder, *commands.imports(settings))
                 if not quiet:
                     Terminal().print(f"video        {video}", markup=False)
     return episodes
@@ -87,7 +86,7 @@ def _explained(run_folder: RunFolder, settings: config.Config) -> Iterator[None]
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
         code = int(stop.code or 0) if isinstance(stop, SystemExit) else INTERRUPTED
-        again = commands.resume(run_folder.path, *config.modules(settings).values())
+        again = commands.resume(run_folder.path, *commands.modules(settings).values())
         how = f"`{again}` continues from generation {run_folder.saved or 0}"
         print(f"torch-es: stopped by {signal.Signals(code - 128).name}; {how}.", file=sys.stderr)
         raise
@@ -97,14 +96,9 @@ def _explained(run_folder: RunFolder, settings: config.Config) -> Iterator[None]
         t = error.task
         member = ["--episode", str(t.episode)] if t.member == CENTRE else ["--member", str(t.member)]
         again = commands.command(
-            "replay", run_folder.path, "--generation", str(t.generation), *member, *_imports(settings)
+            "replay", run_folder.path, "--generation", str(t.generation), *member, *commands.imports(settings)
         )
         raise WorkerError(f"{error}\n\nThis plays it again: {again}", t) from error
-
-
-def _imports(settings: config.Config) -> list[str]:
-    """Return the options with which a command may import the modules that a run's config names."""
-    return [word for module in config.modules(settings) for word in ("--import", module)]
 
 
 def _keep(path: Path, values: Metrics) -> None:
@@ -121,7 +115,7 @@ def _say_result(folder: Path, settings: config.Config, episodes: list[EpisodeRes
         f"\n[bold]{settings['env']['id']}[/]: centre return {np.mean(returns):,.1f} ± {np.std(returns):,.1f} "
         f"over {len(returns)} noise-free episodes"
     )
-    trusted, named = _imports(settings), config.modules(settings).values()
+    trusted, named = commands.imports(settings), commands.modules(settings).values()
     lines = {name: commands.command(name, folder, *trusted) for name in ("evaluate", "record")}
     lines["plot"] = commands.command("plot", folder)
     lines["continue"] = commands.resume(folder, f"total_timesteps={2 * int(settings['total_timesteps'])}", *named)

@@ -33,7 +33,7 @@ def sweep(arguments: list[str]) -> None:
     """Search values of a config with Optuna. The same command continues a sweep that was stopped in any way."""
     parser = argparse.ArgumentParser("torch-es sweep", description=sweep.__doc__, epilog=_EPILOG)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as of a run; or KEY=SPACE")
-    overrides = parser.parse_args(arguments).overrides
+    overrides = parser.parse_args(config.with_search_path(arguments)).overrides
     fixed, searched = split(overrides)
     settings = config.compose_config(fixed, "sweep")
     given = {override.partition("=")[0] for override in fixed}

@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from torch_es.cli import commands_help, config
 from torch_es.cli.run import run
 from torch_es.errors import JobError, NonFiniteError
+from torch_es.runs import commands
 
 
 def train(arguments: list[str]) -> None:
@@ -84,7 +85,7 @@ def _train_job(settings: config.Config, words: list[str]) -> float:
     else:
         folder = Path(str(settings["resume"]))
         saved = config.load_config(folder)
-        config.check_imports(folder, saved, config.modules(settings))
+        config.check_imports(folder, saved, commands.modules(settings))
         settings = config.changed(settings, given, saved)
     return _reached(config.resumed_config(folder, settings), folder, resume=True)
 

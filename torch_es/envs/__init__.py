@@ -5,7 +5,6 @@ from torch_es.envs.cap import AdaptiveCap, Cap, MeanCap
 from torch_es.envs.index import env_index
 from torch_es.envs.index import environments as environments
 from torch_es.envs.make import ActionRepeat, env_factory
-from torch_es.envs.make import BareEnv as BareEnv
 from torch_es.envs.make import Env as Env
 from torch_es.envs.make import EnvFactory as EnvFactory
 from torch_es.envs.make import bare as bare

@@ -11,7 +11,7 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -110,17 +110,10 @@ def read(folder: Path, seed: int) -> Episode:
         return dict(file)
 
 
-class Difference(NamedTuple):
-    """The first place where two plays of an episode differ."""
-
-    seed: int
-    what: str
-
-
-def compare(one: Path, other: Path, seeds: Sequence[int]) -> list[Difference]:
-    """Return the first difference of each episode that differs between two folders."""
-    found = [(seed, first_difference(read(one, seed), read(other, seed))) for seed in seeds]
-    return [Difference(seed, what) for seed, what in found if what]  # F48c
+def compare(one: Path, other: Path, seeds: Sequence[int]) -> dict[int, str]:
+    """Return the seeds of the episodes that differ between two folders, each with the first difference."""
+    found = {seed: first_difference(read(one, seed), read(other, seed)) for seed in seeds}
+    return {seed: what for seed, what in found.items() if what}  # F48c
 
 
 def first_difference(one: Episode, other: Episode) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, load_env_creator, parse_env_id
@@ -26,13 +26,6 @@ _LEANER = {
         ("hopper", "Hopper"),
     )
 }
-
-
-class BareEnv(NamedTuple):
-    """An environment to step directly, and the time limit of its `TimeLimit` wrapper."""
-
-    env: Env
-    max_steps: int | None
 
 
 def env_factory(env: str | EnvSpec | EnvFactory, **kwargs: Any) -> EnvFactory:
@@ -162,14 +155,14 @@ def frames_per_step(env: Env) -> int:
     return frames * (env.frame_skip if isinstance(env, Atari) else 1)
 
 
-def bare(env: Env) -> BareEnv:
-    """Remove the outer wrappers that only check or count, and return the time limit that they set.
+def bare(env: Env) -> tuple[Env, int | None]:
+    """Return the environment without the outer wrappers that only check or count, and the time limit that they set.
 
     A rollout counts steps itself, and these wrappers take 1-2 us a step, 4% of HalfCheetah's physics. Any other
     wrapper, and any subclass of these, changes what the environment does, so it stays with everything below it.
 
     Example:
-        >>> bare(gym.make("CartPole-v1")).max_steps
+        >>> bare(gym.make("CartPole-v1"))[1]
         500
     """
     limit: int | None = None
@@ -178,4 +171,4 @@ def bare(env: Env) -> BareEnv:
             own = env._max_episode_steps
             limit = own if limit is None else min(limit, own)
         env = env.env
-    return BareEnv(env, limit)
+    return env, limit

@@ -51,7 +51,7 @@ def _made(factory: EnvFactory) -> Env:
         return env
     if env is None:
         raise TypeError("`env` must make a gymnasium.Env, got None: does the function return what it makes?")
-    way = "which is many: give a function that makes one" if isinstance(env, gym.vector.VectorEnv) else "wrap it in one"
+    way = "give a function that makes one of them" if hasattr(env, "num_envs") else "wrap it in one"
     raise TypeError(f"`env` must make a gymnasium.Env, got {type(env).__module__}.{type(env).__qualname__}; {way}.")
 
 

@@ -5,27 +5,17 @@ from __future__ import annotations
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Generic, Protocol, TypeVar
 
 from torch_es.errors import WorkerError
 from torch_es.evaluators.protocol import NextTasks
+from torch_es.evaluators.remote import Remote
 from torch_es.evaluators.tolerance import FaultTolerance
 from torch_es.types import EpisodeResult, Task
 
 _log = logging.getLogger(__name__)
 
 
-class Worker(Protocol):
-    """What the ledger knows of a worker: a process, or a node of many."""
-
-    number: int
-    num_lanes: int
-
-
-W = TypeVar("W", bound=Worker)
-
-
-class Ledger(Generic[W]):
+class Ledger:
     """Assigns tasks to workers, and assigns those of lost workers again with the same seeds, so that no result changes.
 
     Args:
@@ -36,8 +26,8 @@ class Ledger(Generic[W]):
     def __init__(self, tolerance: FaultTolerance, name: Callable[[Task], str]) -> None:
         self.restarts = 0
         self._tolerance, self._name = tolerance, name
-        self._held: dict[W, set[Task]] = {}
-        self._alone: set[W] = set()  # whose one task is suspected of taking workers down
+        self._held: dict[Remote, set[Task]] = {}
+        self._alone: set[Remote] = set()  # whose one task is suspected of taking workers down
         self._lost: deque[Task] = deque()
         self._losses: Counter[Task] = Counter()
         self._given_up: deque[EpisodeResult] = deque()
@@ -55,11 +45,11 @@ class Ledger(Generic[W]):
         """Whether everything that was asked for has been played, and nothing more will be asked."""
         return self._asked_all and not self._lost and not any(self._held.values())
 
-    def held(self, worker: W) -> set[Task]:
+    def held(self, worker: Remote) -> set[Task]:
         """Return the tasks that a worker has."""
         return self._held.get(worker, set())
 
-    def assign(self, workers: Sequence[W], next_tasks: NextTasks) -> Iterator[tuple[W, tuple[Task, ...]]]:
+    def assign(self, workers: Sequence[Remote], next_tasks: NextTasks) -> Iterator[tuple[Remote, tuple[Task, ...]]]:
         """Yield which tasks go to which worker: lost ones again, then new ones while there are free lanes.
 
         A task that was lost twice goes to a worker that has no other, to find the one at fault.
@@ -80,23 +70,23 @@ class Ledger(Generic[W]):
                 return
             yield self._give(worker, tasks, alone=False)
 
-    def _least_busy(self, workers: Sequence[W]) -> W | None:
+    def _least_busy(self, workers: Sequence[Remote]) -> Remote | None:
         free = [worker for worker in workers if not (worker in self._alone and self.held(worker))]
         return min(free, key=lambda worker: len(self.held(worker)), default=None)
 
-    def _give(self, worker: W, tasks: tuple[Task, ...], alone: bool) -> tuple[W, tuple[Task, ...]]:
+    def _give(self, worker: Remote, tasks: tuple[Task, ...], alone: bool) -> tuple[Remote, tuple[Task, ...]]:
         (self._alone.add if alone else self._alone.discard)(worker)
         self._held.setdefault(worker, set()).update(tasks)
         return worker, tasks
 
-    def done(self, worker: W, task: Task) -> bool:
+    def done(self, worker: Remote, task: Task) -> bool:
         """Note a result; return False if the task was given to another worker meanwhile."""
         if task not in self.held(worker):
             return False
         self._held[worker].discard(task)
         return True
 
-    def lose(self, worker: W, reason: str, detail: str, cause: BaseException | None = None) -> str:
+    def lose(self, worker: Remote, reason: str, detail: str, cause: BaseException | None = None) -> str:
         """Note that a worker is lost, at the cost of a restart; return the names of its tasks, which run again.
 
         Raises:

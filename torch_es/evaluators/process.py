@@ -57,7 +57,7 @@ class ProcessEvaluator:
         self.attend: Callable[[], None] = nothing
         self._endless = EndlessWarning()
         self._tolerance = tolerance
-        self._ledger: Ledger[Remote] = Ledger(tolerance, objective.task_name)
+        self._ledger = Ledger(tolerance, objective.task_name)
         self._payload = dumps(objective)
         self._board = Board(snapshot)
         self._snapshot = snapshot
@@ -71,7 +71,8 @@ class ProcessEvaluator:
                 self._workers.append(Remote(number, self._board, self._steps, self._payload))
             deadline = time.monotonic() + tolerance.start_timeout
             for worker in self._workers:
-                self._greet(worker, deadline)
+                if died := self._greet(worker, deadline):
+                    raise WorkerError(died)
         except BaseException:
             self.close()
             raise
@@ -201,31 +202,28 @@ class ProcessEvaluator:
         while True:
             fresh = Remote(number, self._board, self._steps, self._payload)
             try:
-                self._greet(fresh, time.monotonic() + self._tolerance.start_timeout)
-                return fresh
-            except _DiedStartingError as error:
-                fresh.end(grace=0.0)
-                self._ledger.spend_restart(f"No restarts are left. {error}", error)
+                died = self._greet(fresh, time.monotonic() + self._tolerance.start_timeout)
             except BaseException:
                 fresh.end(grace=0.0)
                 raise
+            if not died:
+                return fresh
+            fresh.end(grace=0.0)
+            self._ledger.spend_restart(f"No restarts are left. {died}", None)
 
-    def _greet(self, worker: Remote, deadline: float) -> None:
-        """Wait until the worker's player is ready."""
+    def _greet(self, worker: Remote, deadline: float) -> str:
+        """Wait until the worker's player is ready; return how the worker died before, or ""."""
         if not worker.connection.poll(max(deadline - time.monotonic(), 0.0)):
             late = f"Worker {worker.number} did not come up within {self._tolerance.start_timeout:g} s."
             raise WorkerError(late + worker.stack(ask=True))
         message = receive(worker.connection)
         if message is None:
-            raise _DiedStartingError(f"Worker {worker.number} {worker.death()} while starting.{worker.stack()}")
+            return f"Worker {worker.number} {worker.death()} while starting.{worker.stack()}"
         if len(message) != LANES.size:  # F06
             self._failed(worker, message)
         (worker.num_lanes,) = LANES.unpack(message)
         self._ears.watch(worker, True)
-
-
-class _DiedStartingError(WorkerError):
-    """A worker died before it was up."""
+        return ""
 
 
 def _unpickled(itself: bytes) -> BaseException | None:

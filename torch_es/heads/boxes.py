@@ -20,13 +20,13 @@ from torch_es.types import Float32Array
 BoxHead = str | Head | Callable[[gym.spaces.Box], Head]  # by its short name, itself, or what makes one for a Box
 
 
-class Cut(Constants):
-    """Cuts actions of a Box's shape to its bounds and gives them its dtype; whole numbers are rounded.
+class ClipHead(Constants):
+    """The output cut to the bounds of a Box, in its dtype; whole numbers are rounded.
 
     Float32 has fewer numbers than float64. Bounds are rounded inwards, so that a cut action lies in the space.
 
     Example:
-        >>> Cut(gym.spaces.Box(0, 9, (2,), np.uint8))(np.array([-3.0, 4.6], np.float32))
+        >>> ClipHead(gym.spaces.Box(0, 9, (2,), np.uint8))(np.array([-3.0, 4.6], np.float32))
         array([0, 5], dtype=uint8)
     """
 
@@ -35,14 +35,15 @@ class Cut(Constants):
 
     def __init__(self, space: gym.spaces.Box) -> None:
         super().__init__()
+        self.size, self.shape, self._dtype = int(np.prod(space.shape)), space.shape, np.dtype(space.dtype)
+        self._whole = not np.issubdtype(self._dtype, np.floating)
         self._low, self._high = _inwards(space.low, np.inf), _inwards(space.high, -np.inf)
         self.register_buffer("low", torch.from_numpy(self._low), persistent=False)
         self.register_buffer("high", torch.from_numpy(self._high), persistent=False)
-        self._dtype = np.dtype(space.dtype)
-        self._whole = not np.issubdtype(self._dtype, np.floating)
 
-    def forward(self, action: Output) -> Output:
-        """Return the actions cut."""
+    def forward(self, output: Output) -> Output:
+        """Return actions of the space's shape."""
+        action = output.reshape(*output.shape[:-1], *self.shape)
         if isinstance(action, Tensor):
             action = action.clip(self.low, self.high)
             return typed(action.round() if self._whole else action, self._dtype)
@@ -60,25 +61,6 @@ def _inwards(bound: npt.NDArray[Any], inside: float) -> Float32Array:
     return nearest
 
 
-class ClipHead(Constants):
-    """The output cut to the bounds of a Box.
-
-    Example:
-        >>> ClipHead(gym.spaces.Box(-1, 1, (2,)))(np.array([0.5, 3.0], np.float32))
-        array([0.5, 1. ], dtype=float32)
-    """
-
-    def __init__(self, space: gym.spaces.Box) -> None:
-        super().__init__()
-        self.size, self.shape = int(np.prod(space.shape)), space.shape
-        self.cut = Cut(space)
-        self._cut = self.cut.forward  # looking up a module's part costs as much as cutting
-
-    def forward(self, output: Output) -> Output:
-        """Return actions of the space's shape."""
-        return self._cut(output.reshape(*output.shape[:-1], *self.shape))
-
-
 class TanhHead(Constants):
     """The output squashed by tanh onto the bounds of a Box.
 
@@ -93,19 +75,17 @@ class TanhHead(Constants):
     def __init__(self, space: gym.spaces.Box) -> None:
         super().__init__()
         low, high = _finite_bounds(space)
-        self.size, self.shape = int(np.prod(space.shape)), space.shape
-        self._centre, self._reach = np.asarray((low + high) / 2), np.asarray((high - low) / 2)
+        self._centre, self._reach = (low + high) / 2, (high - low) / 2
         self.register_buffer("centre", torch.from_numpy(self._centre), persistent=False)
         self.register_buffer("reach", torch.from_numpy(self._reach), persistent=False)
-        self.cut = Cut(space)  # rounding may carry the last digit beyond the bound
-        self._cut = self.cut.forward
+        self.clip = ClipHead(space)  # rounding may carry the last digit beyond the bound
+        self.size, self._clip = self.clip.size, self.clip.forward  # looking up a module's part costs as much as cutting
 
     def forward(self, output: Output) -> Output:
         """Return actions of the space's shape."""
-        output = output.reshape(*output.shape[:-1], *self.shape)
         if isinstance(output, Tensor):
-            return self._cut(self.centre + self.reach * torch.tanh(output))
-        return self._cut(self._centre + self._reach * np.tanh(output))
+            return self._clip(self.centre + self.reach * torch.tanh(output))
+        return self._clip(self._centre + self._reach * np.tanh(output))
 
 
 class BinnedHead(Constants):
@@ -127,11 +107,10 @@ class BinnedHead(Constants):
         super().__init__()
         low, high = _finite_bounds(space)
         self.shape, self.count = space.shape, len(places)
-        self.size = int(np.prod(space.shape)) * self.count
-        between = (np.asarray(places, np.float32) + 1) / 2
-        values = low[..., None] + between * (high - low)[..., None]
-        cut = Cut(space)
-        self._values = np.stack([cut(values[..., i]).ravel() for i in range(self.count)], -1)  # (components, count)
+        self.size = low.size * self.count
+        between = (np.asarray(places, np.float32)[:, None] + 1) / 2
+        actions = ClipHead(space)(low + between * (high - low))
+        self._values = np.ascontiguousarray(actions.reshape(self.count, -1).T)  # (components, count)
         self.register_buffer("values", torch.from_numpy(self._values), persistent=False)
 
     def forward(self, output: Output) -> Output:
@@ -196,7 +175,7 @@ def _places(given: str) -> list[float]:
     return places
 
 
-def _finite_bounds(space: gym.spaces.Box) -> tuple[Any, Any]:
+def _finite_bounds(space: gym.spaces.Box) -> tuple[Float32Array, Float32Array]:
     if not np.isfinite([space.low, space.high]).all():
         raise ValueError(f"`box_head` other than clip needs a Box with finite bounds, got {space}.")
-    return space.low.astype(np.float32), space.high.astype(np.float32)
+    return space.low.astype(np.float32).ravel(), space.high.astype(np.float32).ravel()

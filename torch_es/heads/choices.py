@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch_es.heads.boxes import BoxHead, box_heads
 from torch_es.heads.protocol import Head, Output, typed
 from torch_es.nn.buffers import Constants
-from torch_es.spaces.layout import leaves
+from torch_es.spaces.layout import leaves, parts
 
 
 class DiscreteHead(Constants):
@@ -86,19 +86,19 @@ class CompositeHead(Constants):
         {'arm': array([0.5], dtype=float32), 'gear': np.int64(1)}
     """
 
-    def __init__(self, heads: Mapping[str, Head] | tuple[Head, ...]) -> None:
+    def __init__(self, heads: Sequence[Head], space: gym.Space[Any]) -> None:
         super().__init__()
-        self.names = list(heads) if isinstance(heads, Mapping) else None
-        self.each = list(heads.values()) if isinstance(heads, Mapping) else list(heads)
-        for i, head in enumerate(self.each):
+        self.each = list(heads)
+        for i, head in enumerate(heads):
             if isinstance(head, nn.Module):
                 self.add_module(str(i), head)
-        self.parts = slices([head.size for head in self.each])
-        self.size = sum(head.size for head in self.each)
+        self.parts = slices([head.size for head in heads])
+        self.size = sum(head.size for head in heads)
+        self._names = list(space.spaces) if isinstance(space, gym.spaces.Dict) else None
 
     def together(self, actions: list[Any]) -> Any:
         """Return the actions of the parts in the space's form."""
-        return tuple(actions) if self.names is None else dict(zip(self.names, actions, strict=True))
+        return tuple(actions) if self._names is None else dict(zip(self._names, actions, strict=True))
 
     def forward(self, output: Output) -> Any:
         """Return a dict or a tuple of actions."""
@@ -140,10 +140,8 @@ def make_head(space: gym.Space[Any], box_head: BoxHead = "clip") -> Head:
 def _make(space: gym.Space[Any], box_head: Callable[[gym.spaces.Box], Head]) -> Head:
     if isinstance(space, gym.spaces.Box):
         return box_head(space)
-    if isinstance(space, gym.spaces.Dict):
-        return CompositeHead({name: _make(part, box_head) for name, part in space.spaces.items()})
-    if isinstance(space, gym.spaces.Tuple):
-        return CompositeHead(tuple(_make(part, box_head) for part in space.spaces))
+    if isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):
+        return CompositeHead([_make(part, box_head) for part in parts(space).values()], space)
     for kind, head in _HEADS.items():
         if isinstance(space, kind):
             return head(space)

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - as torch names it
 
-from torch_es.heads.boxes import BinnedHead, Cut, GaussianHead
-from torch_es.heads.choices import CompositeHead, MultiBinaryHead, slices
+from torch_es.heads.boxes import BinnedHead, ClipHead, GaussianHead
+from torch_es.heads.choices import CompositeHead, MultiBinaryHead, MultiDiscreteHead, slices
 from torch_es.heads.protocol import Head
+from torch_es.spaces.layout import parts
 from torch_es.types import Float32Array
 
 
@@ -33,104 +38,118 @@ class ActionNoise(Protocol):
         ...
 
 
-class GaussianNoise:
-    """Add `std * N(0, 1)` to each component of a Box's action, then cut to the bounds.
+@dataclass
+class Noise:
+    """An `ActionNoise` of this library.
 
-    Salimans et al. 2017's released code adds 0.01 in training (`ac_noise_std`).
-
-    Example:
-        >>> from torch_es.heads.choices import make_head
-        >>> space = gym.spaces.Box(-1, 1, (2,))
-        >>> noise = make_action_noise(space, make_head(space), "gaussian:0.1")
-        >>> noise(np.zeros(2, np.float32), np.array([0.25, 9.0], np.float32))
-        array([0.25, 1.  ], dtype=float32)
+    Attributes:
+        size: Random numbers of one action.
+        draw: Returns them, `(size,)`, from a generator.
+        act: Returns actions for outputs and draws.
+        log_probability: Returns the sum over steps of the log-density of the actions that draws `(steps, size)` make
+            of outputs `(steps, head.size)`, up to a constant; None if it does not depend on the outputs.
     """
 
-    def __init__(self, space: gym.spaces.Box, head: Head, std: float) -> None:
-        self.head, self.std, self._cut = head, std, Cut(space).forward
-        self.size = int(np.prod(space.shape))
-
-    def draw(self, generator: np.random.Generator) -> Float32Array:
-        """See `ActionNoise.draw`."""
-        return np.float32(self.std) * generator.standard_normal(self.size, np.float32)
+    size: int
+    draw: Callable[[np.random.Generator], Float32Array]
+    act: Callable[[Float32Array, Float32Array], Any]
+    log_probability: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __call__(self, output: Float32Array, draws: Float32Array) -> Any:
-        """See `ActionNoise.__call__`."""
-        action = self.head(output)
-        return self._cut(action + draws.reshape(action.shape))
+        """See `ActionNoise`."""
+        return self.act(output, draws)
 
 
-class EpsilonNoise:
-    """With probability `epsilon`, every choice of an action is random instead of the best one."""
+def _gaussian(head: Head, space: gym.spaces.Box, std: float) -> Noise:
+    """Add `std * N(0, 1)` to each component of a Box's action, then cut it to the bounds."""
+    clip = ClipHead(space)
 
-    def __init__(self, head: Head, epsilon: float) -> None:
-        self.head, self.epsilon = head, epsilon
-        self.size = 1 + head.size
+    def log_probability(output: Tensor, draws: Tensor) -> Tensor:
+        mean: Tensor = head(output).flatten(1)
+        deviations = ((mean + draws).detach() - mean) / std
+        return -deviations.square().sum() / 2
 
-    def draw(self, generator: np.random.Generator) -> Float32Array:
-        """Whether to choose at random, and the scores to choose by, symmetric about zero."""
-        scores = generator.random(self.size, np.float32) - np.float32(0.5)
-        scores[0] = generator.random() < self.epsilon
+    return Noise(
+        clip.size,
+        draw=lambda generator: np.float32(std) * generator.standard_normal(clip.size, np.float32),
+        act=lambda output, draws: clip.forward(head(output).reshape(draws.shape) + draws),
+        log_probability=log_probability,
+    )
+
+
+def _own_gaussian(head: GaussianHead) -> Noise:
+    """Sample from the Gaussian that the outputs describe: `mean + exp(log_std) * N(0, 1)`, cut to the bounds."""
+    size = head.mean.size
+
+    def log_probability(output: Tensor, draws: Tensor) -> Tensor:
+        mean, log_std = output[:, :size], output[:, size:]
+        sampled = (mean + log_std.exp() * draws).detach()
+        return -((((sampled - mean) / log_std.exp()).square() / 2) + log_std).sum()
+
+    return Noise(
+        size,
+        draw=lambda generator: generator.standard_normal(size, np.float32),
+        act=lambda output, draws: head.mean.forward(output[..., :size] + np.exp(output[..., size:]) * draws),
+        log_probability=log_probability,
+    )
+
+
+def _epsilon(head: Head, epsilon: float) -> Noise:
+    """With probability `epsilon`, make every choice of an action at random."""
+
+    def draw(generator: np.random.Generator) -> Float32Array:
+        scores = generator.random(1 + head.size, np.float32) - np.float32(0.5)  # to choose by, symmetric about zero
+        scores[0] = generator.random() < epsilon
         return scores
 
-    def __call__(self, output: Float32Array, draws: Float32Array) -> Any:
-        """See `ActionNoise.__call__`."""
-        return self.head(np.where(draws[..., :1] > 0, draws[..., 1:], output))
+    return Noise(1 + head.size, draw, lambda output, draws: head(np.where(draws[..., :1] > 0, draws[..., 1:], output)))
 
 
-class ScoreNoise:
-    """Sample a choice from its scores: a categorical by Gumbel noise on them, a Bernoulli by logistic noise."""
+def _sampled(head: Any) -> Noise:
+    """Sample a choice by its scores: a categorical by Gumbel noise on them, a Bernoulli by logistic noise."""
+    bernoulli = isinstance(head, MultiBinaryHead)
 
-    def __init__(self, head: Head) -> None:
-        self.head, self.size = head, head.size
-        self._bernoulli = isinstance(head, MultiBinaryHead)
+    def draw(generator: np.random.Generator) -> Float32Array:
+        law = generator.logistic if bernoulli else generator.gumbel
+        return np.asarray(law(size=head.size), np.float32)
 
-    def draw(self, generator: np.random.Generator) -> Float32Array:
-        """See `ActionNoise.draw`."""
-        law = generator.logistic if self._bernoulli else generator.gumbel
-        return law(size=self.size).astype(np.float32)
+    def log_probability(scores: Tensor, draws: Tensor) -> Tensor:
+        noisy = (scores + draws).detach()
+        if bernoulli:
+            return F.logsigmoid(torch.where(noisy > 0, scores, -scores)).sum()
+        if isinstance(head, MultiDiscreteHead):
+            choices = [(scores[:, part], noisy[:, part]) for part in head.parts]
+        else:
+            count = head.count if isinstance(head, BinnedHead) else head.size
+            choices = [(scores.reshape(-1, count), noisy.reshape(-1, count))]
+        return torch.stack([-F.cross_entropy(own, it.argmax(-1), reduction="sum") for own, it in choices]).sum()
 
-    def __call__(self, output: Float32Array, draws: Float32Array) -> Any:
-        """See `ActionNoise.__call__`."""
-        return self.head(output + draws)
-
-
-class DiagonalGaussianNoise:
-    """Sample from the Gaussian that a `GaussianHead` means: `mean + exp(log_std) * N(0, 1)`, cut to the bounds."""
-
-    def __init__(self, head: GaussianHead) -> None:
-        self.head, self.size = head, head.mean.size
-
-    def draw(self, generator: np.random.Generator) -> Float32Array:
-        """See `ActionNoise.draw`."""
-        return generator.standard_normal(self.size, np.float32)
-
-    def __call__(self, output: Float32Array, draws: Float32Array) -> Any:
-        """See `ActionNoise.__call__`."""
-        return self.head.mean(output[..., : self.size] + np.exp(output[..., self.size :]) * draws)
+    return Noise(head.size, draw, lambda output, draws: head(output + draws), log_probability)
 
 
-class CompositeNoise:
-    """Each part of a Dict or Tuple by its own noise; a part without any acts by its head."""
+def _composite(head: CompositeHead, noises: list[Noise | None]) -> Noise:
+    """Give each part of a Dict or Tuple its own noise; a part without any acts by its head."""
+    spans = slices([0 if noise is None else noise.size for noise in noises])
+    rows = list(zip(noises, head.each, head.parts, spans, strict=True))
+    noisy = [(noise, out, own) for noise, _, out, own in rows if noise is not None]
+    laws = [(noise.log_probability, out, own) for noise, out, own in noisy if noise.log_probability is not None]
 
-    def __init__(self, head: CompositeHead, noises: list[ActionNoise | None]) -> None:
-        self.head, self.noises = head, noises
-        self.parts = slices([0 if noise is None else noise.size for noise in noises])
-        self.size = self.parts[-1].stop
-
-    def draw(self, generator: np.random.Generator) -> Float32Array:
-        """See `ActionNoise.draw`."""
-        return np.concatenate([noise.draw(generator) for noise in self.noises if noise is not None])
-
-    def __call__(self, output: Float32Array, draws: Float32Array) -> Any:
-        """See `ActionNoise.__call__`."""
-        rows = zip(self.noises, self.head.each, self.head.parts, self.parts, strict=True)
-        return self.head.together(
+    def act(output: Float32Array, draws: Float32Array) -> Any:
+        return head.together(
             [
-                head(output[..., out]) if noise is None else noise(output[..., out], draws[..., own])
-                for noise, head, out, own in rows
+                own_head(output[..., out]) if noise is None else noise.act(output[..., out], draws[..., own])
+                for noise, own_head, out, own in rows
             ]
         )
+
+    return Noise(
+        spans[-1].stop,
+        lambda generator: np.concatenate([noise.draw(generator) for noise, _, _ in noisy]),
+        act,
+        (lambda output, draws: torch.stack([law(output[:, out], draws[:, own]) for law, out, own in laws]).sum())
+        if laws
+        else None,
+    )
 
 
 GivenNoise = str | ActionNoise | Callable[[gym.Space[Any], Head], ActionNoise]
@@ -142,10 +161,11 @@ def make_action_noise(space: gym.Space[Any], head: Head, given: GivenNoise) -> A
     Args:
         space: The action space.
         head: The head of that space.
-        given: "gaussian:STD": on each component of a Box, in units of the action; "epsilon:P": for choices (Discrete,
-            MultiDiscrete, MultiBinary, a Box with values to choose from), a random one with probability P; "sample":
-            choices by their scores, a Box with `box_head="gaussian"` by its mean and deviation. Or an `ActionNoise` of
-            your own, or a function of space and head that makes one.
+        given: "gaussian:STD" adds Gaussian noise to each component of a Box, in units of the action; Salimans et al.
+            2017's released code adds 0.01. "epsilon:P" makes choices (Discrete, MultiDiscrete, MultiBinary, a Box with
+            values to choose from) at random with probability P. "sample" draws choices by their scores, and a Box with
+            `box_head="gaussian"` by its mean and deviation. Or an `ActionNoise` of your own, or a function of space
+            and head that makes one.
 
     Raises:
         ValueError: If `given` is none of these, or no part of the space can take it.
@@ -153,12 +173,22 @@ def make_action_noise(space: gym.Space[Any], head: Head, given: GivenNoise) -> A
     Example:
         >>> from torch_es.heads.choices import make_head
         >>> space = gym.spaces.Discrete(3)
-        >>> make_action_noise(space, make_head(space), "epsilon:0.1").epsilon
-        0.1
+        >>> make_action_noise(space, make_head(space), "sample").draw(np.random.default_rng(0)).round(1)
+        array([-0. ,  1.2,  3.2], dtype=float32)
     """
     if not isinstance(given, str):
         return given if hasattr(given, "draw") else given(space, head)  # type: ignore[return-value]
-    noise = _make(space, head, _parse(given))
+    kind, _, text = given.partition(":")
+    number = np.nan
+    with suppress(ValueError):
+        number = float(text)
+    valid = {"gaussian": 0 < number < np.inf, "epsilon": 0 < number <= 1, "sample": given == "sample"}
+    if not valid.get(kind):
+        raise ValueError(
+            "`action_noise` must be gaussian:STD with STD above 0, epsilon:P with P in (0, 1], or sample, "
+            f"got {given!r}; leave it out for none."
+        )
+    noise = _make(space, head, kind, number)
     if noise is None:
         raise ValueError(
             f"`action_noise` {given!r} does not apply to {space}: gaussian is for a Box, epsilon and sample for "
@@ -167,39 +197,16 @@ def make_action_noise(space: gym.Space[Any], head: Head, given: GivenNoise) -> A
     return noise
 
 
-_Kind = Callable[[gym.Space[Any], Head], ActionNoise | None]
-
-
-def _parse(given: str) -> _Kind:
-    kind, _, number = given.partition(":")
-    with suppress(ValueError):
-        if given == "sample":
-            return _sample
-        if kind == "gaussian" and 0 < float(number) < np.inf:
-            return lambda space, head: (
-                GaussianNoise(space, head, float(number)) if isinstance(space, gym.spaces.Box) else None
-            )
-        if kind == "epsilon" and 0 < float(number) <= 1:
-            return lambda space, head: EpsilonNoise(head, float(number)) if _chooses(space, head) else None
-    raise ValueError(
-        "`action_noise` must be gaussian:STD with STD above 0, epsilon:P with P in (0, 1], or sample, "
-        f"got {given!r}; leave it out for none."
-    )
-
-
-def _sample(space: gym.Space[Any], head: Head) -> ActionNoise | None:
-    if isinstance(head, GaussianHead):
-        return DiagonalGaussianNoise(head)
-    return ScoreNoise(head) if _chooses(space, head) else None
-
-
-def _chooses(space: gym.Space[Any], head: Head) -> bool:
-    return not isinstance(space, gym.spaces.Box) or isinstance(head, BinnedHead)
-
-
-def _make(space: gym.Space[Any], head: Head, kind: _Kind) -> ActionNoise | None:
+def _make(space: gym.Space[Any], head: Head, kind: str, number: float) -> Noise | None:
     if isinstance(head, CompositeHead):
-        spaces = space.spaces.values() if isinstance(space, gym.spaces.Dict) else space.spaces  # type: ignore[attr-defined]
-        noises = [_make(part, own, kind) for part, own in zip(spaces, head.each, strict=True)]
-        return CompositeNoise(head, noises) if any(noise is not None for noise in noises) else None
-    return kind(space, head)
+        within = zip(parts(space).values(), head.each, strict=True)
+        noises = [_make(part, own, kind, number) for part, own in within]
+        return _composite(head, noises) if any(noises) else None
+    chooses = not isinstance(space, gym.spaces.Box) or isinstance(head, BinnedHead)
+    if kind == "gaussian":
+        return _gaussian(head, space, number) if isinstance(space, gym.spaces.Box) else None
+    if kind == "epsilon":
+        return _epsilon(head, number) if chooses else None
+    if isinstance(head, GaussianHead):
+        return _own_gaussian(head)
+    return _sampled(head) if chooses else None

@@ -38,7 +38,10 @@ class MatmulLanes:
             return array
 
         self._flat = flat
-        self._steps = [_kernel(layer, stacked, num_lanes) for layer in chain(network)]
+        self._steps = [  # each a function of columns `(num_lanes, size, 1)`
+            _linear(layer, stacked, num_lanes) if type(layer) is nn.Linear else activation(layer)
+            for layer in chain(network)
+        ]
 
     def write(self, lane: int, theta: Tensor) -> None:
         """See `Lanes.write`; a chain has no buffers."""
@@ -55,12 +58,8 @@ class MatmulLanes:
         return x[:, :, 0]
 
 
-def _kernel(layer: nn.Module, stacked: Callable[[Tensor], Float32Array], num_lanes: int) -> Kernel:
-    """Return the layer as a function of columns `(num_lanes, size, 1)`; it reuses one buffer for its results."""
-    return _linear(layer, stacked, num_lanes) if type(layer) is nn.Linear else activation(layer)
-
-
 def _linear(layer: nn.Linear, stacked: Callable[[Tensor], Float32Array], num_lanes: int) -> Kernel:
+    """Return the layer as a function that reuses one buffer for its results."""
     weight = stacked(layer.weight)
     bias = None if layer.bias is None else stacked(layer.bias)[:, :, None]
     out = np.empty((num_lanes, layer.out_features, 1), np.float32)

@@ -36,22 +36,14 @@ class Moments:
         return Moments(float(len(samples)), mean, ((samples - mean) ** 2).sum(axis=0))
 
     @staticmethod
-    def from_sums(count: int, sums: Float64Array, origin: Float64Array) -> Moments:
-        """The moments of `count` samples, from the sum and sum of squares `(2 * size,)` of the samples minus `origin`.
-
-        With an origin near the mean, the subtraction below does not cancel.
-        """
-        total, squares = sums[: origin.size], sums[origin.size :]
-        return Moments(float(count), origin + total / count, np.maximum(squares - total**2 / count, 0.0))
-
-    @staticmethod
     def of_episodes(counts: npt.NDArray[Any], sums: Float64Array, origin: Float64Array) -> Moments:
         """Merge the episodes of a generation in their order, so that the bits do not depend on who played them.
 
         Args:
             counts: Samples of each episode, `(episodes,)`.
-            sums: As `from_sums` takes them, `(episodes, 2 * size)`.
-            origin: What the samples are relative to, `(size,)`.
+            sums: Of each episode, the sum and the sum of squares of the samples minus `origin`,
+                `(episodes, 2 * size)`.
+            origin: A point near the mean, so that the subtraction below does not cancel; `(size,)`.
         """
         size, lengths = origin.size, counts[:, None].astype(np.float64)
         total, squares = sums[:, :size], sums[:, size:]

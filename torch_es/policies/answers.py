@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
+import gymnasium as gym
+from torch import Tensor, nn
 
 
 def check_answer(answer: Any, size: int, recurrent: bool) -> None:
@@ -33,6 +34,16 @@ def check_answer(answer: Any, size: int, recurrent: bool) -> None:
             f"`policy` must answer (batch, {size}) to fit the action space, "
             f"got {tuple(output.shape)} for a batch of one."
         )
+
+
+def refusal(network: nn.Module, space: gym.Space[Any], error: Exception) -> str:
+    """Say that a network raised an error when it was called with a batch of observations of a space."""
+    box = isinstance(space, gym.spaces.Box)
+    hint = "" if box else " `torch_es.policies.Concatenate()`, first in it, makes one tensor of them."
+    if hasattr(network, "get_action_and_value"):
+        hint = " An agent of CleanRL is given as `torch_es.adapters.from_cleanrl(agent)`."
+    what = f"shape {space.shape}" if box else f"{space}"
+    return f"`policy` must take a batch of observations of {what}; it raised {type(error).__name__}: {error}.{hint}"
 
 
 def _told(answer: Any) -> str:

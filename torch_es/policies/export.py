@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -81,11 +81,12 @@ def export(policy: Policy, path: str | Path, form: str | None = None) -> Path:
     form = check_choice("form", form if form is not None else path.suffix[1:], FORMATS)
     policy = copy.deepcopy(policy).eval().requires_grad_(False)
     calls = _played(policy)  # after this, virtual batch norm has its statistics
-    program = _traced(Acting(policy).eval(), calls[-1].arguments)
+    arguments, answer = calls[-1]
+    program = _traced(Acting(policy).eval(), arguments)
     _check(program.module(), calls)
-    model = onnx_model(program, *calls[-1]) if form == "onnx" else None
+    model = onnx_model(program, arguments, answer) if form == "onnx" else None
     if model is not None:
-        _check(runner(model, calls[-1].answer), calls)
+        _check(runner(model, answer), calls)
     path.parent.mkdir(parents=True, exist_ok=True)
     if model is None:
         torch.export.save(program, path)
@@ -94,30 +95,26 @@ def export(policy: Policy, path: str | Path, form: str | None = None) -> Path:
     return path
 
 
-class _Call(NamedTuple):
-    """Arguments for the exported policy, and what it must return for them."""
-
-    arguments: tuple[Any, ...]
-    answer: Any
+Call = tuple[tuple[Any, ...], Any]  # arguments for the exported policy, and what it must return for them
 
 
-def _played(policy: Policy) -> list[_Call]:
-    """Let the policy itself act in two steps of several episodes, and return what it did."""
+def _played(policy: Policy) -> list[Call]:
+    """Let the policy itself act in two steps of several episodes, and return its calls."""
     space = copy.deepcopy(policy.layout.space)
     space.seed(_SEED)
     states: Sequence[State] = [None] * _SAMPLES
-    calls: list[_Call] = []
+    calls: list[Call] = []
     for number in range(2):
         observations, before = [space.sample() for _ in range(_SAMPLES)], states
         actions, states = zip(*map(policy.act, observations, before), strict=True)
         given, action = _batched(observations), _batched(actions)
         if not tree_leaves(states):  # not recurrent
-            calls.append(_Call((given,), action))
+            calls.append(((given,), action))
             continue
         after, start = _together(states), torch.full((_SAMPLES,), number == 0)
         # at the start of an episode the given state is ignored, whatever it is
         held = _together(before) if number else tree_map(torch.ones_like, after)
-        calls.append(_Call((given, held, start), (action, after)))
+        calls.append(((given, held, start), (action, after)))
     return calls
 
 
@@ -143,7 +140,7 @@ def _traced(acting: Acting, arguments: tuple[Any, ...]) -> torch.export.Exported
         raise ValueError(f"`policy` cannot be exported, {reason}.") from error
 
 
-def _check(run: Callable[..., Any], calls: list[_Call]) -> None:
+def _check(run: Callable[..., Any], calls: list[Call]) -> None:
     for arguments, answer in calls:
         for own, right in zip(tree_leaves(run(*arguments)), tree_leaves(answer), strict=True):
             if not torch.allclose(own.to(right.dtype), right, rtol=1e-4, atol=1e-5):

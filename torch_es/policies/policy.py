@@ -18,7 +18,7 @@ from torch_es.heads import BoxHead, GivenNoise, make_action_noise, make_head, un
 from torch_es.nn import ObservationNorm, batch_norms, find_norm, prepare, virtual_batch_norms
 from torch_es.nn.buffers import kept
 from torch_es.nn.prepare import prepared_parts
-from torch_es.policies.answers import check_answer
+from torch_es.policies.answers import check_answer, refusal
 from torch_es.policies.export import export
 from torch_es.policies.recurrent import State, dtype_of, initial_state, is_recurrent, respond, restarted
 from torch_es.spaces.layout import Layout, concatenated
@@ -168,8 +168,6 @@ class Policy(nn.Module):
 
     def _check_output(self) -> None:
         """Try the network on an observation, in float64 where an ObservationNorm can take all that there is of it."""
-        space = self.layout.space
-        what = f"shape {space.shape}" if isinstance(space, gym.spaces.Box) else str(space)
         norm = find_norm(self.network)
         if norm is not None:
             _fit(norm, self.layout)
@@ -177,10 +175,7 @@ class Policy(nn.Module):
             with contextlib.suppress(Exception):  # it uses the observation beside the norm, too
                 return self._try(norm)
             self.dtype = own
-        try:
-            self._try(norm)
-        except RuntimeError as error:
-            raise ValueError(f"`policy` must take a batch of observations of {what}: {error}") from error
+        self._try(norm)
 
     @torch.no_grad()
     def _try(self, norm: ObservationNorm | None) -> None:
@@ -193,13 +188,15 @@ class Policy(nn.Module):
                 "`policy` gets observations as they come, and one of this space may hold %.6g. A network learns from "
                 "numbers near 1: put `torch_es.nn.ObservationNorm(env.observation_space)` first in it.", largest
             )  # fmt: skip
-        self.prepare()
         seen: list[Any] = []
         hook = norm.register_forward_pre_hook(lambda _, given: seen.append(given[0])) if norm is not None else None
         try:
+            self.prepare()
             with _evaluating(self.network), kept(self.network):
                 state = (self.initial_state(1),) if is_recurrent(self.network) else ()
                 answer = self.network(self.layout.inputs(rows.to(self.dtype)), *state)
+        except Exception as error:
+            raise ValueError(refusal(self.network, space, error)) from error
         finally:
             if hook is not None:
                 hook.remove()

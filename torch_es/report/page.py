@@ -9,10 +9,11 @@ from typing import Any
 
 import jinja2
 import numpy as np
+import yaml
 from matplotlib.figure import Figure
 
 from torch_es.report import pictures
-from torch_es.report.evidence import Evidence, gather
+from torch_es.report.evidence import Evidence
 from torch_es.report.plotting import curves
 from torch_es.runs import commands
 from torch_es.runs.machine import version
@@ -47,7 +48,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
         'report.html'
     """
     folder = Path(folder)
-    page = render(gather(folder))
+    page = render(Evidence(folder))
     path = folder / "report.html" if out is None else Path(out)
     path.write_text(page, encoding="utf-8")
     return path
@@ -59,6 +60,10 @@ def render(run: Evidence) -> str:
         _TEMPLATE.read_text(encoding="utf-8")
     )
     shaping = run.header["options"].get("shaping")
+    try:
+        settings = dict(yaml.safe_load(run.config))
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise ValueError(f"`{run.folder}/config.yaml` is not the config of a run: {error}") from error
     norm = bool(run.records) and run.records[-1].progress["observation_norm"] is not None
     return template.render(
         title=f"{run.env or 'ES'} · {run.folder.resolve().name}",
@@ -72,7 +77,7 @@ def render(run: Evidence) -> str:
         else "the strategy's default, since a function of your own is not in the log",
         searches_actions=run.header["options"].get("sigma") == 0,
         observations=_inline(pictures.observations(run.records)) if norm else None,
-        constant=_constant(run) if norm else [],
+        constant=np.flatnonzero(pictures.statistics(run.records[-1])[1] == 0).tolist() if norm else [],
         video=run.video and _data_uri(run.video, "video/mp4"),
         config=run.config,
         machine=run.header["machine"],
@@ -80,6 +85,8 @@ def render(run: Evidence) -> str:
         folder=run.folder,
         command=commands.command,
         resume=commands.resume,
+        imports=commands.imports(settings),
+        named=list(commands.modules(settings).values()),
         continued=(run.folder / "config.yaml").is_file(),
         last=run.records[-1].generation if run.records else 0,
     )
@@ -125,12 +132,6 @@ def _signal(run: Evidence) -> dict[str, Any]:
         "mean": f"{values.mean():.4f} ± {values.std() / np.sqrt(len(values)):.4f}",
         "ceiling": f"{half / (half + run.dim + 1):.4f}",
     }
-
-
-def _constant(run: Evidence) -> list[int]:
-    """Return the elements of the observation that never changed."""
-    _, std = pictures.statistics(run.records[-1])
-    return [int(i) for i in np.flatnonzero(std == 0)]
 
 
 def _inline(figure: Figure) -> str:

@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from torch_es.envs import BareEnv, EnvFactory, bare, check_observation, environments
+from torch_es.envs import EnvFactory, bare, check_observation, environments
 from torch_es.envs.rules import EpisodeRules
 from torch_es.heads import unbatched
 from torch_es.lanes import LaneChoice, default_num_lanes, lanes_for
@@ -56,7 +56,8 @@ class Rollout:
         self._lanes = self._choice.make(policy.network, self.num_lanes, policy.layout, self._reference())
         self._draws = Draws(policy.action_noise, self.num_lanes, seed) if policy.action_noise else None
         self._trail: Trail | None = None
-        self._envs: list[BareEnv] = [bare(env) for env in environments(factory, self.num_lanes)]
+        made = [bare(env) for env in environments(factory, self.num_lanes)]
+        self._envs, self._time_limits = [env for env, _ in made], [limit for _, limit in made]
         self._rules, self._behaviour = rules, behaviour
         shape, norm = (self.num_lanes, policy.layout.size), policy.observation_norm
         self._normalizer = None if norm is None else Normalizer(*shape, norm.limits)
@@ -64,7 +65,7 @@ class Rollout:
         self._observations: Any = self._inputs if norm is None else np.zeros(shape)
         self._tasks: list[Task | None] = [None] * self.num_lanes
         self._returns = [0.0] * self.num_lanes
-        self._steps = [env.env.step for env in self._envs]
+        self._steps = [env.step for env in self._envs]
         self._clock = 0  # steps of all lanes together; an episode's length follows from when it started
         self._started, self._ends = [0] * self.num_lanes, [0] * self.num_lanes
         self._flat = isinstance(policy.layout.space, gym.spaces.Box) and len(policy.layout.space.shape) == 1
@@ -119,8 +120,8 @@ class Rollout:
         if self._snapshot is None:
             raise RuntimeError("begin() must be called before submit().")
         self._lanes.write(lane, self._snapshot.weights(task.member, self._weights))
-        observation, _ = self._envs[lane].env.reset(seed=self._rules.environment_seed(self.seed, task))
-        check_observation(self._envs[lane].env, self._policy.layout.space, observation)
+        observation, _ = self._envs[lane].reset(seed=self._rules.environment_seed(self.seed, task))
+        check_observation(self._envs[lane], self._policy.layout.space, observation)
         self._observations[lane] = self._row(observation)
         if self._normalizer is not None:
             self._normalizer.sums[lane] = 0.0
@@ -130,7 +131,7 @@ class Rollout:
             self._trail.start(lane)
         self._tasks[lane] = task
         limits = (
-            self._envs[lane].max_steps,
+            self._time_limits[lane],
             self._rules.fixed_cap,
             None if task.member == CENTRE else self._snapshot.max_steps,
         )
@@ -187,4 +188,4 @@ class Rollout:
     def close(self) -> None:
         """Close the environments."""
         for env in self._envs:
-            env.env.close()
+            env.close()

@@ -26,32 +26,21 @@ _log = logging.getLogger(__name__)
 
 
 class Objective(Protocol):
-    """What is evaluated. Picklable; `player` is called where the tasks are played."""
+    """What is evaluated. Picklable; `player` is called where the tasks are played.
 
-    @property
-    def module(self) -> nn.Module:
-        """What acts or answers, and is saved: the policy around the network, or the network itself."""
-        ...
+    Attributes:
+        module: What acts or answers, and is saved: the policy around the network, or the network itself.
+        statistics: Observation statistics that each generation updates, or None.
+        rules: Of the episodes.
+        env_id: Id of the environment, or "" if there is none.
+        frames_per_step: Steps of the simulator for which an action is repeated.
+    """
 
-    @property
-    def statistics(self) -> ObservationNorm | None:
-        """Observation statistics that each generation updates, or None."""
-        ...
-
-    @property
-    def rules(self) -> EpisodeRules:
-        """Of the episodes."""
-        ...
-
-    @property
-    def env_id(self) -> str:
-        """Id of the environment, or "" if there is none."""
-        ...
-
-    @property
-    def frames_per_step(self) -> int:
-        """Steps of the simulator for which an action is repeated."""
-        ...
+    module: Any
+    statistics: ObservationNorm | None
+    rules: EpisodeRules
+    env_id: str
+    frames_per_step: int
 
     @property
     def lanes(self) -> LaneChoice | None:
@@ -137,7 +126,7 @@ class FunctionObjective:
         fitness_fn: `fitness_fn(module) -> float`, higher is better.
     """
 
-    statistics = None
+    statistics: ObservationNorm | None = None
     rules = EpisodeRules()
     env_id, frames_per_step, lanes = "", 1, None
 

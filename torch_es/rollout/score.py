@@ -11,18 +11,8 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - as torch names it
 
-from torch_es.heads.boxes import BinnedHead
-from torch_es.heads.choices import MultiBinaryHead, MultiDiscreteHead
-from torch_es.heads.noise import (
-    ActionNoise,
-    CompositeNoise,
-    DiagonalGaussianNoise,
-    EpsilonNoise,
-    GaussianNoise,
-    ScoreNoise,
-)
+from torch_es.heads import ActionNoise
 from torch_es.nn import find_norm, virtual_batch_norms
 from torch_es.nn.carried import copied
 from torch_es.nn.observation_norm import Statistics
@@ -30,49 +20,6 @@ from torch_es.policies.recurrent import dtype_of, is_recurrent
 from torch_es.search.parameters import FlatParameters
 from torch_es.spaces.layout import Layout
 from torch_es.types import Float32Array
-
-
-def log_probability(noise: ActionNoise, output: Tensor, draws: Tensor) -> Tensor:
-    """Return the sum over steps of the log-density of the actions that `draws` make from `output`, up to a constant.
-
-    Args:
-        noise: Gaussian, or sampling by scores or from a Gaussian head.
-        output: `(steps, head.size)`, with a gradient.
-        draws: `(steps, noise.size)`.
-
-    Raises:
-        ValueError: For epsilon-random choices, whose probabilities do not change with the scores.
-    """
-    if isinstance(noise, GaussianNoise):
-        mean: Tensor = noise.head(output).flatten(1)
-        deviations = ((mean + draws).detach() - mean) / noise.std
-        return -deviations.square().sum() / 2
-    if isinstance(noise, DiagonalGaussianNoise):
-        mean, log_std = output[:, : noise.size], output[:, noise.size :]
-        sampled = (mean + log_std.exp() * draws).detach()
-        return -((((sampled - mean) / log_std.exp()).square() / 2) + log_std).sum()
-    if isinstance(noise, ScoreNoise):
-        return _choices(noise, output, (output + draws).detach())
-    if isinstance(noise, CompositeNoise):
-        rows = zip(noise.noises, noise.head.parts, noise.parts, strict=True)
-        parts = [log_probability(n, output[:, out], draws[:, own]) for n, out, own in rows if n is not None]
-        return torch.stack(parts).sum()
-    assert isinstance(noise, EpsilonNoise)
-    raise ValueError(
-        "`action_noise` epsilon:P alone cannot be searched by: its probabilities do not follow the scores; use sample."
-    )
-
-
-def _choices(noise: ScoreNoise, scores: Tensor, noisy: Tensor) -> Tensor:
-    head = noise.head
-    if isinstance(head, MultiBinaryHead):
-        return F.logsigmoid(torch.where(noisy > 0, scores, -scores)).sum()
-    if isinstance(head, MultiDiscreteHead):
-        parts = [(scores[:, part], noisy[:, part]) for part in head.parts]
-    else:
-        count = head.count if isinstance(head, BinnedHead) else head.size
-        parts = [(scores.reshape(-1, count), noisy.reshape(-1, count))]
-    return torch.stack([-F.cross_entropy(own, chosen.argmax(-1), reduction="sum") for own, chosen in parts]).sum()
 
 
 class Scorer:
@@ -106,9 +53,15 @@ class Scorer:
                 "`sigma` 0 searches by action noise alone, which is for networks without VirtualBatchNorm: its "
                 "statistics follow the weights, which the score cannot see. Use LayerNorm, or a `sigma` above 0."
             )
-        self._network, self._layout, self._noise = copied(network), layout, noise
+        law = getattr(noise, "log_probability", None)
+        if law is None:
+            raise ValueError(
+                "`sigma` 0 needs an `action_noise` whose probabilities follow the outputs: sample, or gaussian:STD for "
+                "a Box; epsilon:P alone cannot be searched by, nor noise of your own without a `log_probability`."
+            )
+        self._network, self._layout, self._law = copied(network), layout, law
         self._parameters = FlatParameters(self._network)
-        self._check()
+        self._check(noise.size)
 
     def begin(self, theta: Tensor, scale: Statistics | None = None) -> None:
         """Take the weights of the members to come, and what an `ObservationNorm` in the network normalises by."""
@@ -120,15 +73,15 @@ class Scorer:
         """Return the score `(dim,)` of an episode with these inputs `(steps, size)` and draws."""
         with torch.inference_mode(False), torch.enable_grad():
             inputs = self._layout.inputs(torch.from_numpy(rows).to(dtype_of(self._network)))
-            chosen = log_probability(self._noise, self._network(inputs), torch.from_numpy(draws))
+            chosen = self._law(self._network(inputs), torch.from_numpy(draws))
             parameters = list(self._parameters.named.values())
             gradients = torch.autograd.grad(chosen, parameters, materialize_grads=True)
         return torch.cat([gradient.reshape(-1).float() for gradient in gradients])
 
-    def _check(self) -> None:
+    def _check(self, num_draws: int) -> None:
         generator = torch.Generator().manual_seed(0)
         rows = torch.randn(2, self._layout.size, generator=generator).numpy()
-        draws = torch.randn(2, self._noise.size, generator=generator).numpy()
+        draws = torch.randn(2, num_draws, generator=generator).numpy()
         try:
             norm = float(self.score(rows, draws).norm())
         except RuntimeError as error:

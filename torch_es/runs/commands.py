@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from torch_es.checks import flat
+
+_MODULE = re.compile(r"([A-Za-z_][\w.]*):.")  # as gymnasium reads `module:Id-v0`
 
 
 def command(name: str, folder: Path, *words: str) -> str:
@@ -46,3 +52,26 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def modules(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return the modules that building a config would import, and the override that names each.
+
+    Example:
+        >>> modules({"env": {"id": "mine:Reach-v0", "kwargs": {}}, "policy": {"name": "mlp"}})
+        {'mine': 'env.id=mine:Reach-v0'}
+    """
+    groups = {group: config.get(group) for group in ("env", "policy")}
+    values = flat({**groups, "evaluator": {"name": config.get("evaluator", {}).get("name")}})
+    found = {key: _MODULE.match(value) for key, value in values.items() if isinstance(value, str)}
+    return {match[1]: f"{key}={values[key]}" for key, match in found.items() if match}
+
+
+def imports(config: Mapping[str, Any]) -> list[str]:
+    """Return the words with which a command may import the modules that a run's config names.
+
+    Example:
+        >>> imports({"env": {"id": "mine:Reach-v0"}})
+        ['--import', 'mine']
+    """
+    return [word for module in modules(config) for word in ("--import", module)]

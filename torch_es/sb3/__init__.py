@@ -1,9 +1,9 @@
-"""Stable-Baselines3's API, evolved: `torch_es.sb3.ES("MlpPolicy", env)` where `PPO("MlpPolicy", env)` stood."""
+"""Evolution behind Stable-Baselines3's API: `torch_es.sb3.ES("MlpPolicy", env)` replaces `PPO("MlpPolicy", env)`."""
 
 from torch_es.errors import MissingExtraError
 
 try:
-    import stable_baselines3 as _  # noqa: F401 - asked for here, so that what is missing is named
+    import stable_baselines3 as _  # noqa: F401 - imported here, so that the error names the extra
 except ImportError as error:
     raise MissingExtraError("stable-baselines3", "sb3") from error
 

@@ -1,4 +1,4 @@
-"""The way of a Stable-Baselines3 policy from an observation to its deterministic action, as a network to evolve."""
+"""The layers of a Stable-Baselines3 policy that lead to its deterministic action, as a network to evolve."""
 
 from __future__ import annotations
 
@@ -19,12 +19,9 @@ _PROBES = 8
 
 
 class Features(nn.Module):
-    """The policy's features extractor, fed as `torch_es` feeds a network: choices arrive one-hot, pictures 0 to 255.
+    """A policy's features extractor, as `torch_es` calls a network: choices arrive one-hot, pictures from 0 to 255.
 
-    An `ObservationNorm` before the extractor is not in it.
-
-    Args:
-        policy: Whose extractor it is; shared, not copied.
+    The extractor is shared with the policy. An `ObservationNorm` before it is left out.
     """
 
     def __init__(self, policy: ActorCriticPolicy) -> None:
@@ -50,16 +47,17 @@ def _scale(policy: ActorCriticPolicy, leaf: gym.Space[Any]) -> float:
 
 
 def actor(policy: ActorCriticPolicy) -> nn.Sequential:
-    """Return what leads to the deterministic action: neither the value network nor the deviations are in it.
+    """Return the layers that lead to a policy's deterministic action, without the value network and the deviations.
 
-    The layers are the policy's own, so what is trained is the policy itself. On vectors it is a chain of linear layers
-    and activations, with an `ObservationNorm` before it if the policy normalises; `torch_es` batches it over lanes.
+    They are the policy's own layers, so training them trains the policy. For observations that are vectors they are a
+    chain of linear layers and activations, after an `ObservationNorm` if the policy normalises; `torch_es` plays many
+    members of such a chain in one batch.
 
     Args:
-        policy: Of PPO or A2C, trained or new.
+        policy: A policy of PPO or A2C, trained or new.
 
     Raises:
-        TypeError: If it is another kind of policy.
+        TypeError: If the policy is of another kind.
 
     Example:
         >>> from stable_baselines3 import PPO
@@ -69,7 +67,7 @@ def actor(policy: ActorCriticPolicy) -> nn.Sequential:
     if not isinstance(policy, ActorCriticPolicy) or type(policy.mlp_extractor) is not MlpExtractor:
         raise TypeError(
             "`policy` must be an ActorCriticPolicy with SB3's own MlpExtractor, as PPO and A2C have, got "
-            f"{type(policy).__name__}; give torch_es.ES the module that answers with means or logits."
+            f"{type(policy).__name__}; give torch_es.ES the module that returns means or logits."
         )
     space, extractor = policy.observation_space, policy.pi_features_extractor
     rows = not isinstance(space, gym.spaces.Dict) and len(space.shape or ()) <= 1
@@ -80,10 +78,10 @@ def actor(policy: ActorCriticPolicy) -> nn.Sequential:
 
 
 def check_acts_alike(policy: ActorCriticPolicy, acting: Policy) -> None:
-    """Make sure that the network taken out of a policy acts as the policy does.
+    """Check that the network taken out of a policy acts as the policy does.
 
     Raises:
-        ValueError: If it does not, as with a policy that has a state or a `_predict` of its own.
+        ValueError: If it does not, as with a policy that has a state or its own `_predict`.
     """
     space = copy.deepcopy(policy.observation_space)
     space.seed(0)
@@ -93,5 +91,5 @@ def check_acts_alike(policy: ActorCriticPolicy, acting: Policy) -> None:
         if not np.allclose(acting.act(observation)[0], expected, rtol=1e-3, atol=1e-4):
             raise ValueError(
                 f"`policy` ({type(policy).__name__}) must act by its features extractor, policy_net and action_net "
-                "alone, and does not; give torch_es.ES the module that answers with means or logits."
+                "alone, and does not; give torch_es.ES the module that returns means or logits."
             )

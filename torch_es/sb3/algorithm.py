@@ -28,9 +28,9 @@ from torch_es.nn import ObservationNorm
 from torch_es.policies import Policy
 from torch_es.sb3 import archive, episodes, statistics
 from torch_es.sb3.actor import actor, check_acts_alike
-from torch_es.sb3.arguments import check_arguments, check_masks
+from torch_es.sb3.arguments import MASKS, check_arguments, warn_of_masks
 from torch_es.sb3.callbacks import expect
-from torch_es.sb3.environments import nowhere, playable
+from torch_es.sb3.environments import playable
 from torch_es.sb3.features import normalize
 from torch_es.search import CentreSearch
 from torch_es.seeding import check_seed
@@ -40,37 +40,39 @@ _OFF_TENSORBOARD = ("time/iterations", "time/time_elapsed", "time/total_timestep
 
 
 class ES(BaseAlgorithm):
-    """Evolution strategies where PPO stood.
+    """Evolution strategies in the place of PPO.
 
-    What differs from PPO: workers take the steps, so the `_on_step` of a callback is called once a generation. Its
-    `n_calls` goes up by the steps of the generation, as PPO's would, so `eval_freq` and `save_freq` count steps; its
-    `locals` hold `dones` and `infos`, one for each episode, and `metrics`. Members play whole episodes, so a run passes
-    `total_timesteps` by up to a generation.
+    Two things differ from PPO. Workers take the steps, so a callback's `_on_step` is called once a generation. Its
+    `n_calls` then grows by the steps of the generation, as with PPO, so `eval_freq` and `save_freq` count steps. Its
+    `locals` hold `metrics`, and `dones` and `infos` with one entry for each episode. And members play whole episodes,
+    so a run exceeds `total_timesteps` by up to a generation.
 
     Args:
-        policy: MlpPolicy, CnnPolicy, MultiInputPolicy, a class of that kind, or a policy of PPO or A2C, trained or not,
-            which is evolved in place: the way to its deterministic action, while value network and deviations stay.
-        env: An id, an environment, a `VecEnv`, or a function that makes an environment. With a `VecNormalize` all is as
-            with PPO: training begins at its statistics and keeps them up to date unless its `training` is False, and
-            the model acts on observations that it has normalised. Rewards are not normalised: only their order counts.
+        policy: MlpPolicy, CnnPolicy, MultiInputPolicy, a class of that kind, or a policy of PPO or A2C, trained or
+            not. A given policy is evolved in place: the layers that lead to its deterministic action change, its value
+            network and deviations do not.
+        env: An id, an environment, a `VecEnv`, or a function that makes an environment. A `VecNormalize` works as with
+            PPO: training begins with its statistics and updates them unless its `training` is False, and the model
+            acts on observations that it has normalised. Rewards are not normalised: only their order counts.
         learning_rate: A number, or a function of the progress remaining, from 1 to 0.
-        normalize_observations: Whether the policy normalises observations, by an `ObservationNorm` in its features
-            extractor. By default a new policy does, unless `env` is a `VecNormalize`; one that is given stays as it is.
+        normalize_observations: Whether an `ObservationNorm` in the policy's features extractor normalises observations.
+            By default a new policy has one, unless `env` is a `VecNormalize`; a given policy stays as it is.
         policy_kwargs: As in SB3: `net_arch`, `activation_fn`, `optimizer_class`, ...
         stats_window_size: Episodes in `ep_info_buffer`.
         tensorboard_log: As in SB3.
         verbose: As in SB3.
-        seed: Everything random follows from it, and `get_env()` is seeded with it; drawn, and kept in `seed`, if not
-            given. Global generators are not touched.
-        device: The CPU, where the workers play: "auto" and "cpu" mean it, and so does "cuda" on a machine without.
-        options: Of `torch_es.ES`: `sigma`, `num_pairs`, `strategy`, `num_workers`, ...; `eval_every` is 0 by default.
+        seed: Everything random follows from it, and `get_env()` is seeded with it. By default it is drawn; the
+            attribute `seed` holds it. Global generators are neither read nor seeded.
+        device: "auto" or "cpu": workers play on the CPU. "cuda" is taken on a machine that has none.
+        options: Arguments of `torch_es.ES`: `sigma`, `num_pairs`, `strategy`, `num_workers`, ...; `eval_every` is 0 by
+            default.
 
     Attributes:
         es: The `torch_es.ES` that does the work.
 
     Raises:
         TypeError: If the policy is of another kind.
-        ValueError: If an argument is out of its range or workers cannot make the environment.
+        ValueError: If an argument is out of its range, or workers cannot make the environment.
 
     Example:
         >>> model = ES("MlpPolicy", "CartPole-v1", sigma=0.1, num_pairs=4, num_workers=0, seed=1).learn(500)
@@ -104,7 +106,6 @@ class ES(BaseAlgorithm):
         check_arguments(policy, policy_kwargs, device, options)
         drawn = secrets.randbits(31) if seed is None else check_seed(seed)
         source, made = playable(env)
-        check_masks(made)
         super().__init__(
             policy if not isinstance(policy, nn.Module) else type(policy),
             made,
@@ -117,10 +118,12 @@ class ES(BaseAlgorithm):
             support_multi_env=True,
             seed=drawn,
         )
-        if nowhere(made):
-            self.env = None
-        elif seed is not None and self.env is not None:
+        assert self.env is not None
+        warn_of_masks(self.env)
+        if seed is not None:
             self.env.seed(seed)
+        if self.env.get_attr("metadata", 0)[0].get("spaces_only"):  # it is given later, by `set_env`
+            self.env = None
         self.action_space.seed(drawn)
         vec = self._vec_normalize()
         if normalize_observations is None:
@@ -144,10 +147,10 @@ class ES(BaseAlgorithm):
         optimizer = partial(kind, lr=self.lr_schedule(1.0), **self.policy.optimizer_kwargs)
         if (vec := self._vec_normalize()) is not None:
             network = nn.Sequential(statistics.norm_of(vec, self.observation_space), *network)
-        ending = episodes.ending(self.env)
-        self._keys = () if "behaviour" in options else ending.keys  # of what `behaviour` says
-        made = {"eval_every": 0, "behaviour": ending, **head, **options}
-        return evolution.ES(network, source, optimizer=optimizer, seed=seed, **made)
+        keys = episodes.ending_keys(self.env)
+        self._keys = () if "behaviour" in options else keys  # of what `behaviour` says
+        defaults = {"eval_every": 0, "behaviour": partial(episodes.ending, keys=keys)}
+        return evolution.ES(network, source, optimizer=optimizer, seed=seed, **{**defaults, **head, **options})
 
     def _setup_model(self, given: ActorCriticPolicy | None = None, seed: int = 0, normalized: bool = False) -> None:
         self._setup_lr_schedule()
@@ -164,7 +167,7 @@ class ES(BaseAlgorithm):
 
     @property
     def observation_norm(self) -> ObservationNorm | None:
-        """What observations are normalised by: a layer of the policy, or one that follows a `VecNormalize`."""
+        """The layer that normalises observations: one of the policy, or one that follows a `VecNormalize`."""
         return self.es.objective.statistics
 
     def learn(
@@ -179,13 +182,13 @@ class ES(BaseAlgorithm):
         """Train for at least `total_timesteps` environment steps; the last generation is finished.
 
         Args:
-            total_timesteps: Of all members together.
-            callback: One of SB3's, a list of them, or a function of `locals` and `globals`; called once a generation,
-                and training stops when it returns False.
-            log_interval: Generations from one dump of the logger to the next; None is never.
-            tb_log_name: Of the run, for TensorBoard.
+            total_timesteps: Steps of all members together.
+            callback: A callback of SB3, a list of them, or a function of `locals` and `globals`. It is called once a
+                generation, and training stops when it returns False.
+            log_interval: Generations from one dump of the logger to the next; None for no dumps.
+            tb_log_name: The run's name in TensorBoard.
             reset_num_timesteps: Whether `num_timesteps` counts from zero again.
-            progress_bar: Show progress: a bar on a terminal, otherwise a line a generation.
+            progress_bar: Show a bar on a terminal, otherwise a line for each generation.
 
         Raises:
             ValueError: If the model was loaded without an environment.
@@ -216,11 +219,11 @@ class ES(BaseAlgorithm):
     @property
     def _search(self) -> CentreSearch:
         strategy = self.es.strategy
-        assert isinstance(strategy, CentreSearch)  # those that this class offers
+        assert isinstance(strategy, CentreSearch)  # as all that have a name
         return strategy
 
     def _end_generation(self, metrics: dict[str, float], callback: BaseCallback, log_interval: int | None) -> bool:
-        """Tell SB3's buffers, monitors, statistics, callbacks and logger of a generation; return whether to go on."""
+        """Report a generation to SB3's buffers, monitors, callbacks and logger; return whether to go on."""
         assert self.es.trainer.played is not None
         self._n_updates += 1
         self._metrics = metrics
@@ -242,7 +245,7 @@ class ES(BaseAlgorithm):
         return True
 
     def _adopt_statistics(self) -> None:
-        """Normalise by the statistics of the `VecNormalize`, if there is one, whatever they were before."""
+        """Normalise by the statistics of the `VecNormalize`, if there is one."""
         if (vec := self._vec_normalize()) is not None and self.observation_norm is not None:
             statistics.adopt(self.observation_norm, vec)
 
@@ -271,19 +274,20 @@ class ES(BaseAlgorithm):
         deterministic: bool = False,
         action_masks: Any = None,
     ) -> tuple[Any, Any]:
-        """Return the policy's action for an observation, or for each of a batch, and the state, which stays as it is.
+        """Return the policy's action for an observation, or for each of a batch, and the state as it was given.
 
         Args:
             observation: Normalised if `env` is a `VecNormalize`, otherwise raw.
-            state: Not used: these policies have none.
-            episode_start: Likewise.
-            deterministic: Without `action_noise`, where the model has any.
-            action_masks: Of MaskablePPO; ES has none.
+            state: Not used, since these policies have no state.
+            episode_start: Not used either.
+            deterministic: Whether to leave out the model's `action_noise`, if it has any.
+            action_masks: MaskablePPO's; they are refused.
 
         Raises:
             TypeError: If `action_masks` is given.
         """
-        check_masks(None, action_masks)
+        if action_masks is not None:
+            raise TypeError(f"`action_masks` cannot be given: {MASKS}")
         if deterministic or self._acting.action_noise is None:
             return self.policy.predict(observation, state, episode_start, deterministic=True)
         tensors, batched = self.policy.obs_to_tensor(observation)
@@ -292,10 +296,10 @@ class ES(BaseAlgorithm):
         return actions if batched else actions.squeeze(0), state
 
     def set_env(self, env: AnyEnv, force_reset: bool = True) -> None:
-        """Train in another environment from now on; how many a `VecEnv` holds may change.
+        """Train in another environment from now on; a `VecEnv` may hold more or fewer environments than before.
 
         Raises:
-            ValueError: If its spaces are others, or only one of both is a `VecNormalize`.
+            ValueError: If its spaces differ, or only one of the two environments is a `VecNormalize`.
         """
         source, made = playable(env)
         wrapped = self._wrap_env(made, self.verbose)
@@ -311,11 +315,11 @@ class ES(BaseAlgorithm):
     def set_parameters(
         self, load_path_or_dict: Any, exact_match: bool = True, device: torch.device | str = "auto"
     ) -> None:
-        """Take over what `get_parameters` returned, or those of a file that `save` wrote.
+        """Take over the parameters that `get_parameters` returned, or those of a file that `save` wrote.
 
         Raises:
-            ValueError: If `exact_match` and something is missing. PPO's hold its optimiser: give
-                `{"policy": ppo.get_parameters()["policy"]}`, and `exact_match=False` if the policy normalises.
+            ValueError: If `exact_match` and something is missing or unknown. PPO's parameters hold its optimiser; give
+                `{"policy": ppo.get_parameters()["policy"]}`, and `exact_match=False` if this policy normalises.
         """
         parameters = load_path_or_dict
         if not isinstance(parameters, dict):
@@ -328,10 +332,10 @@ class ES(BaseAlgorithm):
         """Write everything needed to act and to go on training to one zip file of safetensors and JSON, no pickle.
 
         Args:
-            path: Of the file; without an ending, `.zip` is added.
-            exclude: Names of attributes to leave out; of those that SB3 names, only `tensorboard_log`, `verbose`,
-                `seed` and `stats_window_size` are in the file.
-            include: Names of excluded attributes to put in nevertheless.
+            path: The file; `.zip` is added to a path without an ending.
+            exclude: Names of attributes to leave out. The file holds only these of SB3's attributes:
+                `tensorboard_log`, `verbose`, `seed` and `stats_window_size`.
+            include: Names that take precedence over `exclude`.
         """
         archive.write(path, archive.state_of(self, left_out=set(exclude or ()) - set(include or ())))
 
@@ -346,21 +350,21 @@ class ES(BaseAlgorithm):
         force_reset: bool = True,  # noqa: ARG003 - SB3's signature
         **kwargs: Any,
     ) -> ES:
-        """Make the model again that `save` wrote; nothing in the file is ever executed.
+        """Make the model that `save` wrote again; nothing in the file is ever executed.
 
         Args:
-            path: Of the file, with or without `.zip`, or the open file.
-            env: What to train in. Without it, the environment that was saved, if an id says all of it; otherwise the
-                model acts, and trains after `set_env`.
+            path: The file, with or without `.zip`, or the open file.
+            env: What to train in. By default the environment that was saved, if its id alone describes it; otherwise
+                the model acts, and trains after `set_env`.
             device: As for the constructor.
-            custom_objects: In place of what was saved; `policy_class`, `policy_kwargs` and `learning_rate` must be
-                given if they were classes or functions of your own.
-            print_system_info: Print what this machine is.
-            force_reset: Every episode of `ES` begins with a reset, whatever this says.
-            kwargs: In place of saved arguments.
+            custom_objects: Replacements for what was saved. Give `policy_class` and `policy_kwargs` again if they were
+                classes or functions of your own, and `learning_rate` if it was such a function.
+            print_system_info: Whether to print a description of this machine.
+            force_reset: Not used: every episode of `ES` begins with a reset.
+            kwargs: Replacements for saved arguments.
 
         Raises:
-            ValueError: If the file is another kind or damaged, or something that it could not hold is not given.
+            ValueError: If the file is of another kind or damaged, or something that it cannot hold is not given.
         """
         if print_system_info:
             get_system_info()

@@ -1,4 +1,4 @@
-"""A model as one zip file at the path that Stable-Baselines3 gives it; inside are safetensors and JSON, no pickle."""
+"""A model as one zip file, at the path where Stable-Baselines3 saves it; it holds safetensors and JSON, no pickle."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from torch_es.spaces.plain import plain_space, space_of
 _log = logging.getLogger(__name__)
 
 PathOrFile = str | Path | io.BufferedIOBase
-_CLASS = "__class__"
+_CLASS, _SCHEDULE = "__class__", "__schedule__"
 _SCHEDULES = {kind.__name__: kind for kind in (LinearSchedule, ConstantSchedule)}
 _HOMES = {"torch.nn": nn, "torch.optim": torch.optim, "stable_baselines3.common.torch_layers": torch_layers}
 
 
 def write(path: PathOrFile, state: dict[str, Any]) -> None:
-    """Write a state, as `torch_es.runs.checkpoint` has it, to `path`, or to `path.zip` if that has no ending."""
+    """Write a state as a checkpoint, zipped, to `path`; `.zip` is added to a path without an ending."""
     with tempfile.TemporaryDirectory() as folder:
         checkpoint.save(Path(folder) / "model", state)
         file: Any = open_path(path, "w", suffix="zip")
@@ -52,7 +52,7 @@ def read(path: PathOrFile) -> dict[str, Any]:
     """Read what `write` wrote.
 
     Raises:
-        ValueError: If it is not such a file, or damaged.
+        ValueError: If the file is of another kind, or damaged.
     """
     file: Any = open_path(path, "r", suffix="zip")
     try:
@@ -73,7 +73,7 @@ def read(path: PathOrFile) -> dict[str, Any]:
 
 
 def state_of(model: Any, left_out: Collection[str]) -> dict[str, Any]:
-    """Return all that a `torch_es.sb3.ES` needs to act and to go on training, but for the attributes left out."""
+    """Return what a `torch_es.sb3.ES` needs to act and to continue training, without the attributes left out."""
     policy = getattr(model.policy, "_orig_mod", model.policy)  # of `torch.compile`
     keep = {
         "tensorboard_log": model.tensorboard_log,
@@ -87,7 +87,7 @@ def state_of(model: Any, left_out: Collection[str]) -> dict[str, Any]:
         "sb3": {
             "policy": next((n for n, kind in model.policy_aliases.items() if kind is type(policy)), None),
             "policy_kwargs": describe_policy(policy),
-            "learning_rate": describe_rate(model.learning_rate),
+            "learning_rate": _saved_rate(model.learning_rate),
             "env": model._env_id,
             "spaces": [plain_space(model.observation_space), plain_space(model.action_space)],
             "normalize_observations": isinstance(policy.pi_features_extractor, NormalizedExtractor),
@@ -99,13 +99,13 @@ def state_of(model: Any, left_out: Collection[str]) -> dict[str, Any]:
 
 
 def describe_policy(policy: ActorCriticPolicy) -> dict[str, Any]:
-    """Return what a policy is made with, as plain data; what cannot be told is left out and named under `own`.
+    """Return what a policy is made with, as plain data; what that cannot hold is left out and named under `own`.
 
-    Classes are told by name if they are PyTorch's or SB3's: `load` looks names up there and nowhere else.
+    Classes of PyTorch and SB3 become names: `load` looks names up there and nowhere else.
     """
     kwargs = policy._get_constructor_parameters()
     kwargs = {n: v for n, v in kwargs.items() if n not in ("observation_space", "action_space", "lr_schedule")}
-    if kwargs["features_extractor_class"] is NormalizedExtractor:  # which is put before the extractor again
+    if kwargs["features_extractor_class"] is NormalizedExtractor:  # `normalize` puts it there again
         within = kwargs["features_extractor_kwargs"]
         kwargs["features_extractor_class"] = within["extractor_class"]
         kwargs["features_extractor_kwargs"] = within["extractor_kwargs"]
@@ -120,36 +120,26 @@ def describe_policy(policy: ActorCriticPolicy) -> dict[str, Any]:
     return {"kwargs": described, "own": own}
 
 
-def describe_rate(rate: Any) -> dict[str, Any] | float:
-    """Return a learning rate, or SB3's schedule of it, as plain data; of another function, what it begins with.
-
-    Example:
-        >>> describe_rate(LinearSchedule(0.1, 0.0, end_fraction=0.5))
-        {'schedule': 'LinearSchedule', 'arguments': {'start': 0.1, 'end': 0.0, 'end_fraction': 0.5}}
-        >>> describe_rate(lambda left: 0.1 * left)
-        {'begins': 0.1}
-    """
-    if isinstance(rate, FloatSchedule):
-        return describe_rate(rate.value_schedule)
-    if type(rate) in _SCHEDULES.values():
-        return {"schedule": type(rate).__name__, "arguments": {name: float(v) for name, v in vars(rate).items()}}
-    return {"begins": float(rate(1.0))} if callable(rate) else float(rate)
+def _saved_rate(rate: Any) -> Any:
+    """Return a learning rate, or SB3's schedule of it, as plain data; of another function, what it begins with."""
+    try:
+        return _plain(rate)
+    except TypeError:
+        return {"begins": float(rate(1.0) if callable(rate) else rate)}
 
 
-def _rate(described: dict[str, Any] | float) -> Any:
-    if not isinstance(described, dict):
-        return described
-    if "schedule" in described:
-        return _SCHEDULES[check_choice("schedule", described["schedule"], _SCHEDULES)](**described["arguments"])
+def _rate(saved: Any) -> Any:
+    if not isinstance(saved, dict) or "begins" not in saved:
+        return _made(saved)
     _log.warning(
         "`learning_rate` was a function of your own, which is not saved; it is now %g, which the function began with, "
-        "or give it to `load`.", described["begins"],
+        "or give it to `load`.", saved["begins"],
     )  # fmt: skip
-    return described["begins"]
+    return saved["begins"]
 
 
 def known(state: dict[str, Any], objects: dict[str, Any]) -> dict[str, Any]:
-    """Return those of SB3's `custom_objects` that stand for something in a saved model; the others are named."""
+    """Return those of SB3's `custom_objects` that stand for something in a saved model; warn of the others."""
     names = {"policy_class", "policy_kwargs", "learning_rate", *state["es"]["options"], *state["sb3"]["keep"]}
     if unknown := ", ".join(sorted(set(objects) - names)):
         _log.warning("`custom_objects` names %s, which is not in the file and is left out.", unknown)
@@ -157,19 +147,19 @@ def known(state: dict[str, Any], objects: dict[str, Any]) -> dict[str, Any]:
 
 
 def arguments(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Return what to make a saved model with.
+    """Return the arguments that make a saved model again.
 
     Args:
         state: From `read`.
-        own: Arguments that go before saved ones, and `policy_class`.
+        own: Arguments that replace saved ones, and `policy_class`.
 
     Raises:
-        ValueError: If something that a file cannot hold is not among them.
+        ValueError: If `own` lacks something that a file cannot hold.
     """
     saved, own = state["sb3"], dict(own)
-    made_anew = {"optimizer", "box_head", "behaviour"}  # from the policy and the environment
-    options = saved_options(state["es"], {*own, *made_anew})
-    options = {name: value for name, value in options.items() if name not in made_anew}
+    derived = {"optimizer", "box_head", "behaviour"}  # from the policy and the environment
+    options = saved_options(state["es"], {*own, *derived})
+    options = {name: value for name, value in options.items() if name not in derived}
     policy = own.pop("policy_class", saved["policy"])
     if policy is None:
         raise ValueError("`policy_class` was a class of your own; give `custom_objects=dict(policy_class=...)`.")
@@ -183,7 +173,7 @@ def arguments(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 
 def _env(saved: dict[str, Any]) -> Any:
-    """Return the id that was saved, if it is known here without importing anything, otherwise the spaces alone."""
+    """Return the saved id, if it is known without importing anything, otherwise what stands for the environment."""
     env_id = str(saved["env"])
     if env_id in gym.registry or env_id.startswith("ALE/"):
         return env_id
@@ -208,6 +198,10 @@ def _plain(value: Any) -> Any:
         return [_plain(part) for part in value]
     if isinstance(value, (str, int, float, bool, type(None))):
         return value
+    if isinstance(value, FloatSchedule):
+        return _plain(value.value_schedule)
+    if type(value) in _SCHEDULES.values():
+        return {_SCHEDULE: type(value).__name__, **vars(value)}
     name = getattr(value, "__name__", "")
     for home, module in _HOMES.items():
         if isinstance(value, type) and getattr(module, name, None) is value:
@@ -216,12 +210,17 @@ def _plain(value: Any) -> Any:
 
 
 def _made(value: Any) -> Any:
-    if isinstance(value, dict) and _CLASS in value:
-        home, name = value[_CLASS]
-        kind = getattr(_HOMES.get(home), name, None)
-        if not isinstance(kind, type):
-            raise ValueError(f"The file names `{home}.{name}`, which is no class of {', '.join(_HOMES)}.")
-        return kind
-    if isinstance(value, dict):
-        return {name: _made(part) for name, part in value.items()}
-    return [_made(part) for part in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_made(part) for part in value]
+    if not isinstance(value, dict):
+        return value
+    parts = {name: _made(part) for name, part in value.items()}
+    if _SCHEDULE in parts:
+        return _SCHEDULES[check_choice("schedule", parts.pop(_SCHEDULE), _SCHEDULES)](**parts)
+    if _CLASS not in parts:
+        return parts
+    home, name = parts[_CLASS]
+    kind = getattr(_HOMES.get(home), name, None)
+    if not isinstance(kind, type):
+        raise ValueError(f"The file names `{home}.{name}`, which is no class of {', '.join(_HOMES)}.")
+    return kind

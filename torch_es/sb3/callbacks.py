@@ -8,56 +8,41 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList
 
 
 class Calls(int):
-    """A number of calls that went up by many at once: it is a multiple of `n` if it went past a multiple of `n`.
+    """A number of calls that grows by a generation at a time.
 
-    Callbacks of SB3 ask `n_calls % eval_freq == 0` at each step. Asked once a generation, a plain number would hardly
-    ever be a multiple.
+    SB3's callbacks add 1 to `n_calls` and then ask `n_calls % eval_freq == 0`. Asked once a generation, a plain number
+    would hardly ever be a multiple. This one adds all calls of the generation, and counts as a multiple if it has just
+    passed one.
 
     Args:
         now: The number.
-        before: What it was when it was last asked.
+        coming: The calls of the next generation.
+        before: The number before the last generation.
 
     Example:
-        >>> calls = Calls(23_000, before=19_000)
-        >>> calls % 10_000, calls % 5_000 == 0, calls % 9_000
-        (0, True, 5000)
+        >>> calls = Calls(19_000, coming=4_000) + 1
+        >>> calls, calls % 10_000, calls % 5_000, calls % 9_000
+        (23000, 0, 0, 5000)
     """
 
+    coming: int
     before: int
 
-    def __new__(cls, now: int, before: int = 0) -> Calls:
+    def __new__(cls, now: int, coming: int = 1, before: int = 0) -> Calls:
         """Make the number."""
         calls = super().__new__(cls, now)
-        calls.before = before
+        calls.coming, calls.before = coming, before
         return calls
 
+    def __add__(self, _one: Any) -> Calls:
+        return Calls(int(self) + self.coming, before=int(self))
+
     def __mod__(self, other: Any) -> Any:
-        """Return 0 if a multiple was passed, otherwise the remainder."""
         return 0 if int(self) // other > self.before // other else int(self) % other
 
 
-class _Coming(int):
-    """`n_calls` before a generation's calls: to add the one call of `on_step` is to add them all."""
-
-    calls = 1
-
-    def __add__(self, _one: Any) -> Calls:
-        return Calls(int(self) + self.calls, before=int(self))
-
-
 def expect(callback: BaseCallback, calls: int) -> None:
-    """Have the next `on_step` of a callback, and of those that are called with it, count as `calls` calls.
-
-    Example:
-        >>> from stable_baselines3.common.callbacks import ConvertCallback
-        >>> callback = ConvertCallback(lambda locals_, globals_: True)
-        >>> callback.model = type("Model", (), {"num_timesteps": 0})()
-        >>> expect(callback, 400)
-        >>> callback.on_step(), callback.n_calls
-        (True, 400)
-    """
-    coming = _Coming(callback.n_calls)
-    coming.calls = calls
-    callback.n_calls = coming
+    """Make the next `on_step` of a callback, and of those that it calls in turn, count as `calls` calls."""
+    callback.n_calls = Calls(callback.n_calls, coming=calls)
     for each in callback.callbacks if isinstance(callback, CallbackList) else ():
         expect(each, calls)

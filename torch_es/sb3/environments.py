@@ -26,49 +26,29 @@ _HINT = "give an id, or a function that makes one environment, instead."
 
 
 class Nowhere(gym.Env[Any, Any]):
-    """Stands for the environment of a model that was loaded without one: it has the spaces, and cannot be played.
+    """Stands for the environment of a model that was loaded without one: it has the spaces, and cannot be played."""
 
-    Args:
-        observation_space: Of the model.
-        action_space: Of the model.
-
-    Example:
-        >>> Nowhere(gym.spaces.Discrete(2), gym.spaces.Discrete(3)).action_space
-        Discrete(3)
-    """
-
-    metadata = {"spaces_only": True}  # so that it is not tried  # noqa: RUF012 - Gymnasium's
+    metadata = {"spaces_only": True}  # so that nobody tries to play it  # noqa: RUF012 - Gymnasium's
 
     def __init__(self, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
         self.observation_space, self.action_space = observation_space, action_space
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
-        """Refuse.
-
-        Raises:
-            ValueError: Always.
-        """
+        """Refuse."""
         raise ValueError("`env` must be given to `load`, or by `set_env`: the model was loaded without one.")
 
 
-def nowhere(env: Env | VecEnv) -> bool:
-    """Whether an environment only stands for one that a model was loaded without."""
-    while isinstance(env, VecEnvWrapper):
-        env = env.venv
-    inner = env.envs[0] if isinstance(env, DummyVecEnv) else env
-    return isinstance(inner, gym.Env) and isinstance(inner.unwrapped, Nowhere)
-
-
 def playable(env: str | Env | VecEnv | EnvFactory) -> tuple[str | EnvFactory, Env | VecEnv]:
-    """Return what workers make their environments by, and one that is made, for callbacks.
+    """Return what workers make their environments with, and an environment that is made, for callbacks.
 
     Args:
-        env: An id, an environment, a `VecEnv`, or a function that makes an environment. From an environment, workers
-            get what `gymnasium.make` gives for its spec, or copies if it has none. From a `VecEnv`, they get its first
+        env: An id, an environment, a `VecEnv`, or a function that makes an environment. Of an environment, workers
+            get what `gymnasium.make` makes of its spec, or copies if it has none. Of a `VecEnv`, they get its first
             environment, in wrappers that do to one environment what the wrappers of the `VecEnv` do to several.
 
     Raises:
-        ValueError: If no more can be made of it.
+        TypeError: If it is none of these.
+        ValueError: If no more environments can be made of it.
 
     Example:
         >>> playable(Monitor(gym.make("CartPole-v1")))[0]
@@ -77,20 +57,21 @@ def playable(env: str | Env | VecEnv | EnvFactory) -> tuple[str | EnvFactory, En
     source, layers = _of_vec_env(env) if isinstance(env, VecEnv) else (env, [])
     source = _of_env(source) if isinstance(source, gym.Env) else source
     factory = env_factory(source)
-    made = wrapped(factory, layers)
-    told = isinstance(env, VecEnv) and is_vecenv_wrapped(env, VecTransposeImage)  # where channels are
-    if not told and channels_last(made.observation_space):
+    made = _layered(factory, layers)
+    vec = env if isinstance(env, VecEnv) else None
+    decided = vec is not None and is_vecenv_wrapped(vec, VecTransposeImage)
+    if not decided and channels_last((vec or made).observation_space):  # as SB3 decides by what it sees
         layers = [*layers, pictures_first]
         made = pictures_first(made)
     if layers:
-        source = partial(wrapped, factory, layers)
+        source = partial(_layered, factory, layers)
     if isinstance(env, (gym.Env, VecEnv)):
         made.close()
         return source, env
     return source, made
 
 
-def wrapped(factory: EnvFactory, layers: Sequence[Layer]) -> Env:
+def _layered(factory: EnvFactory, layers: Sequence[Layer]) -> Env:
     """Make an environment and wrap it, the innermost layer first."""
     env = factory()
     if not isinstance(env, gym.Env):
@@ -107,13 +88,11 @@ def _of_vec_env(env: VecEnv) -> tuple[str | Env | EnvFactory, list[Layer]]:
             raise ValueError("`env` is a VecNormalize inside other wrappers; put it outside: VecNormalize(...(env)).")
         layers = [*single(env), *layers]
         env = env.venv
-    if isinstance(env, DummyVecEnv):
-        return env.envs[0], layers
-    return _of_process(env), layers
+    return env.envs[0] if isinstance(env, DummyVecEnv) else _of_process(env), layers
 
 
 def _of_process(env: VecEnv) -> str | EnvFactory:
-    """What makes the first environment again that lives in another process: its spec, or what pickle brings of it."""
+    """Return what makes the first environment of another process again: its spec, or what pickle brings of it."""
     try:
         kind = env.get_attr("__class__", 0)[0]
         bare = not issubclass(kind, gym.Wrapper)
@@ -128,11 +107,10 @@ def _of_process(env: VecEnv) -> str | EnvFactory:
 
 
 def _of_env(env: Env) -> str | EnvFactory:
-    """An id if that says everything, otherwise the spec, otherwise copies."""
-    inner = env
-    while isinstance(inner, Monitor):  # counts and writes what is played in this process
-        inner = inner.env
-    return _of_spec(inner.spec) or _copies(inner)
+    """Return the id if that says everything, otherwise what makes the spec, otherwise copies."""
+    while isinstance(env, Monitor):  # it counts and writes what is played in this process
+        env = env.env
+    return _of_spec(env.spec) or _copies(env)
 
 
 def _of_spec(spec: Any) -> str | EnvFactory | None:
@@ -152,7 +130,7 @@ def _of_spec(spec: Any) -> str | EnvFactory | None:
 
 
 def _is_registered(spec: Any) -> bool:
-    """Whether the id alone makes the same; of the ids of Atari games, torch_es makes others."""
+    """Whether the id alone makes the same; of an Atari game's id, torch_es makes another environment."""
     known = gym.registry.get(spec.id)
     kwargs = {name: value for name, value in spec.kwargs.items() if name != "render_mode"}
     if known is None or spec.id.startswith("ALE/"):
@@ -164,7 +142,7 @@ def _is_registered(spec: Any) -> bool:
 def _copies(env: Env) -> EnvFactory:
     monitor = unwrap_wrapper(env, Monitor)
     try:
-        without = {} if monitor is None else {id(monitor): copy.deepcopy(monitor.env)}  # its file cannot be copied
+        without = {} if monitor is None else {id(monitor): copy.deepcopy(monitor.env)}  # a Monitor's file has no copy
         kept = copy.deepcopy(env, without)
     except Exception as error:
         raise ValueError(

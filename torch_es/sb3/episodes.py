@@ -11,7 +11,6 @@ import numpy as np
 from stable_baselines3.common.env_util import unwrap_wrapper
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvWrapper
 
 from torch_es.training.generation import Generation
 from torch_es.types import Float64Array
@@ -19,23 +18,19 @@ from torch_es.types import Float64Array
 SUCCESS = "is_success"
 
 
-class Ending:
-    """What the last `info` of an episode says, brought back from workers as the episode's behaviour.
+def ending(observation: Any, info: Mapping[str, Any], keys: Sequence[str]) -> Float64Array:  # noqa: ARG001
+    """Return the numbers that the last `info` of an episode holds, so that they come back from the workers.
 
     Args:
-        keys: Of numbers in `info`; NaN stands for what is not there, or is no number.
+        observation: Not used; `ES` calls this as the episode's behaviour.
+        info: Of the last step.
+        keys: What to look for; NaN stands for what is not there, or is no number.
 
     Example:
-        >>> Ending(["is_success", "score"])(None, {"is_success": True})
-        array([ 1., nan])
+        >>> ending(None, {"is_success": True, "word": "over"}, ["is_success", "score", "word"])
+        array([ 1., nan, nan])
     """
-
-    def __init__(self, keys: Sequence[str]) -> None:
-        self.keys = tuple(keys)
-
-    def __call__(self, observation: Any, info: Mapping[str, Any]) -> Float64Array:
-        """Return a number for each key."""
-        return np.array([_number(info.get(key)) for key in self.keys])
+    return np.array([_number(info.get(key)) for key in keys])
 
 
 def _number(value: Any) -> float:
@@ -47,20 +42,19 @@ def _number(value: Any) -> float:
 
 def monitors(env: VecEnv | None) -> list[Monitor[Any, Any]]:
     """Return the Monitor of each of a `VecEnv`'s environments that lives in this process and has one."""
-    while isinstance(env, VecEnvWrapper):
-        env = env.venv
-    found = [unwrap_wrapper(each, Monitor) for each in env.envs] if isinstance(env, DummyVecEnv) else []
+    inner = None if env is None else env.unwrapped
+    found = [unwrap_wrapper(each, Monitor) for each in inner.envs] if isinstance(inner, DummyVecEnv) else []
     return [monitor for monitor in found if isinstance(monitor, Monitor)]
 
 
-def ending(env: VecEnv | None) -> Ending:
-    """Return what brings back all that SB3 and a `VecEnv`'s monitors look for in the last `info`."""
+def ending_keys(env: VecEnv | None) -> tuple[str, ...]:
+    """Return what SB3, and the monitors of a `VecEnv`, look for in the last `info` of an episode."""
     named = [key for monitor in monitors(env) for key in monitor.info_keywords]
-    return Ending(list(dict.fromkeys([SUCCESS, *named])))
+    return tuple(dict.fromkeys([SUCCESS, *named]))
 
 
 def infos(played: Generation, keys: Sequence[str], seconds: float) -> list[dict[str, Any]]:
-    """Return for each episode of a generation the `info` of its last step: what Monitor adds, and `keys`."""
+    """Return the `info` of each episode's last step: what Monitor adds, and the numbers that came back for `keys`."""
     told = []
     for number in range(played.returns.size):
         result = played.result(number)
@@ -73,7 +67,7 @@ def infos(played: Generation, keys: Sequence[str], seconds: float) -> list[dict[
 
 
 def write_monitors(env: VecEnv | None, episodes: Sequence[dict[str, Any]]) -> None:
-    """Write what workers played where SB3's plots look for it: in the monitors of a `VecEnv`, by turns."""
+    """Write what workers played where SB3's plots look for it: in the monitors of a `VecEnv`, in turn."""
     for monitor, episode in zip(cycle(monitors(env)), episodes, strict=False):
         monitor.episode_returns.append(episode["r"])
         monitor.episode_lengths.append(episode["l"])

@@ -1,4 +1,4 @@
-"""Observation normalisation inside a Stable-Baselines3 policy, so that whoever keeps the policy has it all."""
+"""Observation normalisation inside a Stable-Baselines3 policy, so that the policy alone is enough to act."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class NormalizedExtractor(BaseFeaturesExtractor):
     """Any features extractor, with an `ObservationNorm` before it.
 
     Args:
-        observation_space: Of the policy.
-        extractor_class: What the normalised observations go into.
+        observation_space: The policy's.
+        extractor_class: The extractor that gets the normalised observations.
         extractor_kwargs: Its arguments, besides the space.
 
     Example:
@@ -34,12 +34,12 @@ class NormalizedExtractor(BaseFeaturesExtractor):
         extractor = extractor_class(observation_space, **(extractor_kwargs or {}))
         super().__init__(observation_space, extractor.features_dim)
         self.norm = ObservationNorm(observation_space)
-        # it follows from the space; in a state_dict of SB3, tools expect numbers alone
+        # not saved: it follows from the space, and SB3's tools expect floats alone in a state_dict
         self.norm.register_buffer("measured", self.norm.measured, persistent=False)
         self.extractor = extractor
 
     def __getattr__(self, name: str) -> Any:
-        """Look in the extractor for what is not here: to its author, it is still the policy's."""
+        """Look in the extractor for what is not here: its author expects it to be the policy's extractor."""
         try:
             return super().__getattr__(name)
         except AttributeError:
@@ -55,7 +55,7 @@ class NormalizedExtractor(BaseFeaturesExtractor):
 def normalize(policy: ActorCriticPolicy) -> None:
     """Put an `ObservationNorm` before each features extractor of a policy, if there is anything to normalise.
 
-    A policy that was made with one keeps it. SB3's `policy.save` and `load` know of it.
+    A policy that already has one keeps it. SB3's `policy.save` and `load` restore it.
 
     Example:
         >>> from stable_baselines3 import PPO

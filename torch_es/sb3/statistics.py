@@ -17,26 +17,25 @@ from torch_es.nn.moments import Moments
 
 
 def norm_of(vec: VecNormalize, space: gym.Space[Any]) -> ObservationNorm:
-    """Return a layer that normalises as a `VecNormalize` does, from its statistics on.
+    """Return a layer that normalises as a `VecNormalize` does, and begins with its statistics.
 
     Example:
         >>> from stable_baselines3.common.env_util import make_vec_env
         >>> norm_of(vec := VecNormalize(make_vec_env("CartPole-v1"), clip_obs=3), vec.observation_space)
         ObservationNorm(4, limit=3, floor=0.0001)
     """
-    measured = np.zeros(flatdim(space), bool)
-    for _, where in _parts(vec, space):
-        measured[where] = True
-    norm = ObservationNorm(space, vec.clip_obs, math.sqrt(vec.epsilon), measured)
+    norm = ObservationNorm(space, vec.clip_obs, math.sqrt(vec.epsilon), measured=np.zeros(flatdim(space), bool))
+    for _, where in _parts(norm, vec):
+        norm.measured[where] = True
     adopt(norm, vec)
     return norm
 
 
 def adopt(norm: ObservationNorm, vec: VecNormalize) -> None:
-    """Take over a `VecNormalize`'s statistics in place of a layer's own."""
-    theirs, own = _both(norm, vec)
+    """Give a layer the statistics of a `VecNormalize` in place of its own."""
+    theirs, own = _theirs(norm, vec), _own(norm)
     if all(map(np.array_equal, theirs, own)):
-        return  # what `publish` gave it; computed back, its last bits would be others
+        return  # `publish` gave them; computed back, their last bits would differ
     norm.count.zero_()
     norm.m2.zero_()
     if not _is_new(vec):  # a new one divides by one, as does a layer that has seen nothing
@@ -44,18 +43,18 @@ def adopt(norm: ObservationNorm, vec: VecNormalize) -> None:
         norm.update(Moments(float(count), mean, var * count))
 
 
-def settle(norm: ObservationNorm, vec: VecNormalize) -> None:
-    """Have a saved model's layer and a `VecNormalize` agree: by the latter, unless it is new and in training."""
-    (publish if _is_new(vec) and vec.training else adopt)(norm, vec)
-
-
 def publish(norm: ObservationNorm, vec: VecNormalize) -> None:
     """Give a `VecNormalize` the statistics, so that it, and what is synchronised with it, normalises by them."""
-    mean, var, count = _both(norm, vec)[1]
+    mean, var, count = _own(norm)
     if count:
-        for rms, where in _parts(vec, norm):
+        for rms, where in _parts(norm, vec):
             rms.mean, rms.var = mean[where].reshape(rms.mean.shape), var[where].reshape(rms.var.shape)
             rms.count = float(count)
+
+
+def settle(norm: ObservationNorm, vec: VecNormalize) -> None:
+    """Make a saved model's layer and a `VecNormalize` agree: by the latter, unless it is new and in training."""
+    (publish if _is_new(vec) and vec.training else adopt)(norm, vec)
 
 
 def of_observations(vec: VecNormalize | None) -> VecNormalize | None:
@@ -82,28 +81,35 @@ def check_alike(normalized: bool, vec: VecNormalize | None) -> None:
         raise ValueError("`env` must not be a VecNormalize: the model acts on raw observations; use `norm_obs=False`.")
 
 
+def _kept(vec: VecNormalize) -> dict[str, RunningMeanStd]:
+    return vec.obs_rms if isinstance(vec.obs_rms, dict) else {"": vec.obs_rms}
+
+
 def _is_new(vec: VecNormalize) -> bool:
-    kept = vec.obs_rms.values() if isinstance(vec.obs_rms, dict) else [vec.obs_rms]
-    return all(rms.count < 1 for rms in kept)
+    return all(rms.count < 1 for rms in _kept(vec).values())
 
 
-def _both(norm: ObservationNorm, vec: VecNormalize) -> tuple[list[Any], list[Any]]:
-    """Return mean and variance, `(size,)` each, and count: first of a `VecNormalize`, then of a layer."""
-    moments = norm.moments
+def _theirs(norm: ObservationNorm, vec: VecNormalize) -> tuple[Any, Any, float]:
+    """Return a `VecNormalize`'s mean and variance, `(size,)` each, and its count."""
     mean, var, counts = np.zeros(norm.size), np.zeros(norm.size), [0.0]
-    for rms, where in _parts(vec, norm):
+    for rms, where in _parts(norm, vec):
         mean[where], var[where] = rms.mean.ravel(), rms.var.ravel()
         counts.append(float(rms.count))
-    own = np.where(norm.measured.numpy(), moments.m2 / max(moments.count, 1.0), 0.0)
-    return [mean, var, max(counts)], [moments.mean, own, moments.count]
+    return mean, var, max(counts)
 
 
-def _parts(vec: VecNormalize, of: ObservationNorm | gym.Space[Any]) -> Iterator[tuple[RunningMeanStd, slice]]:
+def _own(norm: ObservationNorm) -> tuple[Any, Any, float]:
+    """Return the same of a layer."""
+    moments = norm.moments
+    return moments.mean, np.where(norm.measured, moments.m2 / max(moments.count, 1.0), 0.0), moments.count
+
+
+def _parts(norm: ObservationNorm, vec: VecNormalize) -> Iterator[tuple[RunningMeanStd, slice]]:
     """Yield the statistics that a `VecNormalize` keeps, and where they stand in a flat observation."""
-    space: Any = of.layout.space if isinstance(of, ObservationNorm) and of.layout is not None else of
+    assert norm.layout is not None  # `norm_of` makes it of a space
+    space = norm.layout.space
     leaves = space.spaces if isinstance(space, gym.spaces.Dict) else {"": space}
-    kept = vec.obs_rms if isinstance(vec.obs_rms, dict) else {"": vec.obs_rms}
-    at = 0
+    kept, at = _kept(vec), 0
     for name, leaf in leaves.items():
         size = flatdim(leaf)
         if name in kept:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_es.search.centre import CentreSearch, SearchOptions, resolve_pairs
-from torch_es.search.perturbation import Sigma, Sums, Unperturbed
+from torch_es.search.perturbation import Unperturbed
 from torch_es.search.protocol import OptimizerFactory
 from torch_es.search.rule import Plan
 from torch_es.search.shaping import Shaping, resolve
@@ -23,16 +22,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Rule:
-    shaping: Shaping
-    adapts_sigma: bool = False
-
-    def plan(self, fitness: Float64Array) -> Plan:
-        return Plan(self.shaping(fitness))
-
-    def update(self, plan: Plan, sums: Sums, sigma: Sigma) -> tuple[Tensor, Sigma]:
-        return sums.linear / (2 * len(plan.linear)), sigma
+def _rule(fitness: Float64Array, shaping: Shaping) -> Plan:
+    return Plan(shaping(fitness), lambda sums, sigma: (sums.linear / (2 * len(fitness)), sigma))
 
 
 def ActionSpaceES(  # noqa: N802 - beside OpenAIES
@@ -62,9 +53,8 @@ def ActionSpaceES(  # noqa: N802 - beside OpenAIES
     if sigma != 0:
         raise ValueError(f"`sigma` must be 0 where the search is by actions alone, got {sigma}.")
     members = 2 * resolve_pairs(options.get("num_pairs"), options.get("population_size"))
-    return CentreSearch(
-        target, optimizer, _Rule(resolve(shaping)), None, perturb=lambda *_: Unperturbed(members), **options
-    )
+    rule = partial(_rule, shaping=resolve(shaping))
+    return CentreSearch(target, optimizer, rule, None, perturb=lambda *_: Unperturbed(members), **options)
 
 
 def check_searches_actions(action_noise: object, uneven: bool | int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 
 from torch_es.checks import check_count
 from torch_es.search.centre import CentreSearch, SearchOptions, resolve_pairs
-from torch_es.search.perturbation import Sigma, Sums
 from torch_es.search.protocol import OptimizerFactory
 from torch_es.search.rule import Plan
 from torch_es.types import Float64Array
@@ -21,21 +19,13 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-@dataclass(frozen=True)
-class _Rule:
-    num_top: int
-    adapts_sigma: bool = False
-
-    def plan(self, fitness: Float64Array) -> Plan:
-        top = np.argsort(-fitness.max(axis=1), kind="stable")[: self.num_top]
-        weights = np.zeros_like(fitness)
-        deviation = fitness[top].std()
-        if deviation > 0:
-            weights[top] = fitness[top] / (len(top) * deviation)
-        return Plan(weights[:, 0] - weights[:, 1])
-
-    def update(self, plan: Plan, sums: Sums, sigma: Sigma) -> tuple[Tensor, Sigma]:
-        return sums.linear, sigma
+def _rule(fitness: Float64Array, num_top: int) -> Plan:
+    top = np.argsort(-fitness.max(axis=1), kind="stable")[:num_top]
+    weights = np.zeros_like(fitness)
+    deviation = fitness[top].std()
+    if deviation > 0:
+        weights[top] = fitness[top] / (len(top) * deviation)
+    return Plan(weights[:, 0] - weights[:, 1], lambda sums, sigma: (sums.linear, sigma))
 
 
 def ARS(  # noqa: N802 - the name that users know it by
@@ -70,4 +60,4 @@ def ARS(  # noqa: N802 - the name that users know it by
     top = check_count("num_top", num_pairs if num_top is None else num_top)
     if top > num_pairs:
         raise ValueError(f"`num_top` must be at most `num_pairs`, got {top} of {num_pairs} pairs.")
-    return CentreSearch(target, optimizer, _Rule(top), sigma, **options)
+    return CentreSearch(target, optimizer, partial(_rule, num_top=top), sigma, **options)

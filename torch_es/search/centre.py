@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_args
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from torch_es.checks import check_count, check_positive
+from torch_es.checks import check_choice, check_count, check_positive
 from torch_es.errors import NonFiniteError
 from torch_es.search.parameters import FlatParameters, as_module
 from torch_es.search.perturbation import Mirrored, Perturbation, Sigma, Summation, Unperturbed, serial_sum
 from torch_es.search.protocol import OptimizerFactory, Population, SchedulerFactory, as_outcome, as_pairs
-from torch_es.search.rule import NonFinite, Plan, Rule, check_non_finite, kept_pairs, sums_for
+from torch_es.search.rule import NonFinite, Plan, Rule, kept_pairs, sums_for
 from torch_es.seeding import check_seed
 from torch_es.types import Float64Array
 
@@ -41,13 +41,14 @@ class CentreSearch:
         target: A module, trained in place, or a vector, copied.
         optimizer: Makes the optimiser from the parameters, as `functools.partial(torch.optim.Adam, lr=0.01)` does. Its
             param groups may carry a `sigma` of their own. Any but LBFGS and SparseAdam; Muon takes matrices alone.
-        rule: Turns fitness into a gradient.
+        rule: Turns fitness into a gradient; see `torch_es.search.rule.Plan`.
         sigma: Standard deviation of the noise; a param group's own `sigma` takes precedence. None if there is no noise.
         num_pairs: Mirrored pairs in a generation, 16 by default.
         population_size: Number of members, `2 * num_pairs`; give this or `num_pairs`, not both.
         non_finite: What becomes of a pair with a NaN or infinite fitness: "drop" it, or "raise".
         seed: The noise follows from it.
         scheduler: Makes a learning-rate scheduler from the optimiser; stepped once a generation.
+        adapts_sigma: Whether each parameter has a sigma of its own, which the rule moves.
         perturb: Makes a generation's perturbation from seed, generation, number of parameters and sigma.
 
     Attributes:
@@ -70,11 +71,12 @@ class CentreSearch:
         non_finite: NonFinite = "drop",
         seed: int = 0,
         scheduler: SchedulerFactory | None = None,
+        adapts_sigma: bool = False,
         perturb: Callable[[int, int, int, Sigma], Perturbation] = Mirrored,
     ) -> None:
         self.num_pairs = resolve_pairs(num_pairs, population_size)
         self.seed = check_seed(seed)
-        self.non_finite = check_non_finite(non_finite)
+        self.non_finite = check_choice("non_finite", non_finite, get_args(NonFinite))
         self.rule = rule
         self.parameters = FlatParameters(as_module(target))
         self.optimizer = check_optimizer(optimizer, self.parameters.masters)
@@ -86,7 +88,7 @@ class CentreSearch:
         self._perturb = perturb
         self._asked: Population | None = None  # of this generation
         self._default_sigma = sigma
-        self._adapted = torch.ones_like(self.theta) * self._given_sigma() if rule.adapts_sigma else None
+        self._adapted = torch.ones_like(self.theta) * self._given_sigma() if adapts_sigma else None
         _ = self.sigma  # checked before anything runs
 
     @property
@@ -120,8 +122,9 @@ class CentreSearch:
         """Return the sums that the rule makes of an outcome, and which pairs it learns from, `(num_pairs,)`."""
         fitness = as_pairs(as_outcome(outcome).fitness)
         kept = kept_pairs(fitness, self.non_finite)
-        return self.rule.plan(fitness[kept]), kept
+        return self.rule(fitness[kept]), kept
 
+    @torch.inference_mode(False)
     def tell(self, outcome: Any, summation: Summation | None = None) -> dict[str, float]:
         """Move the centre; see `Strategy.tell`.
 
@@ -129,17 +132,18 @@ class CentreSearch:
             NonFiniteError: If no pair has a finite fitness, or the step is not finite; the centre stays where it was.
         """
         population = self.ask()
-        if summation is None and isinstance(population.perturbation, Unperturbed):
+        own_loop = summation is None  # of the caller, who evaluates the members
+        if own_loop and isinstance(population.perturbation, Unperturbed):
             raise ValueError("`sigma` must be positive for a function of the weights: there are no actions to search.")
         outcome = as_outcome(outcome)
         plan, kept = self.plan(outcome)
         if self.generation == 0:
-            _warn_of_equals(outcome.fitness)
+            _warn_of_equals(outcome.fitness, own_loop)
         sums = sums_for(plan, kept, population.perturbation, summation or serial_sum)
-        gradient, sigma = self.rule.update(plan, sums, self.sigma)
+        gradient, sigma = plan.update(sums, self.sigma)
         del sums  # a large module's copies add up
         metrics = self._step(gradient)
-        if self.rule.adapts_sigma:
+        if self._adapted is not None:
             self._adapted = torch.as_tensor(sigma)
         self._schedule(outcome.fitness)
         return {**metrics, "train/sigma": float(sigma.mean()) if isinstance(sigma, Tensor) else sigma}
@@ -211,6 +215,7 @@ class CentreSearch:
             "scheduler": self.scheduler.state_dict() if self.scheduler else None,
         }
 
+    @torch.inference_mode(False)
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`.
 
@@ -235,13 +240,13 @@ class CentreSearch:
         self.move(state["theta"])
 
 
-def _warn_of_equals(fitness: Float64Array) -> None:
+def _warn_of_equals(fitness: Float64Array, own_loop: bool) -> None:
     if len(fitness) > 2 and np.ptp(fitness) == 0:
-        _log.warning(
-            "All members returned %g: this generation teaches nothing. The members of a module are that module, with "
-            "other weights each time: evaluate them in the loop, not from `list(strategy.ask())`.",
-            fitness[0],
+        hint = (
+            " The members of a module are that module, with other weights each time: evaluate them in the loop, not "
+            "from `list(strategy.ask())`."
         )
+        _log.warning("All members returned %g: this generation teaches nothing.%s", fitness[0], hint * own_loop)
 
 
 _UNFIT = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from torch_es.search.centre import CentreSearch, SearchOptions
-from torch_es.search.perturbation import Sigma, Sums
 from torch_es.search.protocol import OptimizerFactory
 from torch_es.search.rule import Plan
 from torch_es.search.shaping import Shaping, resolve
@@ -20,21 +18,13 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-@dataclass(frozen=True)
-class SearchGradientRule:
-    """`g = 1/(2*num_pairs*sigma) * sum_i (w_i0 - w_i1) * eps_i`, where w are the shaped returns."""
-
-    shaping: Shaping
-    adapts_sigma: bool = False
-
-    def plan(self, fitness: Float64Array) -> Plan:
-        """See `Rule.plan`."""
-        weights = self.shaping(fitness)
-        return Plan(weights[:, 0] - weights[:, 1])
-
-    def update(self, plan: Plan, sums: Sums, sigma: Sigma) -> tuple[Tensor, Sigma]:
-        """See `Rule.update`."""
-        return sums.linear / (2 * len(plan.linear) * sigma), sigma
+def search_gradient(fitness: Float64Array, shaping: Shaping) -> Plan:
+    """The rule `g = 1/(2*num_pairs*sigma) * sum_i (w_i0 - w_i1) * eps_i`, where w are the shaped returns."""
+    weights = shaping(fitness)
+    return Plan(
+        weights[:, 0] - weights[:, 1],
+        lambda sums, sigma: (sums.linear / (2 * len(weights) * sigma), sigma),
+    )
 
 
 def OpenAIES(  # noqa: N802 - the name that users know it by
@@ -65,4 +55,4 @@ def OpenAIES(  # noqa: N802 - the name that users know it by
         >>> bool((es.theta - solution).abs().max() < 0.05)
         True
     """
-    return CentreSearch(target, optimizer, SearchGradientRule(resolve(shaping)), sigma, **options)
+    return CentreSearch(target, optimizer, partial(search_gradient, shaping=resolve(shaping)), sigma, **options)

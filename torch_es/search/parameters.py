@@ -151,5 +151,7 @@ def _check_parameter(name: str, p: nn.Parameter) -> None:
         raise TypeError(f"`{name}` must be real floating point to be perturbed, got {p.dtype}; freeze it.")
     if p.device.type != "cpu":
         raise ValueError(f"`{name}` must be on the CPU, where the workers play, got {p.device}; call `.cpu()`.")
+    if p.is_inference():
+        raise ValueError(f"`{name}` was made in `torch.inference_mode()`, so it cannot be changed: make it outside.")
     if not torch.isfinite(p).all():
         raise ValueError(f"`{name}` must be finite, got NaN or infinity; initialise it again or load other weights.")

@@ -7,6 +7,7 @@ Chunks follow from the numbers of parameters and pairs alone, so the sum has the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
@@ -140,18 +141,9 @@ class Unperturbed(NamedTuple):
         return theta
 
 
-class Summation(Protocol):
-    """Computes the weighted sums over a generation, in this process or over workers."""
-
-    def __call__(self, noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Sums:
-        """Return the sums.
-
-        Args:
-            noise: The perturbation.
-            linear: Coefficients `(num_pairs,)`.
-            squared: Coefficients of the squares, or None.
-        """
-        ...
+Summation = Callable[[Noisy, Float64Array, Float64Array | None], Sums]
+"""Computes the weighted sums over a generation, in this process or over workers: given the perturbation, coefficients
+`(num_pairs,)`, and those of the squares or None."""
 
 
 def max_chunks(dim: int) -> int:

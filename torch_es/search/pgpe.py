@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,25 +20,17 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-@dataclass(frozen=True)
-class _Rule:
-    shaping: Shaping
-    sigma_lr: float
-    sigma_max_change: float
-    adapts_sigma: bool = True
+def _rule(fitness: Float64Array, shaping: Shaping, sigma_lr: float, max_change: float) -> Plan:
+    weights = shaping(fitness)
+    num_pairs, pair_mean = len(weights), weights.mean(axis=1)
+    squared = pair_mean - pair_mean.sum() / num_pairs
 
-    def plan(self, fitness: Float64Array) -> Plan:
-        weights = self.shaping(fitness)
-        pair_mean = weights.mean(axis=1)
-        return Plan(weights[:, 0] - weights[:, 1], pair_mean - pair_mean.sum() / len(weights))
-
-    def update(self, plan: Plan, sums: Sums, sigma: Sigma) -> tuple[Tensor, Sigma]:
-        assert plan.squared is not None
+    def update(sums: Sums, sigma: Sigma) -> tuple[Tensor, Sigma]:
         assert sums.squared is not None
-        num_pairs = len(plan.linear)
-        sigma_step = self.sigma_lr / num_pairs * (sums.squared - float(plan.squared.sum()))
-        gradient = sigma * sums.linear / (2 * num_pairs)
-        return gradient, sigma * (1 + sigma_step.clamp(-self.sigma_max_change, self.sigma_max_change))
+        sigma_step = sigma_lr / num_pairs * (sums.squared - float(squared.sum()))
+        return sigma * sums.linear / (2 * num_pairs), sigma * (1 + sigma_step.clamp(-max_change, max_change))
+
+    return Plan(weights[:, 0] - weights[:, 1], update, squared)
 
 
 def PGPE(  # noqa: N802 - the name that users know it by
@@ -73,9 +64,10 @@ def PGPE(  # noqa: N802 - the name that users know it by
         >>> es.sigma.shape
         torch.Size([2])
     """
-    rule = _Rule(
-        resolve(shaping),
-        check_positive("sigma_lr", sigma_lr),
-        check_positive("sigma_max_change", sigma_max_change),
+    rule = partial(
+        _rule,
+        shaping=resolve(shaping),
+        sigma_lr=check_positive("sigma_lr", sigma_lr),
+        max_change=check_positive("sigma_max_change", sigma_max_change),
     )
-    return CentreSearch(target, optimizer, rule, sigma, **options)
+    return CentreSearch(target, optimizer, rule, sigma, adapts_sigma=True, **options)

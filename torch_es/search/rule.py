@@ -10,13 +10,13 @@ factors of two and of sigma, so learning rates do not carry over.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from torch_es.checks import check_choice
 from torch_es.errors import NonFiniteError
 from torch_es.search.perturbation import Sigma, Summation, Sums
 from torch_es.types import Float64Array
@@ -25,57 +25,24 @@ NonFinite = Literal["drop", "raise"]
 
 
 class Plan(NamedTuple):
-    """Which sums a rule needs.
+    """What a rule makes of a generation's fitness: which sums it needs, and what follows from them.
 
     Attributes:
         linear: Coefficient of each pair's noise, `(pairs,)`; of each member's score, `(pairs, 2)`, where the search is
             by actions alone.
+        update: Returns the gradient to climb, `(dim,)`, and the next sigma, from the sums and the present sigma, each
+            sigma a number or `(dim,)`.
         squared: Coefficient of each pair's squared noise, `(pairs,)`, or None.
     """
 
     linear: Float64Array
+    update: Callable[[Sums, Sigma], tuple[Tensor, Sigma]]
     squared: Float64Array | None = None
 
 
-class Rule(Protocol):
-    """What makes one strategy differ from another."""
-
-    @property
-    def adapts_sigma(self) -> bool:
-        """Whether each parameter has a sigma of its own, which the rule moves."""
-        ...
-
-    def plan(self, fitness: Float64Array) -> Plan:
-        """Return the sums that this fitness calls for.
-
-        Args:
-            fitness: Of the pairs to learn from, `(pairs, 2)`, all finite; column 0 is +noise.
-        """
-        ...
-
-    def update(self, plan: Plan, sums: Sums, sigma: Sigma) -> tuple[Tensor, Sigma]:
-        """Return the gradient to climb, `(dim,)`, and the next sigma.
-
-        Args:
-            plan: What `plan` returned.
-            sums: The sums it asked for.
-            sigma: Standard deviation of the noise: a number, or `(dim,)`.
-        """
-        ...
-
-
-def check_non_finite(value: object) -> NonFinite:
-    """Return `value` if it is "drop" or "raise".
-
-    Raises:
-        ValueError: If it is neither.
-
-    Example:
-        >>> check_non_finite("drop")
-        'drop'
-    """
-    choices: tuple[NonFinite, ...] = get_args(NonFinite)
-    return check_choice("non_finite", value, choices)
+Rule = Callable[[Float64Array], Plan]
+"""What makes one strategy differ from another: the plan for the fitness of the pairs to learn from, `(pairs, 2)`, all
+finite; column 0 is +noise."""
 
 
 def kept_pairs(fitness: Float64Array, non_finite: NonFinite) -> npt.NDArray[np.bool_]:

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from functools import partial
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import nn
 
-from torch_es.checks import check_positive
+from torch_es.checks import check_choice, check_positive
 from torch_es.errors import NonFiniteError
 from torch_es.search.centre import resolve_pairs
-from torch_es.search.openai_es import SearchGradientRule
+from torch_es.search.openai_es import search_gradient
 from torch_es.search.parameters import FlatParameters
 from torch_es.search.perturbation import Mirrored, serial_sum
 from torch_es.search.protocol import Population, as_pairs
-from torch_es.search.rule import NonFinite, check_non_finite, kept_pairs, sums_for
+from torch_es.search.rule import NonFinite, kept_pairs, sums_for
 from torch_es.search.shaping import Shaping, resolve
 from torch_es.seeding import check_seed
 from torch_es.types import Float64Array
@@ -76,8 +77,8 @@ class SearchGradient:
             raise TypeError(f"`module` must be a torch.nn.Module, got {type(module).__name__}.")
         self.num_pairs = resolve_pairs(num_pairs, population_size)
         self.sigma = check_positive("sigma", sigma)
-        self.rule = SearchGradientRule(resolve(shaping))
-        self.non_finite = check_non_finite(non_finite)
+        self.rule = partial(search_gradient, shaping=resolve(shaping))
+        self.non_finite = check_choice("non_finite", non_finite, get_args(NonFinite))
         self.parameters = FlatParameters(module)
         self.seed = check_seed(seed)
         self.generation = 0
@@ -112,8 +113,8 @@ class SearchGradient:
                 _restore(module, buffers)
         pairs = as_pairs(np.array(returns))
         kept = kept_pairs(pairs, self.non_finite)
-        plan = self.rule.plan(pairs[kept])
-        gradient, _ = self.rule.update(plan, sums_for(plan, kept, noise, serial_sum), self.sigma)
+        plan = self.rule(pairs[kept])
+        gradient, _ = plan.update(sums_for(plan, kept, noise, serial_sum), self.sigma)
         if not torch.isfinite(gradient).all():
             raise NonFiniteError("The gradient is not finite; scale the returns down or use a rank-based `shaping`.")
         self.parameters.add_grad(gradient)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,21 +21,17 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-@dataclass(frozen=True)
-class _Rule:
-    sigma_lr: float | None
-    adapts_sigma: bool = True
+def _rule(fitness: Float64Array, sigma_lr: float | None) -> Plan:
+    utilities = nes_utilities(fitness)
+    squared = utilities.sum(axis=1)
 
-    def plan(self, fitness: Float64Array) -> Plan:
-        utilities = nes_utilities(fitness)
-        return Plan(utilities[:, 0] - utilities[:, 1], utilities.sum(axis=1))
-
-    def update(self, plan: Plan, sums: Sums, sigma: Sigma) -> tuple[Tensor, Sigma]:
-        assert plan.squared is not None
+    def update(sums: Sums, sigma: Sigma) -> tuple[Tensor, Sigma]:
         assert sums.squared is not None
         dim = len(sums.linear)
-        rate = (3 + math.log(dim)) / (5 * math.sqrt(dim)) if self.sigma_lr is None else self.sigma_lr
-        return sigma * sums.linear, sigma * torch.exp(rate / 2 * (sums.squared - float(plan.squared.sum())))
+        rate = (3 + math.log(dim)) / (5 * math.sqrt(dim)) if sigma_lr is None else sigma_lr
+        return sigma * sums.linear, sigma * torch.exp(rate / 2 * (sums.squared - float(squared.sum())))
+
+    return Plan(utilities[:, 0] - utilities[:, 1], update, squared)
 
 
 def SNES(  # noqa: N802 - the name that users know it by
@@ -66,5 +61,5 @@ def SNES(  # noqa: N802 - the name that users know it by
         >>> bool((es.theta - 1).abs().max() < 0.01)
         True
     """
-    rule = _Rule(None if sigma_lr is None else check_positive("sigma_lr", sigma_lr))
-    return CentreSearch(target, optimizer, rule, sigma, **options)
+    rule = partial(_rule, sigma_lr=None if sigma_lr is None else check_positive("sigma_lr", sigma_lr))
+    return CentreSearch(target, optimizer, rule, sigma, adapts_sigma=True, **options)

@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 Inputs = Any  # what the network is called with: a tensor (batch, *shape), or a dict or tuple of them
 
 _LEAVES = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary)
+_TREES = (gym.spaces.Dict, gym.spaces.Tuple)
 
 
 class Layout:
@@ -46,11 +47,19 @@ class Layout:
     """
 
     def __init__(self, space: gym.Space[Any]) -> None:
-        _check(space)
+        within = leaves(space)
+        for leaf in within:
+            if not isinstance(leaf, (*_LEAVES, *_TREES)):
+                raise ValueError(
+                    "`observation_space` must be a Box, Discrete, MultiDiscrete or MultiBinary, or a Dict or Tuple of "
+                    f"these, got {leaf}; wrap the environment to offer one of them."
+                )
+            if isinstance(leaf, gym.spaces.MultiDiscrete) and leaf.dtype == np.uint64:
+                raise ValueError("`observation_space` holds a MultiDiscrete of uint64, which Gymnasium cannot flatten.")
         self.space = space
         self.size = flatdim(space)
-        if not self.size:
-            raise ValueError(f"`observation_space` must have at least one element, got {space}.")
+        if not self.size or any(isinstance(leaf, _TREES) for leaf in within):
+            raise ValueError(f"`observation_space` must have at least one element in each part, got {space}.")
         self.measured: npt.NDArray[np.bool_] = np.concatenate([_measured(leaf) for leaf in leaves(space)])
         self._box = isinstance(space, gym.spaces.Box)
 
@@ -65,7 +74,7 @@ class Layout:
 
     def joined(self, inputs: Inputs) -> Tensor:
         """Return the rows `(batch, size)` of what the network takes."""
-        return _joined(self.space, inputs)
+        return torch.cat([leaf.reshape(leaf.shape[0], -1) for _, leaf, _ in _values(self.space, inputs)], 1)
 
     def rows(self, observation: Any) -> tuple[npt.NDArray[Any], bool]:
         """Return rows `(batch, size)` of one observation or of a batch, and whether it was one.
@@ -73,9 +82,7 @@ class Layout:
         Raises:
             ValueError: If the shape is another.
         """
-        counts = {
-            count for leaf, value, path in _values(self.space, observation) for count in [_count(leaf, value, path)]
-        }
+        counts = {_count(leaf, value, path) for leaf, value, path in _values(self.space, observation)}
         if len(counts) > 1:
             raise ValueError(f"`observation` must be one, or a batch, in all its parts, got batches of {counts}.")
         count = counts.pop()
@@ -93,10 +100,9 @@ def _values(space: gym.Space[Any], observation: Any, path: str = "observation") 
     Raises:
         ValueError: If a part is missing.
     """
-    if not (names := _names(space)):
+    if not (within := parts(space)):
         yield space, observation, path
-        return
-    for name, part in zip(names, _parts(space), strict=True):
+    for name, part in within.items():
         try:
             own = observation[name]
         except (KeyError, IndexError, TypeError) as error:
@@ -153,29 +159,18 @@ def flat_rows(space: gym.Space[Any], observation: Any) -> Tensor:
         tensor([[ True, False, False],
                 [False, False,  True]])
     """
-    if isinstance(space, gym.spaces.Dict):
-        return torch.cat([flat_rows(part, observation[name]) for name, part in space.spaces.items()], 1)
-    if isinstance(space, gym.spaces.Tuple):
-        return torch.cat([flat_rows(part, own) for part, own in zip(space.spaces, observation, strict=True)], 1)
-    if isinstance(space, gym.spaces.Discrete):
-        places = torch.arange(int(space.n), device=observation.device) + int(space.start)
-        chosen: Tensor = observation[:, None] == places
-        return chosen
-    flat: Tensor = observation.reshape(observation.shape[0], -1)
-    if isinstance(space, gym.spaces.MultiDiscrete):
-        counts, starts = space.nvec.ravel().tolist(), space.start.ravel().tolist()
-        spots = [torch.arange(count, device=flat.device) + start for count, start in zip(counts, starts, strict=True)]
-        return torch.cat([flat[:, i : i + 1] == spot for i, spot in enumerate(spots)], 1)
-    return flat
+    return torch.cat([_flat_leaf(leaf, value) for leaf, value, _ in _values(space, observation)], 1)
 
 
-def _check(space: gym.Space[Any]) -> None:
-    for leaf in leaves(space):
-        if not isinstance(leaf, _LEAVES):
-            raise ValueError(
-                "`observation_space` must be a Box, Discrete, MultiDiscrete or MultiBinary, or a Dict or Tuple of "
-                f"these, got {leaf}; wrap the environment to offer one of them."
-            )
+def _flat_leaf(leaf: gym.Space[Any], values: Tensor) -> Tensor:
+    columns = values.reshape(values.shape[0], -1)
+    if not isinstance(leaf, (gym.spaces.Discrete, gym.spaces.MultiDiscrete)):
+        return columns
+    counts = leaf.n if isinstance(leaf, gym.spaces.Discrete) else leaf.nvec
+    columns = columns.long()  # torch does not compare unsigned numbers with others
+    choices = zip(np.ravel(counts).tolist(), np.ravel(leaf.start).tolist(), strict=True)
+    numbers = [torch.arange(count, device=values.device) + start for count, start in choices]
+    return torch.cat([columns[:, i : i + 1] == each for i, each in enumerate(numbers)], 1)
 
 
 def leaves(space: gym.Space[Any]) -> list[gym.Space[Any]]:
@@ -185,17 +180,14 @@ def leaves(space: gym.Space[Any]) -> list[gym.Space[Any]]:
         >>> leaves(gym.spaces.Tuple([gym.spaces.Discrete(2), gym.spaces.Discrete(3)]))
         [Discrete(2), Discrete(3)]
     """
-    return [leaf for part in _parts(space) for leaf in leaves(part)] or [space]
+    return [leaf for part in parts(space).values() for leaf in leaves(part)] or [space]
 
 
-def _names(space: gym.Space[Any]) -> list[Any]:
-    return list(space.spaces) if isinstance(space, gym.spaces.Dict) else list(range(len(_parts(space))))
-
-
-def _parts(space: gym.Space[Any]) -> list[gym.Space[Any]]:
+def parts(space: gym.Space[Any]) -> dict[Any, gym.Space[Any]]:
+    """Return the spaces directly inside a Dict, by key, or a Tuple, by number; nothing of another space."""
     if isinstance(space, gym.spaces.Dict):
-        return list(space.spaces.values())
-    return list(space.spaces) if isinstance(space, gym.spaces.Tuple) else []
+        return dict(space.spaces)
+    return dict(enumerate(space.spaces)) if isinstance(space, gym.spaces.Tuple) else {}
 
 
 def _measured(leaf: gym.Space[Any]) -> npt.NDArray[np.bool_]:
@@ -207,17 +199,8 @@ def _measured(leaf: gym.Space[Any]) -> npt.NDArray[np.bool_]:
 
 
 def _inputs(space: gym.Space[Any], rows: Tensor) -> Inputs:
-    parts = _parts(space)
-    if not parts:
+    if not (within := parts(space)):
         return rows.reshape(rows.shape[0], *space.shape) if isinstance(space, gym.spaces.Box) else rows
-    made = [_inputs(part, own) for part, own in zip(parts, rows.split([flatdim(p) for p in parts], 1), strict=True)]
-    return dict(zip(space.spaces, made, strict=True)) if isinstance(space, gym.spaces.Dict) else tuple(made)
-
-
-def _joined(space: gym.Space[Any], inputs: Inputs) -> Tensor:
-    if isinstance(space, gym.spaces.Dict):
-        return torch.cat([_joined(part, inputs[name]) for name, part in space.spaces.items()], 1)
-    if isinstance(space, gym.spaces.Tuple):
-        return torch.cat([_joined(part, own) for part, own in zip(space.spaces, inputs, strict=True)], 1)
-    leaf: Tensor = inputs
-    return leaf.reshape(leaf.shape[0], -1)
+    columns = rows.split([flatdim(part) for part in within.values()], 1)
+    made = {name: _inputs(part, own) for (name, part), own in zip(within.items(), columns, strict=True)}
+    return made if isinstance(space, gym.spaces.Dict) else tuple(made.values())

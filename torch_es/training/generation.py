@@ -40,6 +40,9 @@ class Generation:
         quota: When it is complete.
         evaluations: Noise-free episodes of the centre, played in the same pool.
         rules: The rules of the episodes.
+
+    Attributes:
+        steps: Of the members' episodes that count.
     """
 
     def __init__(self, population: Population, quota: Quota, evaluations: int, rules: EpisodeRules) -> None:
@@ -56,7 +59,7 @@ class Generation:
         self._centre: dict[int, EpisodeResult] = {}
         self._centre_left = list(reversed(range(evaluations)))
         self._results, self._steps = 0, 0  # all that are in
-        self._whole, self._whole_steps = 0, 0  # units 0, 1, 2, ... that are in
+        self._whole, self.steps = 0, 0  # units 0, 1, 2, ... that are in, and the steps of their episodes
         self._closed = False
 
     def _empty(self, kind: Any, *shape: int) -> npt.NDArray[Any]:
@@ -115,9 +118,9 @@ class Generation:
     def _scan(self) -> None:
         """Walk over the complete units, in order, until the quota is filled."""
         while not self._closed and self._whole < self._begun and not self._missing[self._whole]:
-            self._whole_steps += int(self._known["lengths"][self._whole].sum())
+            self.steps += int(self._known["lengths"][self._whole].sum())
             self._whole += 1
-            self._closed = self._filled(self._whole, self._whole_steps)
+            self._closed = self._filled(self._whole, self.steps)
 
     def _filled(self, units: int, steps: float) -> bool:
         episodes = units * self.unit_size * self._rules.per_member
@@ -159,11 +162,6 @@ class Generation:
     def centre(self) -> list[EpisodeResult]:
         """The centre's episodes, in order."""
         return [self._centre[episode] for episode in sorted(self._centre)]
-
-    @property
-    def steps(self) -> int:
-        """Steps of the members' episodes."""
-        return self._whole_steps
 
     def task(self, number: int) -> Task:
         """Return the task of an episode, counted over the members in order."""

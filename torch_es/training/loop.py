@@ -6,10 +6,8 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record, digest
@@ -22,40 +20,29 @@ _log = logging.getLogger(__name__)
 Callback = Callable[[dict[str, float]], bool | None]
 
 
-class Budget(NamedTuple):
-    """How long to train.
-
-    Attributes:
-        timesteps: Environment steps, counted from the start of the run; the last generation is finished.
-        seconds: Wall-clock time from now on; a generation that is not whole by then is left out.
-    """
-
-    timesteps: int
-    seconds: float
-
-
 def loop(
     trainer: Trainer,
     generation: Callable[[StopSignals], dict[str, float]],
-    budget: Budget,
+    timesteps: int,
+    seconds: float,
     recording: Recording | None,
     log: Callable[[Metrics], None],
     callback: Callback | None,
 ) -> None:
-    """Play generations until the budget is spent, the callback returns False, or a signal stops it.
+    """Play generations until the steps or the time are spent, the callback returns False, or a signal stops it.
 
     Args:
         trainer: Plays and learns.
         generation: Plays one and returns its metrics.
-        budget: How long.
+        timesteps: Environment steps, counted from the start of the run; the last generation is finished.
+        seconds: Wall-clock time from now on; a generation that is not whole by then is left out.
         recording: Writes each generation to the run folder.
         log: Takes each generation's metrics.
         callback: Called with each generation's metrics.
     """
-    deadline, before = time.monotonic() + budget.seconds, trainer.played
-    # tensors made in inference mode could not be changed outside of it later
-    with torch.inference_mode(False), StopSignals(deadline) as signals, recording or contextlib.nullcontext():
-        while trainer.total_timesteps < budget.timesteps and time.monotonic() < deadline:
+    deadline, before = time.monotonic() + seconds, trainer.played
+    with StopSignals(deadline) as signals, recording or contextlib.nullcontext():
+        while trainer.total_timesteps < timesteps and time.monotonic() < deadline:
             metrics = generation(signals)
             if recording is not None:
                 recording.record(metrics, record_of(trainer), trainer.seconds)

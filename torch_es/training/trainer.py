@@ -21,6 +21,7 @@ from torch_es.types import CENTRE, EpisodeResult, Task
 
 LONG = 1000  # longest episode, in steps, that is played twice to see whether it is the same
 
+_COUNTERS = ("total_timesteps", "total_episodes", "max_steps", "seconds")
 _log = logging.getLogger(__name__)
 
 
@@ -70,7 +71,10 @@ class Trainer:
         self._remember(generation, snapshot)
         self._merge(generation)
         elapsed = time.perf_counter() - start
-        self._count(generation, elapsed)
+        self.played = generation  # F23
+        self.total_timesteps += generation.steps
+        self.total_episodes += generation.truncated.size
+        self.seconds += elapsed
         metrics = self._report(generation, again, elapsed)
         self.max_steps = self.rules.next_cap(self.max_steps, generation.lengths, generation.truncated)
         restarts = {"es/worker_restarts": float(evaluator.restarts)} if evaluator.restarts else {}
@@ -135,12 +139,6 @@ class Trainer:
             if not len(bad):
                 raise
             raise NonFiniteError(f"{self.objective.task_name(generation.task(bad[0]))}: {error}") from error
-
-    def _count(self, generation: Generation, seconds: float) -> None:
-        self.played = generation  # F23
-        self.total_timesteps += generation.steps
-        self.total_episodes += generation.truncated.size
-        self.seconds += seconds
 
     def _merge(self, generation: Generation) -> None:
         """Merge what the members saw into the statistics."""
@@ -213,13 +211,8 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next generation depends on, the counters, and the best centre."""
-        generation = self.strategy.generation
-        return {
-            "generation": generation,
-            "strategy": self.strategy.state_dict(),
-            "best": self.best,
-            **self.progress_dict(),
-        }
+        own = {"generation": self.strategy.generation, "strategy": self.strategy.state_dict(), "best": self.best}
+        return {**own, **self.progress_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
@@ -230,22 +223,15 @@ class Trainer:
     def progress_dict(self) -> dict[str, Any]:
         """Return what a generation changes besides the strategy: statistics and counters, all small."""
         norm = self.objective.statistics
-        return {
-            "observation_norm": dict(norm.state_dict()) if norm is not None else None,
-            "total_timesteps": self.total_timesteps,
-            "total_episodes": self.total_episodes,
-            "max_steps": self.max_steps,
-            "seconds": self.seconds,
-        }
+        statistics = dict(norm.state_dict()) if norm is not None else None
+        return {"observation_norm": statistics, **{name: getattr(self, name) for name in _COUNTERS}}
 
     def load_progress_dict(self, progress: dict[str, Any]) -> None:
         """Continue from `progress_dict()`."""
         if self.objective.statistics is not None:
             self.objective.statistics.load_state_dict(progress["observation_norm"])  # F29c
-        self.total_timesteps = progress["total_timesteps"]
-        self.total_episodes = progress["total_episodes"]
-        self.max_steps = progress["max_steps"]
-        self.seconds = progress["seconds"]
+        for name in _COUNTERS:
+            setattr(self, name, progress[name])
 
 
 def _bits(result: EpisodeResult) -> tuple[float, int, bytes]:

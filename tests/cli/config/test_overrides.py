@@ -92,6 +92,17 @@ def test_every_way_to_name_a_folder_of_configs(flag, own):
     assert "`policy` has no option `mien`. Did you mean `mine`?" in done.stderr
 
 
+@pytest.mark.parametrize("flag", [["--config-dir", "my conf"], ["-cd=my conf"]])
+def test_every_command_that_composes_takes_a_folder_of_configs(flag, own):
+    done = torch_es("check-env", "mine", *flag, "--episodes", "1", "policy=mine", cwd=own)
+    assert done.returncode == 0, done.stderr
+    assert "mine_abroad:Abroad-v0: 1 episodes" in done.stdout
+    space = ["strategy.sigma=0.1,0.2", "sweep.trials=1", "sweep.dir=s"]
+    done = torch_es("sweep", "experiment=first", *flag, *space, cwd=own)
+    assert done.returncode == 0, done.stderr
+    assert config.load_config(own / "s" / "trial-0000")["policy"]["name"] == "mine_abroad:Net"
+
+
 def test_the_values_of_an_experiment_replace_the_defaults():
     composed = config.compose_config(["experiment=salimans_atari"])
     assert composed["episode"]["max_steps"] == "members:5_000"

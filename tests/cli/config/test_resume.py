@@ -28,6 +28,7 @@ DOORS = [
         ("id: CartPole-v1", "id: payload:CartPole-v1"),
         ("name: mlp", "name: payload:Policy"),
         ("kwargs: {}", "kwargs: {env_id: payload:CartPole-v1}"),
+        ("evaluator:\n  name: null", "evaluator:\n  name: payload:Threads"),
     ],
 )
 @pytest.mark.parametrize("arguments", DOORS, ids=lambda words: words[0])

@@ -74,7 +74,8 @@ def build(config: Config, factory: EnvFactory | None = None, **options: Any) -> 
         if not isinstance(config.get(group), dict):
             raise ValueError(f"The config must have a group `{group}`, got {config.get(group)!r}.")
     env, policy, strategy = config["env"], dict(config["policy"]), dict(config["strategy"])
-    evaluator = dict(config["evaluator"])
+    tolerance = FaultTolerance(**config["evaluator"].get("tolerance", {}))
+    evaluator = _evaluator({**config["evaluator"], "tolerance": tolerance})
     made = factory or env_factory(env["id"], **env.get("kwargs", {}))
     factory = repeated(made, check_count("env.action_repeat", env.get("action_repeat", 1)))
     acting = {name: policy.pop(name) for name in ACTING if name in policy}
@@ -87,7 +88,6 @@ def build(config: Config, factory: EnvFactory | None = None, **options: Any) -> 
         **({"scheduler": _scheduler(config["scheduler"], optimizer)} if config["scheduler"] else {}),
         **acting,
         "rules": EpisodeRules(**config["episode"]),
-        "tolerance": FaultTolerance(**evaluator.pop("tolerance", {})),
         **{name: config[name] for name in ("min_episodes", "min_timesteps", "eval_every", "eval_episodes", "seed")},
         **evaluator,
         **strategy,
@@ -139,20 +139,41 @@ def _network(options: Config, env: gym.Env[Any, Any], box_head: str, seed: int) 
     The user's class is called with the observation space, the number of outputs and the other values of `policy`.
     """
     outputs = make_head(env.action_space, box_head).size
-    module, colon, name = str(options.get("name")).partition(":")
-    if not colon:
+    if ":" not in str(options.get("name")):
         check_choice("policy.name", options.get("name"), NETWORKS)
         return make_network(env.observation_space, outputs, seed=seed, **options)
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"`policy.name` must be MODULE:CLASS, got {options['name']!r}: {error}.") from error
+    kind = _imported("policy.name", "MODULE:CLASS", options["name"])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = kind(env.observation_space, outputs, **{k: v for k, v in options.items() if k != "name"})
     if not isinstance(network, torch.nn.Module):
         raise TypeError(f"`policy.name` {options['name']} must make a torch.nn.Module, got {type(network).__name__}.")
     return network
+
+
+def _evaluator(options: Config) -> Config:
+    """Return the arguments of `ES` that `evaluator` describes.
+
+    Its `name: MODULE:CALLABLE` makes an evaluator of the user's own. It is called with the objective, a snapshot and,
+    by name, those other values of `evaluator` that it takes.
+    """
+    own = options.pop("name", None)
+    if own is None:
+        return options
+    make = _imported("evaluator.name", "MODULE:CALLABLE", own)
+    if not callable(make):
+        raise TypeError(f"`evaluator.name` {own} must make an evaluator, got {type(make).__name__}.")
+    taken = options.keys() & inspect.signature(make).parameters.keys() - {"num_lanes"}  # these are the objective's
+    return {"evaluator": partial(make, **{key: options.pop(key) for key in taken}), **options}
+
+
+def _imported(key: str, form: str, name: str) -> Any:
+    """Return what a value of the form MODULE:NAME names."""
+    module, _, attribute = str(name).partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"`{key}` must be {form}, got {name!r}: {error}.") from error
 
 
 def _optimizer(options: Config) -> Any:

@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from torch_es.cli.config.build import Config
-from torch_es.cli.config.overrides import check_overrides, conf_dir, config_files, parsed_overrides, plain
+from torch_es.cli.config.overrides import check_overrides, conf_dir, config_files, options, parsed_overrides, plain
 from torch_es.runs.commands import override
 
 _GROUPS = ("policy", "strategy", "optimizer")  # whose tuned values belong to the option that they were tuned with
@@ -90,11 +90,11 @@ def _tuned(words: Sequence[Override], name: str) -> Config:
     if "env.id" in given:
         found = [env for _, env in _files(given.get("hydra.searchpath", [])) if env["id"] == given["env.id"]]
         return dict(found[0].get("tuned") or {}) if found else {}
-    search_path = [str(o.input_line) for o in words if o.key_or_group == "hydra.searchpath"]
-    with config_files() as loader:
-        if given.get("env") not in (None, *loader.get_group_options("env", overrides=search_path)):
-            return {}  # the check of all words names the nearest option
-        return dict(plain(compose(name, overrides=[str(o.input_line) for o in words]).env).get("tuned") or {})
+    lines = [str(o.input_line) for o in words]
+    if given.get("env") not in (None, *options("env", lines)):
+        return {}  # the check of all words names the nearest option
+    with config_files():
+        return dict(plain(compose(name, overrides=lines).env).get("tuned") or {})
 
 
 def _files(search_path: Sequence[str]) -> Iterator[tuple[Path, Config]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import inspect
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,13 @@ from torch_es.cli.config.build import Config, optimizer_arguments, optimizer_cla
 from torch_es.loggers import WandbLogger
 from torch_es.runs.commands import override
 
-_OPEN = ("env.kwargs.", "optimizer.", "policy.", "strategy.")  # where a plus adds an argument that is checked later
+_OPEN = (
+    "env.kwargs.",
+    "evaluator.",
+    "optimizer.",
+    "policy.",
+    "strategy.",
+)  # where a plus adds an argument that is checked later
 
 
 def conf_dir() -> Path:
@@ -37,10 +44,22 @@ def conf_dir() -> Path:
     return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
 
 
+def with_search_path(arguments: Sequence[str]) -> list[str]:
+    """Return a command line on which `--config-dir DIR` is the override `hydra.searchpath=[DIR]`, for every job.
+
+    Example:
+        >>> with_search_path(["seed=1,2", "-cd", "/my/conf", "--multirun"])
+        ['seed=1,2', '--multirun', 'hydra.searchpath=[/my/conf]']
+    """
+    parser = argparse.ArgumentParser("torch-es", add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", action="append", default=[])
+    given, others = parser.parse_known_args(arguments)
+    folders = [override("", str(Path(folder).resolve()))[1:] for folder in given.config_dir]
+    return [*others, f"hydra.searchpath=[{','.join(folders)}]"] if folders else others
+
+
 def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """Return Hydra's flags and the overrides of a command line, on which they may stand in any order.
-
-    `--config-dir DIR` becomes the override `hydra.searchpath=[DIR]`, which the jobs of a multirun get too.
 
     Raises:
         ValueError: If a flag does not exist.
@@ -49,22 +68,24 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         >>> split_flags(["seed=1,2", "--multirun", "-cd", "/my/conf"])
         (['--multirun'], ['seed=1,2', 'hydra.searchpath=[/my/conf]'])
     """
-    given, unknown = get_args_parser().parse_known_intermixed_args(list(arguments))
+    words = with_search_path(arguments)
+    given, unknown = get_args_parser().parse_known_intermixed_args(words)
     if unknown or given.experimental_rerun:  # which would unpickle a file
         flag = (unknown or ["--experimental-rerun"])[0]
         raise ValueError(f"`{flag}` is not an option of torch-es; a value of the config is set by KEY=VALUE.")
-    overrides, flags = list(given.overrides), []
-    words = iter(word for word in arguments if word not in overrides)
-    for word in words:
-        name, equals, _ = word.partition("=")
-        if name not in ("--config-dir", "-cd"):
-            flags.append(word)
-        elif not equals:
-            next(words)
-    if given.config_dir is not None:
-        path = override("", str(Path(given.config_dir).resolve()))[1:]
-        overrides.append(f"hydra.searchpath=[{path}]")
-    return flags, overrides
+    return [word for word in words if word not in given.overrides], list(given.overrides)
+
+
+def options(group: str, overrides: Sequence[str]) -> list[str]:
+    """Return the options of a group, those in folders of the user's own included.
+
+    Example:
+        >>> "hopper" in options("env", [])
+        True
+    """
+    search_path = [word for word in overrides if word.startswith("hydra.searchpath=")]
+    with config_files() as loader:
+        return list(loader.get_group_options(group, config_name="config", overrides=search_path))
 
 
 def plain(config: DictConfig) -> Config:

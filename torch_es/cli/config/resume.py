@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -20,7 +19,6 @@ CHANGEABLE = (
     "total_timesteps", "max_seconds", "eval_every", "eval_episodes", "final_episodes", "video", "evaluator", "logger",
     "checkpoint_every", "keep_checkpoints", "on_save_error", "run_dir", "resume",
 )  # fmt: skip
-_MODULE = re.compile(r"([A-Za-z_][\w.]*):.")  # as gymnasium reads `module:Id-v0`
 _TRACES = {".lock", ".config.yaml.tmp"}  # what a run leaves that was killed before it wrote anything
 
 
@@ -120,18 +118,6 @@ def load_config(folder: Path) -> Config:
     return loaded  # type: ignore[return-value]
 
 
-def modules(config: Config) -> dict[str, str]:
-    """Return the modules that building a config would import, and the override that names each.
-
-    Example:
-        >>> modules({"env": {"id": "mine:Reach-v0", "kwargs": {}}, "policy": {"name": "mlp"}})
-        {'mine': 'env.id=mine:Reach-v0'}
-    """
-    values = flat({"env": config["env"], "policy": config["policy"]})
-    found = {key: _MODULE.match(value) for key, value in values.items() if isinstance(value, str)}
-    return {match[1]: f"{key}={values[key]}" for key, match in found.items() if match}
-
-
 def check_imports(folder: Path, config: Config, named: Collection[str]) -> None:
     """Refuse the config of a run folder that would import a module which the user has not named.
 
@@ -145,7 +131,7 @@ def check_imports(folder: Path, config: Config, named: Collection[str]) -> None:
     Raises:
         ValueError: If there is one; the error says how to name it.
     """
-    for module, override in modules(config).items():
+    for module, override in commands.modules(config).items():
         if module not in named:
             raise ValueError(
                 f"`{folder}/config.yaml` would import the module `{module}` and run its code ({override}). If you "
