@@ -33,7 +33,6 @@ from torch_es.runs.replay_log import Record, fingerprint
 from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_strategy
 from torch_es.search.arguments import check_arguments
 from torch_es.seeding import derive
-from torch_es.training.generation import Quota
 from torch_es.training.loop import Callback, loop
 from torch_es.training.replay import rebuild
 from torch_es.training.signals import StopSignals
@@ -116,12 +115,9 @@ class ES:
         self.seed = self.strategy.seed
         if num_workers is not None:
             check_count("num_workers", num_workers, minimum=0)
-        quota = Quota(
-            check_count("min_episodes", min_episodes, minimum=0), check_count("min_timesteps", min_timesteps, minimum=0)
-        )
         searches_actions = isinstance(self.strategy.ask().perturbation, Unperturbed)
         if searches_actions:
-            check_searches_actions(action_noise, any(quota) or rules.per_member > 1)
+            check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
         acting = {"box_head": box_head, "action_noise": action_noise}
         self.objective: Objective
         if env is None:
@@ -132,7 +128,7 @@ class ES:
                 policy, env_factory(env), self.seed, acting, searches_actions, rules, num_lanes, behaviour
             )
         self.policy: Any = self.objective.module
-        self.trainer = Trainer(self.strategy, self.objective, quota, eval_every, eval_episodes)
+        self.trainer = Trainer(self.strategy, self.objective, min_episodes, min_timesteps, eval_every, eval_episodes)
         self._make_evaluator = evaluator or partial(make_evaluator, num_workers=num_workers, tolerance=tolerance)
         self._evaluator: Evaluator | None = None
         self._sent: dict[str, torch.Tensor] = {}  # the buffers, of which workers have copies
