@@ -131,7 +131,7 @@ class ES:
         self.trainer = Trainer(self.strategy, self.objective, min_episodes, min_timesteps, eval_every, eval_episodes)
         self._make_evaluator = evaluator or partial(make_evaluator, num_workers=num_workers, tolerance=tolerance)
         self._evaluator: Evaluator | None = None
-        self._sent: dict[str, torch.Tensor] = {}  # the buffers, of which workers have copies
+        self._sent: dict[str, torch.Tensor] = {}  # buffers and frozen parameters, of which workers have copies
         self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
         self.described = {
             "env": env if isinstance(env, str) else None, **describe_options({"strategy": strategy, **acting}),
@@ -336,12 +336,12 @@ class ES:
         self.described["env"] = env if isinstance(env, str) else None
 
     def _buffers(self) -> dict[str, torch.Tensor]:
-        """Return what to save besides weights and observation statistics, so that nothing needed to act is missing."""
+        """Return what to save besides what is searched and observation statistics: buffers and frozen parameters."""
         module = self.objective.module
-        saved = module.state_dict()
+        saved, frozen = module.state_dict(), {n: p for n, p in module.named_parameters() if not p.requires_grad}
         statistics = self.objective.statistics
         apart = [id(b) for b in statistics.buffers()] if statistics else []
-        return {n: b for n, b in module.named_buffers() if n in saved and id(b) not in apart}
+        return {n: b for n, b in [*frozen.items(), *module.named_buffers()] if n in saved and id(b) not in apart}
 
     @property
     def lanes(self) -> LaneChoice | None:

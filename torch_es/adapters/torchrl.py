@@ -13,30 +13,38 @@ _HINT = "give `ES` the module that turns observations into means or logits."
 
 
 class _Acting(nn.Module):
-    """A TensorDict module that is called with an observation and answers with what it writes for the action."""
+    """A TensorDict module, called with an observation; it returns what the module writes for the action.
 
-    def __init__(self, actor: Any, key: Any) -> None:
+    It is recurrent if the module has a state: what it writes below `next` and reads at the next step.
+    """
+
+    def __init__(self, actor: Any, key: str, initial: dict[str, Tensor]) -> None:
         super().__init__()
-        self.actor, self.key = actor, key
-        self._reads = [name for name in actor.in_keys if name != "is_init" and ("next", name) not in actor.out_keys]
+        self.actor, self.key, self._initial = actor, key, initial
+        self._reads: Any = next((name for name in actor.in_keys if name != "is_init" and name not in initial), None)
+        if initial:
+            self.initial_state = self._initial_state  # its presence makes a network recurrent
 
-    def forward(self, inputs: Any) -> Tensor:
-        return self.answer(inputs, {})[0]
+    def _initial_state(self, batch_size: int) -> dict[str, Tensor]:
+        return {key: zero.expand(batch_size, *zero.shape).clone() for key, zero in self._initial.items()}
 
-    def answer(self, inputs: Any, others: dict[str, Tensor]) -> tuple[Tensor, Any]:
-        """Return the action, or its scores, and all that the actor wrote."""
+    def forward(self, inputs: Any, state: dict[str, Tensor] | None = None) -> Any:
         from tensordict import TensorDict
         from tensordict.nn import InteractionType, set_interaction_type
 
-        given = inputs if isinstance(inputs, dict) else {self._reads[0]: inputs}
+        given = inputs if isinstance(inputs, dict) else {self._reads: inputs}
         size = len(next(iter(given.values())))
+        if state is not None:
+            given = {**given, **state, "is_init": torch.zeros(size, 1, dtype=torch.bool)}
         with set_interaction_type(InteractionType.DETERMINISTIC):
-            written = self.actor(TensorDict({**given, **others}, batch_size=[size]))
+            written = self.actor(TensorDict(given, batch_size=[size]))
         action: Tensor = written.get(self.key)
-        return (self._one_hot(action, written) if _is_index(action) else action), written
+        if not action.is_floating_point() and action.numel() == size:  # the index of a choice
+            action = self._one_hot(action, written)
+        return action if state is None else (action, {key: written.get(("next", key)) for key in state})
 
     def _one_hot(self, action: Tensor, written: Any) -> Tensor:
-        """Return scores for the index of a choice; how many choices there are, what it was chosen by shows."""
+        """Return scores for the index of a choice; what it was chosen by shows how many choices there are."""
         sizes = [written.get(key).shape[-1] for key in self.actor.out_keys if key != self.key]
         if not sizes:
             raise ValueError(
@@ -44,27 +52,6 @@ class _Acting(nn.Module):
                 "it write `logits`, or the action one-hot."
             )
         return nn.functional.one_hot(action.flatten(), sizes[0])
-
-
-def _is_index(action: Tensor) -> bool:
-    return not action.is_floating_point() and action.numel() == len(action)
-
-
-class _Remembering(nn.Module):
-    """The same for an actor with a state: what it writes below `next`, and reads at the next step."""
-
-    def __init__(self, acting: _Acting, initial: dict[str, Tensor]) -> None:
-        super().__init__()
-        self.acting = acting
-        self._initial = initial
-
-    def initial_state(self, batch_size: int) -> dict[str, Tensor]:
-        return {key: zero.expand(batch_size, *zero.shape).clone() for key, zero in self._initial.items()}
-
-    def forward(self, inputs: Any, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        size = len(next(iter(state.values())))
-        action, written = self.acting.answer(inputs, {**state, "is_init": torch.zeros(size, 1, dtype=torch.bool)})
-        return action, {key: written.get(("next", key)) for key in state}
 
 
 def from_tensordict(actor: nn.Module) -> nn.Module:
@@ -96,10 +83,7 @@ def from_tensordict(actor: nn.Module) -> nn.Module:
     key = next((key for key in ("logits", "action") if key in actor.out_keys), None)
     if key is None:
         raise TypeError(f"`actor` must write `logits` or `action`, but writes {', '.join(map(str, actor.out_keys))}.")
-    acting = _Acting(actor, key)
     remembered = [name for name in actor.in_keys if ("next", name) in actor.out_keys]
-    if not remembered:
-        return acting
     primers = [m.make_tensordict_primer().primers for m in actor.modules() if hasattr(m, "make_tensordict_primer")]
     initial = {name: spec.zero() for primer in primers for name, spec in primer.items() if name in remembered}
     if missing := sorted(set(remembered) - set(initial)):
@@ -107,4 +91,4 @@ def from_tensordict(actor: nn.Module) -> nn.Module:
             f"`actor` reads its state {', '.join(missing)}, whose shape is unknown; use an LSTMModule or GRUModule, or "
             "have the module that holds it tell the shape by `make_tensordict_primer`."
         )
-    return _Remembering(acting, initial)
+    return _Acting(actor, key, initial)

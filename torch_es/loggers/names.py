@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from torch_es.types import Metrics
 
 Naming = Literal["sb3", "cleanrl", "both"]
-NAMINGS: tuple[Naming, ...] = ("sb3", "cleanrl", "both")
+NAMINGS: tuple[Naming, ...] = get_args(Naming)
 
 _CLEANRL = {
     "rollout/ep_rew_mean": "charts/episodic_return",

@@ -58,7 +58,6 @@ class VirtualBatchNorm(nn.Module):
         self.register_buffer("variance", torch.ones(num_features), persistent=False)
         self.reference_size = 0
         self.collecting = False
-        self._reached = False  # in this collection
 
     def prepare(self, reference: Any) -> None:
         """Forget the statistics, which belong to other weights; `collect_statistics` measures new ones."""
@@ -69,12 +68,11 @@ class VirtualBatchNorm(nn.Module):
         if x.dim() < 2 or x.shape[1] != self.num_features:
             raise ValueError(f"Input must have {self.num_features} channels in dimension 1, got {tuple(x.shape)}.")
         if self.collecting:
-            if self._reached:
+            if self.reference_size:
                 raise ValueError(
                     "A VirtualBatchNorm must be used once a forward, since its statistics are those of one place, and "
                     "this one is used again; give each place a layer of its own."
                 )
-            self._reached = True
             mean, variance = _moments(x, (0, *range(2, x.dim())))
             self.mean.copy_(mean)
             self.variance.copy_(variance)
@@ -157,7 +155,7 @@ def collect_statistics(network: nn.Module, *reference: Any) -> None:
     if not layers:
         return
     for layer in layers:
-        layer.collecting, layer._reached = True, False
+        layer.collecting, layer.reference_size = True, 0
     try:
         with kept(network, [buffer for layer in layers for buffer in layer.buffers()]):
             network(*reference)

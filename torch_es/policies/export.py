@@ -10,17 +10,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from torch_es.checks import check_choice
 from torch_es.policies.onnx_file import first_line, onnx_model, quiet, runner
-from torch_es.policies.recurrent import State, restarted
-from torch_es.spaces.layout import flat_rows
+from torch_es.policies.recurrent import State
 
 if TYPE_CHECKING:  # the policy's own module calls this one
     from torch_es.policies.policy import Policy
@@ -28,27 +26,6 @@ if TYPE_CHECKING:  # the policy's own module calls this one
 FORMATS = ("onnx", "pt2")
 _SAMPLES = 5  # observations on which the exported policy must act as the policy does
 _SEED = 0
-
-
-class Acting(nn.Module):
-    """The module that is exported: from a batch of observations, as the environment gives them, to a batch of actions.
-
-    Args:
-        policy: In evaluation mode; virtual batch norm has its statistics.
-    """
-
-    def __init__(self, policy: Policy) -> None:
-        super().__init__()
-        self.policy = policy  # registered: a Policy is a module
-        self.initial = policy.initial_state(1)
-
-    def forward(self, observation: Any, state: State = None, episode_start: Tensor | None = None) -> Any:
-        """Return actions; with a state, actions and the next one."""
-        rows = flat_rows(self.policy.layout.space, observation)
-        if episode_start is None:
-            return self.policy.head(self.policy.respond(rows, ())[0])  # F38b
-        output, state = self.policy.respond(rows, restarted(state, self.initial, episode_start))
-        return self.policy.head(output), state
 
 
 def export(policy: Policy, path: str | Path, form: str | None = None) -> Path:
@@ -72,7 +49,7 @@ def export(policy: Policy, path: str | Path, form: str | None = None) -> Path:
         >>> import tempfile
         >>> import gymnasium as gym
         >>> from torch_es.policies import Policy
-        >>> policy = Policy(nn.Linear(3, 2), gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2))
+        >>> policy = Policy(torch.nn.Linear(3, 2), gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2))
         >>> path = policy.export(Path(tempfile.mkdtemp()) / "policy.pt2")
         >>> torch.export.load(path).module()(torch.zeros(7, 3)).shape
         torch.Size([7])
@@ -81,11 +58,12 @@ def export(policy: Policy, path: str | Path, form: str | None = None) -> Path:
     form = check_choice("form", form if form is not None else path.suffix[1:], FORMATS)
     policy = copy.deepcopy(policy).eval().requires_grad_(False)
     calls = _played(policy)  # after this, virtual batch norm has its statistics
-    program = _traced(Acting(policy).eval(), calls[-1].arguments)
+    arguments, answer = calls[-1]
+    program = _traced(policy, arguments)
     _check(program.module(), calls)
-    model = onnx_model(program, *calls[-1]) if form == "onnx" else None
+    model = onnx_model(program, arguments, answer) if form == "onnx" else None
     if model is not None:
-        _check(runner(model, calls[-1].answer), calls)
+        _check(runner(model, answer), calls)
     path.parent.mkdir(parents=True, exist_ok=True)
     if model is None:
         torch.export.save(program, path)
@@ -94,30 +72,26 @@ def export(policy: Policy, path: str | Path, form: str | None = None) -> Path:
     return path
 
 
-class _Call(NamedTuple):
-    """Arguments for the exported policy, and what it must return for them."""
-
-    arguments: tuple[Any, ...]
-    answer: Any
+Call = tuple[tuple[Any, ...], Any]  # arguments for the exported policy, and what it must return for them
 
 
-def _played(policy: Policy) -> list[_Call]:
-    """Let the policy itself act in two steps of several episodes, and return what it did."""
+def _played(policy: Policy) -> list[Call]:
+    """Let the policy itself act in two steps of several episodes, and return its calls."""
     space = copy.deepcopy(policy.layout.space)
     space.seed(_SEED)
     states: Sequence[State] = [None] * _SAMPLES
-    calls: list[_Call] = []
+    calls: list[Call] = []
     for number in range(2):
         observations, before = [space.sample() for _ in range(_SAMPLES)], states
         actions, states = zip(*map(policy.act, observations, before), strict=True)
         given, action = _batched(observations), _batched(actions)
         if not tree_leaves(states):  # not recurrent
-            calls.append(_Call((given,), action))
+            calls.append(((given,), action))
             continue
         after, start = _together(states), torch.full((_SAMPLES,), number == 0)
         # at the start of an episode the given state is ignored, whatever it is
         held = _together(before) if number else tree_map(torch.ones_like, after)
-        calls.append(_Call((given, held, start), (action, after)))
+        calls.append(((given, held, start), (action, after)))
     return calls
 
 
@@ -132,18 +106,18 @@ def _together(states: Sequence[State]) -> State:
     return tree_map(lambda *rows: torch.cat(rows), *states)
 
 
-def _traced(acting: Acting, arguments: tuple[Any, ...]) -> torch.export.ExportedProgram:
+def _traced(policy: Policy, arguments: tuple[Any, ...]) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch", min=1)
     try:
         with quiet():
-            return torch.export.export(acting, arguments, dynamic_shapes=tree_map(lambda _: {0: batch}, arguments))
+            return torch.export.export(policy, arguments, dynamic_shapes=tree_map(lambda _: {0: batch}, arguments))
     except Exception as error:  # whatever the network's own code raises when it is traced
         fixed = "its forward fixes the size of the batch (write x.shape[0], not len(x))"
         reason = fixed if "(batch)" in str(error) else f"torch.export says: {first_line(error)}"
         raise ValueError(f"`policy` cannot be exported, {reason}.") from error
 
 
-def _check(run: Callable[..., Any], calls: list[_Call]) -> None:
+def _check(run: Callable[..., Any], calls: list[Call]) -> None:
     for arguments, answer in calls:
         for own, right in zip(tree_leaves(run(*arguments)), tree_leaves(answer), strict=True):
             if not torch.allclose(own.to(right.dtype), right, rtol=1e-4, atol=1e-5):

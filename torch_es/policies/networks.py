@@ -92,15 +92,7 @@ class Concatenate(nn.Module):
 
 
 class Scale(nn.Module):
-    """Multiplies by a fixed number.
-
-    Args:
-        factor: The number.
-
-    Example:
-        >>> Scale(0.5)(torch.ones(2))
-        tensor([0.5000, 0.5000])
-    """
+    """Multiplies by a fixed number."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()

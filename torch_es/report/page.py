@@ -13,7 +13,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from torch_es.report import pictures
-from torch_es.report.evidence import Evidence, gather
+from torch_es.report.evidence import Evidence
 from torch_es.report.plotting import curves
 from torch_es.runs import commands
 from torch_es.runs.machine import version
@@ -48,7 +48,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
         'report.html'
     """
     folder = Path(folder)
-    page = render(gather(folder))
+    page = render(Evidence(folder))
     path = folder / "report.html" if out is None else Path(out)
     path.write_text(page, encoding="utf-8")
     return path
@@ -77,7 +77,7 @@ def render(run: Evidence) -> str:
         else "the strategy's default, since a function of your own is not in the log",
         searches_actions=run.header["options"].get("sigma") == 0,
         observations=_inline(pictures.observations(run.records)) if norm else None,
-        constant=_constant(run) if norm else [],
+        constant=np.flatnonzero(pictures.statistics(run.records[-1])[1] == 0).tolist() if norm else [],
         video=run.video and _data_uri(run.video, "video/mp4"),
         config=run.config,
         machine=run.header["machine"],
@@ -132,12 +132,6 @@ def _signal(run: Evidence) -> dict[str, Any]:
         "mean": f"{values.mean():.4f} ± {values.std() / np.sqrt(len(values)):.4f}",
         "ceiling": f"{half / (half + run.dim + 1):.4f}",
     }
-
-
-def _constant(run: Evidence) -> list[int]:
-    """Return the elements of the observation that never changed."""
-    _, std = pictures.statistics(run.records[-1])
-    return [int(i) for i in np.flatnonzero(std == 0)]
 
 
 def _inline(figure: Figure) -> str:

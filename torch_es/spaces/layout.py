@@ -7,7 +7,7 @@ MultiDiscrete leaf arrives one-hot, as Stable-Baselines3 gives it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -19,9 +19,12 @@ from gymnasium.vector.utils import batch_space, iterate
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
+from torch_es.checks import described
+
 Inputs = Any  # what the network is called with: a tensor (batch, *shape), or a dict or tuple of them
 
 _LEAVES = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary)
+_TREES = (gym.spaces.Dict, gym.spaces.Tuple)
 
 
 class Layout:
@@ -46,16 +49,19 @@ class Layout:
     """
 
     def __init__(self, space: gym.Space[Any]) -> None:
-        for leaf in leaves(space):
-            if not isinstance(leaf, _LEAVES):
+        within = leaves(space)
+        for leaf in within:
+            if not isinstance(leaf, (*_LEAVES, *_TREES)):
                 raise ValueError(
                     "`observation_space` must be a Box, Discrete, MultiDiscrete or MultiBinary, or a Dict or Tuple of "
                     f"these, got {leaf}; wrap the environment to offer one of them."
                 )
+            if isinstance(leaf, gym.spaces.MultiDiscrete) and leaf.dtype == np.uint64:
+                raise ValueError("`observation_space` holds a MultiDiscrete of uint64, which Gymnasium cannot flatten.")
         self.space = space
         self.size = flatdim(space)
-        if not self.size:
-            raise ValueError(f"`observation_space` must have at least one element, got {space}.")
+        if not self.size or any(isinstance(leaf, _TREES) for leaf in within):
+            raise ValueError(f"`observation_space` must have at least one element in each part, got {space}.")
         self.measured: npt.NDArray[np.bool_] = np.concatenate([_measured(leaf) for leaf in leaves(space)])
         self._box = isinstance(space, gym.spaces.Box)
 
@@ -102,7 +108,9 @@ def _values(space: gym.Space[Any], observation: Any, path: str = "observation") 
         try:
             own = observation[name]
         except (KeyError, IndexError, TypeError) as error:
-            raise ValueError(f"`{path}` must be a {space}, got {_told(observation)}: it has no {name!r}.") from error
+            raise ValueError(
+                f"`{path}` must be a {space}, got {described(observation)}: it has no {name!r}."
+            ) from error
         yield from _values(part, own, f"{path}[{name!r}]")
 
 
@@ -120,19 +128,13 @@ def _count(leaf: gym.Space[Any], value: Any, path: str) -> int | None:
     if array.dtype == object:
         hint = "; `env.reset()` returns it with an info" if isinstance(value, tuple) and len(value) == 2 else ""
         raise ValueError(
-            f"`{path}` must be an array of shape {shape}, or (batch, ...) of it, got {_told(value)}{hint}."
+            f"`{path}` must be an array of shape {shape}, or (batch, ...) of it, got {described(value)}{hint}."
         )
     if array.shape == shape:
         return None
     if not array.shape or array.shape[1:] != shape:
         raise ValueError(f"`{path}` must have shape {shape}, or (batch, ...) of it, got {array.shape}.")
     return len(array)
-
-
-def _told(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"a {type(value).__name__} with {', '.join(map(repr, value)) or 'nothing'}"
-    return f"a {type(value).__name__}"
 
 
 def concatenated(inputs: Inputs) -> Tensor:
@@ -163,6 +165,7 @@ def _flat_leaf(leaf: gym.Space[Any], values: Tensor) -> Tensor:
     if not isinstance(leaf, (gym.spaces.Discrete, gym.spaces.MultiDiscrete)):
         return columns
     counts = leaf.n if isinstance(leaf, gym.spaces.Discrete) else leaf.nvec
+    columns = columns.long()  # torch does not compare unsigned numbers with others
     choices = zip(np.ravel(counts).tolist(), np.ravel(leaf.start).tolist(), strict=True)
     numbers = [torch.arange(count, device=values.device) + start for count, start in choices]
     return torch.cat([columns[:, i : i + 1] == each for i, each in enumerate(numbers)], 1)
