@@ -49,13 +49,14 @@ def test_weights_of_any_precision_are_taken_only_if_they_are_others(dtype, good)
         assert es.evaluate(1)[0].return_ == 500
 
 
-def test_buffers_loaded_afterwards_reach_the_workers(good):
-    network = nn.Sequential(nn.BatchNorm1d(4), good).eval()
+@pytest.mark.parametrize("name", ["running_mean", "bias"])
+def test_buffers_and_frozen_parameters_loaded_afterwards_reach_the_workers(name, good):
+    network = nn.Sequential(nn.BatchNorm1d(4).requires_grad_(False), good).eval()
     with ES(network, "CartPole-v1", **{**SMALL, "num_workers": 1}) as es:
         assert es.evaluate(1)[0].return_ == 500
         pids = es.evaluator().pids
         assert es.evaluator().pids == pids
-        network[0].running_mean.fill_(3.0)
+        getattr(network[0], name).fill_(3.0)
         played = es.evaluate(1)[0].return_
     assert played < 100
 

@@ -91,6 +91,21 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f" Did you mean `{folded[near[0]]}`?" if near else ""
 
 
+def described(value: object) -> str:
+    """Say what a value is that was not expected: its type, and the names or types of what it holds.
+
+    Example:
+        >>> described({"a": 1}), described((1, None)), described(None)
+        ("a dict with 'a'", 'a tuple of int, NoneType', 'None')
+    """
+    kind = f"a {type(value).__name__}"
+    if isinstance(value, Mapping):
+        return f"{kind} with {', '.join(map(repr, value)) or 'nothing'}"
+    if isinstance(value, (tuple, list)):
+        return f"{kind} of {', '.join(type(part).__name__ for part in value[:9]) or 'nothing'}"
+    return "None" if value is None else kind
+
+
 def differences(saved: Mapping[str, object], own: Mapping[str, object]) -> str:
     """List every key whose values differ, with both values; "" if there is none.
 

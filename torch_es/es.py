@@ -33,7 +33,6 @@ from torch_es.runs.replay_log import Record, fingerprint
 from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_strategy
 from torch_es.search.arguments import check_arguments
 from torch_es.seeding import derive
-from torch_es.training.generation import Quota
 from torch_es.training.loop import Callback, loop
 from torch_es.training.replay import rebuild
 from torch_es.training.signals import StopSignals
@@ -118,12 +117,9 @@ class ES:
         self.seed = self.strategy.seed
         if num_workers is not None:
             check_count("num_workers", num_workers, minimum=0)
-        quota = Quota(
-            check_count("min_episodes", min_episodes, minimum=0), check_count("min_timesteps", min_timesteps, minimum=0)
-        )
         searches_actions = isinstance(self.strategy.ask().perturbation, Unperturbed)
         if searches_actions:
-            check_searches_actions(action_noise, any(quota) or rules.per_member > 1)
+            check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
         acting = {"box_head": box_head, "action_noise": action_noise}
         self.objective: Objective
         if env is None:
@@ -134,10 +130,10 @@ class ES:
                 policy, env_factory(env), self.seed, acting, searches_actions, rules, num_lanes, behaviour
             )
         self.policy: Any = self.objective.module
-        self.trainer = Trainer(self.strategy, self.objective, quota, eval_every, eval_episodes)
+        self.trainer = Trainer(self.strategy, self.objective, min_episodes, min_timesteps, eval_every, eval_episodes)
         self._make_evaluator = evaluator or partial(make_evaluator, num_workers=num_workers, tolerance=tolerance)
         self._evaluator: Evaluator | None = None
-        self._sent: dict[str, torch.Tensor] = {}  # the buffers, of which workers have copies
+        self._sent: dict[str, torch.Tensor] = {}  # buffers and frozen parameters, of which workers have copies
         self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
         self.described = {
             "env": env if isinstance(env, str) else None, **describe_options({"strategy": strategy, **acting}),
@@ -347,12 +343,12 @@ class ES:
         self.described["env"] = env if isinstance(env, str) else None
 
     def _buffers(self) -> dict[str, torch.Tensor]:
-        """Return what to save besides weights and observation statistics, so that nothing needed to act is missing."""
+        """Return what to save besides what is searched and observation statistics: buffers and frozen parameters."""
         module = self.objective.module
-        saved = module.state_dict()
+        saved, frozen = module.state_dict(), {n: p for n, p in module.named_parameters() if not p.requires_grad}
         statistics = self.objective.statistics
         apart = [id(b) for b in statistics.buffers()] if statistics else []
-        return {n: b for n, b in module.named_buffers() if n in saved and id(b) not in apart}
+        return {n: b for n, b in [*frozen.items(), *module.named_buffers()] if n in saved and id(b) not in apart}
 
     @property
     def lanes(self) -> LaneChoice | None:

@@ -110,7 +110,7 @@ MUTATIONS = [
     Mutation("F36", "one process a folder", "pass", "signals.py::test_F36"),
     Mutation("F37", "what is strided is saved", "tensors[path] = tree.detach()", "resume.py::test_F37"),
     Mutation("F38a", "the checkpoint is read", "pass", "leaving.py::test_F38"),
-    Mutation("F38b", "an exported policy normalises", "return self.policy.head(self.policy.network(rows))",
+    Mutation("F38b", "an exported policy normalises", "output = self.network[1:](rows)",
              "leaving.py::test_F38"),
     Mutation("F38c", "a pushed policy is the trained one", "pass", "leaving.py::test_F38"),
     Mutation("F39", "NaN is not ranked", "finite = np.ones(len(fitness), bool)", "numerics.py::test_F39"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from torch_es.policies.networks import Scale
 from torch_es.policies.recurrent import initial_state, respond
 
 _HINT = "give `ES` the module that turns observations into means or logits."
@@ -18,15 +18,9 @@ _FAILURES = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, A
 _PICTURES = (84, 64)  # sides of the pictures of Atari and of Procgen
 
 
-class _Pictures(nn.Module):
-    """Bytes as numbers from 0 to 1 with channels first, as CleanRL's agents do in their methods."""
-
-    def __init__(self, channels_last: bool) -> None:
-        super().__init__()
-        self.channels_last = channels_last
-
+class _ChannelsFirst(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
-        return (x.permute(0, 3, 1, 2) if self.channels_last else x) / 255.0
+        return x.permute(0, 3, 1, 2)
 
 
 class _Remembering(nn.Module):
@@ -105,10 +99,11 @@ def _ways(agent: nn.Module, last: nn.Module) -> Iterator[tuple[nn.Module, Tensor
     first = next((m for m in layers[0].modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.RNNBase))), None)
     generator = torch.Generator().manual_seed(0)
     if isinstance(first, nn.Conv2d):
-        for side, channels_last in product(_PICTURES, (False, True)):
-            shape = (side, side, first.in_channels) if channels_last else (first.in_channels, side, side)
-            x = 255 * torch.rand(_PROBES, *shape, generator=generator)
-            yield _joined([_Pictures(channels_last), *layers]), x
+        scaled = [Scale(1 / 255), *layers]  # as CleanRL's agents do in their methods
+        for side in _PICTURES:
+            x = 255 * torch.rand(_PROBES, first.in_channels, side, side, generator=generator)
+            yield _joined(scaled), x
+            yield _joined([_ChannelsFirst(), *scaled]), x.permute(0, 2, 3, 1)
     elif first is not None:
         size = first.in_features if isinstance(first, nn.Linear) else first.input_size
         yield _joined(layers), 4 * torch.randn(_PROBES, size, generator=generator)  # shows what is cut or squashed

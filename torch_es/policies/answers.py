@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
 from torch import Tensor, nn
+
+from torch_es.checks import described
 
 
 def check_answer(answer: Any, size: int, recurrent: bool) -> None:
@@ -19,7 +20,7 @@ def check_answer(answer: Any, size: int, recurrent: bool) -> None:
     if recurrent:
         if not (isinstance(answer, tuple) and len(answer) == 2):
             raise TypeError(
-                f"`policy` has an `initial_state`, so it must answer (output, next state), got {_told(answer)}."
+                f"`policy` has an `initial_state`, so it must answer (output, next state), got {described(answer)}."
             )
     else:
         answer = (answer, ())
@@ -28,7 +29,7 @@ def check_answer(answer: Any, size: int, recurrent: bool) -> None:
         hint = ""
         if isinstance(output, tuple):
             hint = "; return the output that means the action alone, and give a recurrent network an `initial_state`"
-        raise TypeError(f"`policy` must answer a tensor (batch, {size}), got {_told(output)}{hint}.")
+        raise TypeError(f"`policy` must answer a tensor (batch, {size}), got {described(output)}{hint}.")
     if tuple(output.shape) != (1, size):
         raise ValueError(
             f"`policy` must answer (batch, {size}) to fit the action space, "
@@ -44,12 +45,3 @@ def refusal(network: nn.Module, space: gym.Space[Any], error: Exception) -> str:
         hint = " An agent of CleanRL is given as `torch_es.adapters.from_cleanrl(agent)`."
     what = f"shape {space.shape}" if box else f"{space}"
     return f"`policy` must take a batch of observations of {what}; it raised {type(error).__name__}: {error}.{hint}"
-
-
-def _told(answer: Any) -> str:
-    """Say what an answer is that is no tensor."""
-    if isinstance(answer, Mapping):
-        return f"a {type(answer).__name__} with {', '.join(map(repr, answer))}"
-    if isinstance(answer, (tuple, list)):
-        return f"a {type(answer).__name__} of {', '.join(type(part).__name__ for part in answer)}"
-    return "None" if answer is None else f"a {type(answer).__name__}"

@@ -14,13 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from torch_es.checks import check_choice
 from torch_es.policies.onnx_file import first_line, onnx_model, quiet, runner
-from torch_es.policies.recurrent import State, restarted
-from torch_es.spaces.layout import flat_rows
+from torch_es.policies.recurrent import State
 
 if TYPE_CHECKING:  # the policy's own module calls this one
     from torch_es.policies.policy import Policy
@@ -28,27 +26,6 @@ if TYPE_CHECKING:  # the policy's own module calls this one
 FORMATS = ("onnx", "pt2")
 _SAMPLES = 5  # observations on which the exported policy must act as the policy does
 _SEED = 0
-
-
-class Acting(nn.Module):
-    """The module that is exported: from a batch of observations, as the environment gives them, to a batch of actions.
-
-    Args:
-        policy: In evaluation mode; virtual batch norm has its statistics.
-    """
-
-    def __init__(self, policy: Policy) -> None:
-        super().__init__()
-        self.policy = policy  # registered: a Policy is a module
-        self.initial = policy.initial_state(1)
-
-    def forward(self, observation: Any, state: State = None, episode_start: Tensor | None = None) -> Any:
-        """Return actions; with a state, actions and the next one."""
-        rows = flat_rows(self.policy.layout.space, observation)
-        if episode_start is None:
-            return self.policy.head(self.policy.respond(rows, ())[0])  # F38b
-        output, state = self.policy.respond(rows, restarted(state, self.initial, episode_start))
-        return self.policy.head(output), state
 
 
 def export(policy: Policy, path: str | Path, form: str | None = None) -> Path:
@@ -72,7 +49,7 @@ def export(policy: Policy, path: str | Path, form: str | None = None) -> Path:
         >>> import tempfile
         >>> import gymnasium as gym
         >>> from torch_es.policies import Policy
-        >>> policy = Policy(nn.Linear(3, 2), gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2))
+        >>> policy = Policy(torch.nn.Linear(3, 2), gym.spaces.Box(-1, 1, (3,)), gym.spaces.Discrete(2))
         >>> path = policy.export(Path(tempfile.mkdtemp()) / "policy.pt2")
         >>> torch.export.load(path).module()(torch.zeros(7, 3)).shape
         torch.Size([7])
@@ -82,7 +59,7 @@ def export(policy: Policy, path: str | Path, form: str | None = None) -> Path:
     policy = copy.deepcopy(policy).eval().requires_grad_(False)
     calls = _played(policy)  # after this, virtual batch norm has its statistics
     arguments, answer = calls[-1]
-    program = _traced(Acting(policy).eval(), arguments)
+    program = _traced(policy, arguments)
     _check(program.module(), calls)
     model = onnx_model(program, arguments, answer) if form == "onnx" else None
     if model is not None:
@@ -129,11 +106,11 @@ def _together(states: Sequence[State]) -> State:
     return tree_map(lambda *rows: torch.cat(rows), *states)
 
 
-def _traced(acting: Acting, arguments: tuple[Any, ...]) -> torch.export.ExportedProgram:
+def _traced(policy: Policy, arguments: tuple[Any, ...]) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch", min=1)
     try:
         with quiet():
-            return torch.export.export(acting, arguments, dynamic_shapes=tree_map(lambda _: {0: batch}, arguments))
+            return torch.export.export(policy, arguments, dynamic_shapes=tree_map(lambda _: {0: batch}, arguments))
     except Exception as error:  # whatever the network's own code raises when it is traced
         fixed = "its forward fixes the size of the batch (write x.shape[0], not len(x))"
         reason = fixed if "(batch)" in str(error) else f"torch.export says: {first_line(error)}"

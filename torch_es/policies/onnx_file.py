@@ -21,7 +21,7 @@ def onnx_model(
     """Return the program as ONNX.
 
     Args:
-        program: Of an `Acting`.
+        program: Of a `Policy`.
         arguments: What it is called with: observation, or observation, state and episode_start.
         answer: What it returns for them: action, or action and next state.
 

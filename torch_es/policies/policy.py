@@ -21,7 +21,7 @@ from torch_es.nn.prepare import prepared_parts
 from torch_es.policies.answers import check_answer, refusal
 from torch_es.policies.export import export
 from torch_es.policies.recurrent import State, dtype_of, initial_state, is_recurrent, respond, restarted
-from torch_es.spaces.layout import Layout, concatenated
+from torch_es.spaces.layout import Layout, concatenated, flat_rows
 
 _FAR = 100.0  # beyond it a unit of usual weights is saturated
 _log = logging.getLogger(__name__)
@@ -90,10 +90,20 @@ class Policy(nn.Module):
         norm = find_norm(self.network)
         return norm if norm is not None and norm.measured.any() else None
 
-    def forward(self, observation: Tensor, state: State = ()) -> Any:
-        """Return actions for observations `(batch, ...)`; for a recurrent network, actions and the next state."""
-        self.prepare()
-        output, state = self.respond(observation.reshape(observation.shape[0], -1), state)
+    def forward(self, observation: Any, state: State = None, episode_start: Tensor | None = None) -> Any:
+        """Return actions for a batch of observations, as tensors; for a recurrent network, actions and the next state.
+
+        This is what `export` writes. In Python, `act` takes arrays.
+
+        Args:
+            observation: A tensor `(batch, *shape)` of what the environment gives, or a dict or tuple of them.
+            state: See `act`.
+            episode_start: See `act`.
+        """
+        if not torch.compiler.is_exporting():  # which cannot follow the comparison with what was prepared
+            self.prepare()
+        rows = flat_rows(self.layout.space, observation)
+        output, state = self.respond(rows, self._state(rows.shape[0], state, episode_start))  # F38b
         actions = self.head(output)
         return (actions, state) if is_recurrent(self.network) else actions
 
@@ -105,6 +115,12 @@ class Policy(nn.Module):
     def initial_state(self, batch_size: int = 1) -> State:
         """Return the state at the start of an episode; empty for a network without one."""
         return initial_state(self.network, batch_size)
+
+    def _state(self, batch_size: int, state: State, episode_start: Tensor | None) -> State:
+        """Return the state to go on from: the initial one where an episode starts, otherwise `state`."""
+        if state is None:
+            return self.initial_state(batch_size)
+        return state if episode_start is None else restarted(state, self.initial_state(1), episode_start)
 
     @torch.no_grad()
     def act(
@@ -127,12 +143,8 @@ class Policy(nn.Module):
         rows, single = self.layout.rows(observation)
         self.prepare()
         with _evaluating(self.network), kept(self.network):
-            initial = self.initial_state(len(rows))
-            if state is None:
-                state = initial
-            elif episode_start is not None:
-                state = restarted(state, initial, torch.as_tensor(np.atleast_1d(episode_start), dtype=torch.bool))
-            output, state = self.respond(torch.tensor(rows), state)
+            starts = None if episode_start is None else torch.as_tensor(np.atleast_1d(episode_start), dtype=torch.bool)
+            output, state = self.respond(torch.tensor(rows), self._state(len(rows), state, starts))
         noise, array = self.action_noise, (output.float() if output.dtype == torch.bfloat16 else output).numpy()
         if noise is None or generator is None:
             actions = self.head(array)

@@ -7,7 +7,7 @@ MultiDiscrete leaf arrives one-hot, as Stable-Baselines3 gives it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
@@ -18,6 +18,8 @@ from gymnasium.spaces.utils import flatdim, flatten
 from gymnasium.vector.utils import batch_space, iterate
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
+
+from torch_es.checks import described
 
 Inputs = Any  # what the network is called with: a tensor (batch, *shape), or a dict or tuple of them
 
@@ -106,7 +108,9 @@ def _values(space: gym.Space[Any], observation: Any, path: str = "observation") 
         try:
             own = observation[name]
         except (KeyError, IndexError, TypeError) as error:
-            raise ValueError(f"`{path}` must be a {space}, got {_told(observation)}: it has no {name!r}.") from error
+            raise ValueError(
+                f"`{path}` must be a {space}, got {described(observation)}: it has no {name!r}."
+            ) from error
         yield from _values(part, own, f"{path}[{name!r}]")
 
 
@@ -124,19 +128,13 @@ def _count(leaf: gym.Space[Any], value: Any, path: str) -> int | None:
     if array.dtype == object:
         hint = "; `env.reset()` returns it with an info" if isinstance(value, tuple) and len(value) == 2 else ""
         raise ValueError(
-            f"`{path}` must be an array of shape {shape}, or (batch, ...) of it, got {_told(value)}{hint}."
+            f"`{path}` must be an array of shape {shape}, or (batch, ...) of it, got {described(value)}{hint}."
         )
     if array.shape == shape:
         return None
     if not array.shape or array.shape[1:] != shape:
         raise ValueError(f"`{path}` must have shape {shape}, or (batch, ...) of it, got {array.shape}.")
     return len(array)
-
-
-def _told(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return f"a {type(value).__name__} with {', '.join(map(repr, value)) or 'nothing'}"
-    return f"a {type(value).__name__}"
 
 
 def concatenated(inputs: Inputs) -> Tensor:
