@@ -21,7 +21,7 @@ from torch_es.evaluators import process
 from torch_es.evaluators.protocol import NextTasks
 from torch_es.rollout import Objective, Snapshot
 from torch_es.search.noise import BLOCK, Noise, num_blocks
-from torch_es.search.perturbation import Noisy, Summation, Sums, serial_sum
+from torch_es.search.perturbation import Noisy, Summation, serial_sum
 from torch_es.types import EpisodeResult, Task
 
 LARGE_PAIRS = 500
@@ -132,9 +132,9 @@ class Made:
             task = given.popleft()
             yield EpisodeResult(task, float(task.member % 7), 10, False, self.moments)
 
-    def noise_sum(self, noise: Noisy, linear: Any, squared: Any = None) -> Sums:
+    def noise_sum(self, noise: Noisy, linear: Any, squared: Any = None) -> torch.Tensor:
         """Return zeros."""
-        return Sums(torch.zeros(noise.dim))
+        return torch.zeros(1, noise.dim)
 
     def close(self) -> None:
         """Nothing was started."""

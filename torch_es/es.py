@@ -33,7 +33,6 @@ from torch_es.runs.replay_log import Record, fingerprint
 from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_strategy
 from torch_es.search.arguments import check_arguments
 from torch_es.seeding import derive
-from torch_es.training.generation import Quota
 from torch_es.training.loop import Callback, loop
 from torch_es.training.replay import rebuild
 from torch_es.training.signals import StopSignals
@@ -84,6 +83,8 @@ class ES:
         ()
     """
 
+    budget: int | None = None  # environment steps that were tuned for the task; see `torch_es.from_task`
+
     def __init__(
         self,
         policy: nn.Module,
@@ -116,12 +117,9 @@ class ES:
         self.seed = self.strategy.seed
         if num_workers is not None:
             check_count("num_workers", num_workers, minimum=0)
-        quota = Quota(
-            check_count("min_episodes", min_episodes, minimum=0), check_count("min_timesteps", min_timesteps, minimum=0)
-        )
         searches_actions = isinstance(self.strategy.ask().perturbation, Unperturbed)
         if searches_actions:
-            check_searches_actions(action_noise, any(quota) or rules.per_member > 1)
+            check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
         acting = {"box_head": box_head, "action_noise": action_noise}
         self.objective: Objective
         if env is None:
@@ -132,7 +130,7 @@ class ES:
                 policy, env_factory(env), self.seed, acting, searches_actions, rules, num_lanes, behaviour
             )
         self.policy: Any = self.objective.module
-        self.trainer = Trainer(self.strategy, self.objective, quota, eval_every, eval_episodes)
+        self.trainer = Trainer(self.strategy, self.objective, min_episodes, min_timesteps, eval_every, eval_episodes)
         self._make_evaluator = evaluator or partial(make_evaluator, num_workers=num_workers, tolerance=tolerance)
         self._evaluator: Evaluator | None = None
         self._sent: dict[str, torch.Tensor] = {}  # buffers and frozen parameters, of which workers have copies
@@ -148,7 +146,7 @@ class ES:
     @torch.inference_mode(False)  # what is made in inference mode cannot be changed afterwards
     def learn(
         self,
-        total_timesteps: float,
+        total_timesteps: float | None = None,
         callback: Callback | None = None,
         *,
         progress_bar: bool = False,
@@ -166,7 +164,8 @@ class ES:
         a run that was never stopped.
 
         Args:
-            total_timesteps: Environment steps from now on; with `reset_num_timesteps=False`, or when a run is resumed,
+            total_timesteps: Environment steps from now on, by default those that were tuned for the task, if
+                `torch_es.from_task` made this trainer; with `reset_num_timesteps=False`, or when a run is resumed,
                 from the start of the run.
             callback: Called with each generation's metrics; training stops when it returns False.
             progress_bar: Show progress: a bar on a terminal, otherwise a line for each generation.
@@ -182,7 +181,11 @@ class ES:
             RunFolderError: If `folder` holds a run and `resume` is not set, or another process is writing it.
             ValueError: If the run in `folder` differs from this one; every difference is named.
         """
-        total_timesteps = check_count("total_timesteps", total_timesteps)
+        if total_timesteps is None and self.budget is None:
+            raise TypeError(
+                "`total_timesteps` is missing; only a trainer of `torch_es.from_task` has a budget of its own."
+            )
+        total_timesteps = check_count("total_timesteps", self.budget if total_timesteps is None else total_timesteps)
         seconds = float("inf") if max_seconds is None else check_positive("max_seconds", max_seconds)
         trainer, strategy, recording = self.trainer, self.strategy, None
         with contextlib.ExitStack() as stack:

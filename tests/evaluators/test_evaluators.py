@@ -60,5 +60,5 @@ def test_sums_have_the_serial_bits(running, number):
     linear[0] = squared[2] = 0
     expected = serial_sum(noise, linear, squared)
     got = running.noise_sum(noise, linear, squared)
-    assert all(torch.equal(a, b) for a, b in zip(expected, got, strict=True))
-    assert torch.equal(running.noise_sum(noise, linear).linear, expected.linear)
+    assert torch.equal(got, expected)
+    assert torch.equal(running.noise_sum(noise, linear), expected[:1])

@@ -54,7 +54,7 @@ def test_a_plan_is_what_the_strategy_climbs_along(name):
     strategy = STRATEGIES[name](torch.zeros(30), SGD, sigma=0.1, num_pairs=8, seed=5)
     plan, kept = STRATEGIES[name](torch.zeros(1), num_pairs=8).plan(fitness)
     strategy.tell(fitness)
-    along = serial_sum(Mirrored(5, 0, 30, 1.0), spread(plan.linear, kept)).linear
+    along = serial_sum(Mirrored(5, 0, 30, 1.0), spread(plan.linear, kept))[0]
     moved = strategy.theta
     assert float(along @ moved / (along.norm() * moved.norm())) == pytest.approx(1, abs=1e-5)
 

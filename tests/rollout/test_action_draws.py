@@ -31,7 +31,7 @@ def test_every_episode_has_draws_of_its_own(seed, task):
     def draws(seed, task):
         own = Draws(noise, 1, seed)
         own.start(0, task)
-        own.act(np.zeros((1, 200), np.float32), [0])
+        own.act(np.zeros((1, 1), np.float32), np.zeros((1, 200), np.float32), [0])
         return own.rows[0].copy()
 
     ours, other = draws(0, Task(3, 4, 1)), draws(seed, task)

@@ -6,13 +6,13 @@ from torch import nn
 
 from torch_es import EpisodeRules, OpenAIES
 from torch_es.search import Population, Unperturbed
-from torch_es.training.generation import Generation, Quota
+from torch_es.training.generation import Generation
 from torch_es.types import EpisodeResult, Task
 
 
 def begin(num_pairs, quota=(0, 0), evaluations=0, per_member=1):
     population = OpenAIES(torch.zeros(2), num_pairs=num_pairs).ask()
-    return Generation(population, Quota(*quota), evaluations, EpisodeRules(per_member=per_member))
+    return Generation(population, EpisodeRules(per_member=per_member), *quota, evaluations)
 
 
 def play(generation, length_of, order):
@@ -71,7 +71,7 @@ def test_answers_are_tasks_then_wait_then_done():
 def test_members_may_come_alone_and_behave():
     strategy = OpenAIES(nn.Linear(1, 1), num_pairs=1)
     population = Population(0, Unperturbed(3), lambda: strategy.theta, strategy.parameters, num_units=3, unit_size=1)
-    generation = Generation(population, Quota(), 0, EpisodeRules(reward_shift=0.5))
+    generation = Generation(population, EpisodeRules(reward_shift=0.5))
     for number in range(3):
         (task,) = generation.next_tasks()
         generation.add(EpisodeResult(task, 3.0, 2, True, None, behaviour=np.array([number, 1.0])))

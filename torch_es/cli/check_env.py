@@ -6,7 +6,6 @@ import argparse
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from torch_es.checks import check_count
 from torch_es.cli import config
@@ -15,29 +14,20 @@ from torch_es.envs.check import Transcript, compare, objections
 from torch_es.loggers.progress import Terminal
 from torch_es.types import EpisodeResult, Task
 
-
-class _Way(NamedTuple):
-    """A way to play the same episodes, and what it means if they are others than in the first way."""
-
-    name: str
-    num_workers: int
-    fresh: bool
-    meaning: str
-    num_lanes: int = 1  # so that the environments play in the order of the tasks
-
-
-_WAYS = (
-    _Way("in this process, each episode in a new environment", 0, True, ""),
-    _Way("the same again", 0, True,
-         "Something random in it is not drawn from the seed of `reset`: a global generator, the clock, the hardware."),
-    _Way("in this process, one environment for all episodes", 0, False,
-         "`reset` leaves something of the episode before, so what a member gets depends on who played before it."),
-    _Way("in this process, four environments side by side", 0, True,
-         "The environments of a process share something, such as a generator, a simulator or a file. Training plays "
-         "several in each process; with `num_lanes=1` (evaluator.num_lanes=1) it plays one.", 4),
-    _Way("in two other processes, each episode in a new environment", 2, True,
-         "It depends on the process: on what a module keeps globally, on the order of a set, on the process id."),
-)  # fmt: skip
+_HERE = {"num_workers": 0, "num_lanes": 1}  # one lane, so that the environments play in the order of the tasks
+# the ways to play the same episodes: where, whether each is played in a new environment, and what a difference means
+_WAYS = {
+    "in this process, each episode in a new environment": (_HERE, True, ""),
+    "the same again": (_HERE, True,
+        "Something random in it is not drawn from the seed of `reset`: a global generator, the clock, the hardware."),
+    "in this process, one environment for all episodes": (_HERE, False,
+        "`reset` leaves something of the episode before, so what a member gets depends on who played before it."),
+    "in this process, four environments side by side": ({**_HERE, "num_lanes": 4}, True,
+        "The environments of a process share something, such as a generator, a simulator or a file. Training plays "
+        "several in each process; with `num_lanes=1` (evaluator.num_lanes=1) it plays one."),
+    "in two other processes, each episode in a new environment": ({**_HERE, "num_workers": 2}, True,
+        "It depends on the process: on what a module keeps globally, on the order of a set, on the process id."),
+}  # fmt: skip
 
 
 def check_env(arguments: list[str]) -> None:
@@ -65,32 +55,32 @@ def check_env(arguments: list[str]) -> None:
     if refused:
         console.print(f"refused  gymnasium's checker: {refused}", markup=False)
     with tempfile.TemporaryDirectory() as folder:
-        folders = [Path(folder) / str(number) for number in range(len(_WAYS))]
-        plays = [_play(settings, way, path, tasks) for way, path in zip(_WAYS, folders, strict=True)]
-        first, seeds = plays[0]
+        paths = {way: Path(folder) / str(number) for number, way in enumerate(_WAYS)}
+        plays = {way: _play(settings, way, path, tasks) for way, path in paths.items()}
+        usual, *others = _WAYS
+        first, seeds = plays[usual]
         steps = sum(episode.length for episode in first)
-        console.print(f"{settings['env']['id']}: {len(tasks)} episodes, {steps:,} steps\n         {_WAYS[0].name}")
+        console.print(f"{settings['env']['id']}: {len(tasks)} episodes, {steps:,} steps\n         {usual}")
         differing = bool(refused)
-        for way, path, (episodes, _) in zip(_WAYS[1:], folders[1:], plays[1:], strict=True):
-            found = compare(folders[0], path, seeds)
+        for way in others:
+            found = compare(paths[usual], paths[way], seeds)
             differing |= bool(found)
-            console.print(f"{'differs' if found else 'same   '}  {way.name}")
+            console.print(f"{'differs' if found else 'same   '}  {way}")
             if found:
                 seed, what = next(iter(found.items()))
-                place = seeds.index(seed)
-                returns = f"return {first[place].return_:.6g} and {episodes[place].return_:.6g}"
-                console.print(f"         {len(found)} of {len(tasks)} episodes; with seed {seed}, "
-                              f"{what}; {returns}\n         {way.meaning}", markup=False)  # fmt: skip
+                returns = [f"{plays[w][0][seeds.index(seed)].return_:.6g}" for w in (usual, way)]
+                console.print(f"         {len(found)} of {len(tasks)} episodes; with seed {seed}, {what}; "
+                              f"return {' and '.join(returns)}\n         {_WAYS[way][2]}", markup=False)  # fmt: skip
     if differing:
         raise SystemExit(1)
 
 
-def _play(settings: config.Config, way: _Way, folder: Path, tasks: list[Task]) -> tuple[list[EpisodeResult], list[int]]:
+def _play(settings: config.Config, way: str, folder: Path, tasks: list[Task]) -> tuple[list[EpisodeResult], list[int]]:
     """Play the tasks, write the episodes to `folder`, and return them with their seeds."""
     folder.mkdir()
-    factory = partial(Transcript, _factory(settings["env"]), folder, way.fresh)
-    tolerance = settings["evaluator"].get("tolerance", {})
-    evaluator = {"num_workers": way.num_workers, "num_lanes": way.num_lanes, "tolerance": tolerance}
+    where, fresh, _ = _WAYS[way]
+    factory = partial(Transcript, _factory(settings["env"]), folder, fresh)
+    evaluator = {**where, "tolerance": settings["evaluator"].get("tolerance", {})}
     with config.build({**settings, "evaluator": evaluator}, factory) as es:
         episodes = es.trainer.play(es.evaluator(), tasks)
         return episodes, [es.trainer.rules.environment_seed(es.seed, task) for task in tasks]

@@ -61,13 +61,9 @@ def settings_of(given: argparse.Namespace) -> config.Config:
 def load(
     given: argparse.Namespace, evaluator: dict[str, int] | None = None, factory: Any = None, best: bool = False
 ) -> ES:
-    """Return a run's trainer at its newest checkpoint.
+    """Return a run's trainer at its newest checkpoint, or at the best centre evaluated in training.
 
-    Args:
-        given: Of `run_parser`.
-        evaluator: Replaces `evaluator` in its config.
-        factory: Makes the environments instead of those in its config.
-        best: Take the best centre evaluated in training, not the last.
+    `evaluator` and `factory` replace the evaluator and the environments of its config.
 
     Raises:
         ValueError: If the folder is not a run folder, holds no checkpoint yet, or no centre was evaluated.

@@ -34,12 +34,8 @@ def run(
 ) -> list[EpisodeResult]:
     """Train as `settings` say, in `folder`; return the last episodes of the centre.
 
-    Args:
-        settings: Of the run.
-        folder: Where it is written.
-        resume: Whether to continue the run in `folder`.
-        callback: Called with each generation's metrics; training stops when it returns False.
-        quiet: Whether to print neither the progress nor the result.
+    `callback` gets each generation's metrics, and training stops when it returns False. With `quiet`, neither progress
+    nor result are printed.
     """
     config.check_values(settings)
     loggers = config.build_loggers(settings)

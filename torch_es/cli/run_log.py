@@ -28,9 +28,6 @@ class _File(logging.FileHandler):
 def run_log(folder: Path) -> Iterator[None]:
     r"""Write everything logged meanwhile to `run.log`, and the traceback of an error before it reaches the caller.
 
-    Args:
-        folder: The run's folder.
-
     Example:
         >>> import tempfile
         >>> folder = Path(tempfile.mkdtemp())

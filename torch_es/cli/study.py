@@ -21,12 +21,10 @@ _ATTEMPTS = 3  # at a trial whose process was killed
 
 
 def open_study(path: Path, seed: int, prune: bool) -> Any:
-    """Return the study in a file, or a new one if there is none; higher values are better.
+    """Return the study in an SQLite file, or a new one if there is none; higher values are better.
 
-    Args:
-        path: The SQLite file.
-        seed: Suggestions follow from it and from earlier results.
-        prune: Whether to stop a trial early if it is below the median of those before it.
+    Suggestions follow from the seed and from earlier results. With `prune`, a trial is stopped early if it is below the
+    median of those before it.
 
     Raises:
         MissingExtraError: If Optuna is not installed.
@@ -74,10 +72,6 @@ class Reporter:
     """Reports the centre's return to a trial at each twentieth of its budget, and says whether to continue.
 
     Trials are compared at the same share of the budget, because generations cost more steps in a larger population.
-
-    Args:
-        trial: Optuna's trial.
-        total_timesteps: The budget.
     """
 
     def __init__(self, trial: Any, total_timesteps: int) -> None:
@@ -119,13 +113,7 @@ def importances(study: Any) -> dict[str, float]:
 
 
 def plot_study(study: Any, found: dict[str, float], out: Path) -> Path:
-    """Draw the trials in order, the best so far, and the importances; return the picture's path.
-
-    Args:
-        study: Optuna's study.
-        found: Its `importances`.
-        out: The picture's file.
-    """
+    """Draw the trials in order, the best so far, and the `importances` found; return the picture's path."""
     figure, (history, bars) = new_figure(2)
     _draw_history(history, study)
     bars.barh(list(found)[::-1], list(found.values())[::-1])

@@ -22,12 +22,7 @@ Frame = np.ndarray[Any, np.dtype[np.uint8]]
 
 
 class FrameRecorder(gym.Wrapper[Any, Any, Any, Any]):
-    """Keeps a rendered frame of each step in `frames`.
-
-    Args:
-        env: Made with `render_mode="rgb_array"`.
-        frames: Where to append.
-    """
+    """Appends a rendered frame of each step to `frames`; `env` was made with `render_mode="rgb_array"`."""
 
     def __init__(self, env: gym.Env[Any, Any], frames: list[Frame]) -> None:
         super().__init__(env)
@@ -72,12 +67,7 @@ def render_without_a_screen() -> None:
 
 
 def record_apart(folder: Path, *words: str) -> str:
-    """Run `torch-es record` as another process, which a broken OpenGL may end; return the file, or why there is none.
-
-    Args:
-        folder: Of the run.
-        words: Further words of the command.
-    """
+    """Run `torch-es record` as another process, which a broken OpenGL may end; return the file or what went wrong."""
     why = ""
     for backend in dict.fromkeys((os.environ.get("MUJOCO_GL", "egl"), "egl", "osmesa")):
         try:

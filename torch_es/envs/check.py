@@ -44,12 +44,7 @@ def objections(factory: EnvFactory) -> tuple[str, list[str]]:
 
 
 class Transcript(gym.Wrapper[Any, Any, Any, Any]):
-    """Writes each episode to `folder`, in a file named by its seed.
-
-    Args:
-        factory: Makes the environment.
-        folder: An existing folder.
-        fresh: Whether to make a new environment for every episode.
+    """Writes each episode to `folder`, in a file named by its seed; with `fresh`, each is played in a new environment.
 
     Example:
         >>> import tempfile

@@ -20,11 +20,8 @@ Env = gym.Env[Any, Any]
 EnvFactory = Callable[[], Env]
 
 _LEANER = {
-    f"gymnasium.envs.mujoco.{task}_v5:{name}Env": f"torch_es.envs.mujoco:{name}"
-    for task, name in (
-        ("half_cheetah", "HalfCheetah"),
-        ("hopper", "Hopper"),
-    )
+    "gymnasium.envs.mujoco.half_cheetah_v5:HalfCheetahEnv": "torch_es.envs.mujoco:HalfCheetah",
+    "gymnasium.envs.mujoco.hopper_v5:HopperEnv": "torch_es.envs.mujoco:Hopper",
 }
 
 

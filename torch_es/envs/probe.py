@@ -146,14 +146,10 @@ def _described(value: Any) -> str:
     return "None" if value is None else f"{str(value)[:80]} of type {type(value).__name__}"
 
 
-def random_observations(env: Env, count: int, seed: int, every: int = 8) -> list[Any]:
-    """Play random actions and return `count` observations, by default every eighth, so that they are not all alike.
+def random_observations(env: Env, count: int, seed: int) -> list[Any]:
+    """Play random actions and return `count` observations, every eighth, so that they are not all alike.
 
-    Args:
-        env: The environment; it is left in the middle of an episode.
-        count: How many observations to return.
-        seed: Seed of the environment and of the actions.
-        every: Keep one observation in so many steps.
+    The seed is that of the environment, which is left in the middle of an episode, and of the actions.
 
     Example:
         >>> len(random_observations(gym.make("CartPole-v1"), 5, seed=0))
@@ -169,6 +165,6 @@ def random_observations(env: Env, count: int, seed: int, every: int = 8) -> list
             observation, _, terminated, truncated, _ = env.step(env.action_space.sample())
             over = terminated or truncated
         step += 1
-        if step % every == 0:
+        if step % 8 == 0:
             kept.append(copy.deepcopy(observation))
     return kept

@@ -20,13 +20,9 @@ def make_evaluator(
     num_workers: int | None = None,
     tolerance: FaultTolerance = TOLERANCE,
 ) -> Evaluator:
-    """Return the evaluator for a number of workers.
+    """Return the evaluator for a number of workers, one for each core by default; with 0, this process plays all.
 
-    Args:
-        objective: What is evaluated.
-        snapshot: One like those to come; the sizes of shared memory follow from it.
-        num_workers: Worker processes; by default one for each core. With 0, this process plays everything.
-        tolerance: Deadlines and retries.
+    The sizes of shared memory follow from the snapshot, one like those to come.
     """
     if num_workers == 0:
         return SerialEvaluator(objective)

@@ -18,9 +18,7 @@ _log = logging.getLogger(__name__)
 class Ledger:
     """Assigns tasks to workers, and assigns those of lost workers again with the same seeds, so that no result changes.
 
-    Args:
-        tolerance: How often a task or a worker may fail.
-        name: Names a task in a message.
+    `name` names a task in a message.
     """
 
     def __init__(self, tolerance: FaultTolerance, name: Callable[[Task], str]) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor
 
 from torch_es.checks import check_count
 from torch_es.errors import WorkerError
@@ -21,7 +22,7 @@ from torch_es.evaluators.tolerance import TOLERANCE, EndlessWarning, FaultTolera
 from torch_es.evaluators.wire import FAILED, LANES, SUMMED, Board, unpack_results
 from torch_es.rollout import Objective, Snapshot
 from torch_es.search.noise import num_blocks
-from torch_es.search.perturbation import Noisy, Sums, chunks, serial_sum
+from torch_es.search.perturbation import Noisy, chunks, serial_sum
 from torch_es.types import EpisodeResult, Float64Array
 
 _log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class ProcessEvaluator:
             self._endless.check(max((w.endless() for w in self._workers if self._ledger.held(w)), default=0))
             self.attend()
 
-    def noise_sum(self, noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Sums:
+    def noise_sum(self, noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Tensor:
         """See `Evaluator.noise_sum`; the workers share its parts."""
         blocks, count = num_blocks(noise.dim), len(chunks(noise.dim, len(linear)))
         parts = [(chunk, block) for chunk in range(count) for block in range(blocks)]
@@ -126,11 +127,11 @@ class ProcessEvaluator:
                     pending.discard(worker)
             if any(worker not in self._workers for worker in pending):  # one was replaced: its parts are missing
                 return serial_sum(noise, linear, squared)
-        rows = 1 if squared is None else 2
-        first, *others = self._board.parts[:count, :rows]
+        first: Tensor
+        first, *others = self._board.parts[:count, : 1 if squared is None else 2]
         for part in others:
             first += part
-        return Sums(first[0], None if squared is None else first[1])
+        return first
 
     def close(self) -> None:
         """End the workers: idle ones are asked first and killed after a grace period, busy ones are killed at once."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from torch import Tensor
+
 from torch_es.rollout import Objective, Snapshot
-from torch_es.search.perturbation import Noisy, Sums
+from torch_es.search.perturbation import Noisy
 from torch_es.types import EpisodeResult, Float64Array, Task
 
 NextTasks = Callable[[], tuple[Task, ...] | None]
@@ -33,7 +35,7 @@ class Evaluator(Protocol):
         """
         ...
 
-    def noise_sum(self, noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Sums:
+    def noise_sum(self, noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Tensor:
         """Compute the sums of an update; see `torch_es.search.perturbation.Summation`.
 
         Without workers for it, return `torch_es.search.perturbation.serial_sum(noise, linear, squared)`.

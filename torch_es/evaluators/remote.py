@@ -44,14 +44,7 @@ class _WithParent:
 
 
 class Remote:
-    """A worker process as its parent sees it.
-
-    Args:
-        number: The worker's number, from 0.
-        board: The shared memory.
-        steps: Shared too: the worker writes here how many steps it took.
-        payload: Makes the player, in the worker.
-    """
+    """A worker process as its parent sees it; for the arguments see `worker.main`."""
 
     def __init__(self, number: int, board: Board, steps: Tensor, payload: bytes) -> None:
         context = mp.get_context("spawn")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from torch import Tensor
+
 from torch_es.evaluators.protocol import NextTasks
 from torch_es.evaluators.tolerance import EndlessWarning, nothing
 from torch_es.rollout import Objective, Snapshot
-from torch_es.search.perturbation import Noisy, Sums, serial_sum
+from torch_es.search.perturbation import Noisy, serial_sum
 from torch_es.types import EpisodeResult, Float64Array, Task
 
 
@@ -41,7 +43,7 @@ class SerialEvaluator:
                 self.attend()
                 yield from results
 
-    def noise_sum(self, noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Sums:
+    def noise_sum(self, noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Tensor:
         """See `Evaluator.noise_sum`."""
         return serial_sum(noise, linear, squared)
 

@@ -73,8 +73,7 @@ def unpack_results(message: bytes, moments_size: int) -> Iterator[EpisodeResult]
 class Board:
     """The shared memory: the parent posts a snapshot before it gives tasks, workers write parts of sums, and scores.
 
-    Args:
-        snapshot: One like those to come.
+    Its size follows from a snapshot like those to come.
 
     Raises:
         ResourceError: If the system has too little shared memory.

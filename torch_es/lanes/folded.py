@@ -31,12 +31,6 @@ from torch_es.types import Float32Array
 class FoldedLanes:
     """A `Sequential` of convolutions, virtual batch norms, linear layers and activations, with one product a layer.
 
-    Args:
-        network: Called with pictures `(batch, channels, height, width)`.
-        num_lanes: Slots.
-        layout: Of the observations.
-        reference: Rows `(batch, size)` for virtual batch norm.
-
     Raises:
         NotImplementedError: If the network is of another kind.
     """
@@ -100,7 +94,7 @@ def _kernels(layers: Sequence[nn.Module], picture: Float32Array) -> list[Kernel]
         elif factor != 1:
             raise NotImplementedError("only what goes into a product is scaled")
         elif type(layer) is nn.Flatten:
-            kernel = _flat_channels_last if convolved else _flat
+            kernel = _flat_channels_last if convolved else np.ravel
         else:
             kernel = activation(layer)
         kernels.append(kernel)
@@ -155,10 +149,6 @@ def _later_convolution(layer: nn.Conv2d, weight: Tensor, bias: Tensor, x: Float3
         return out.reshape(*patches.shape[:2], -1)
 
     return convolution
-
-
-def _flat(x: Float32Array) -> Float32Array:
-    return x.reshape(-1)
 
 
 def _flat_channels_last(x: Float32Array) -> Float32Array:

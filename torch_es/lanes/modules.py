@@ -26,12 +26,7 @@ Tensors = dict[str, Tensor]
 
 
 class Member:
-    """A copy of the network that takes the weights of one member after another, each at the start of an episode.
-
-    Args:
-        network: Copied.
-        layout: Of its observations.
-    """
+    """A copy of the network that takes the weights of one member after another, each at the start of an episode."""
 
     def __init__(self, network: nn.Module, layout: Layout) -> None:
         self.network = copied(network)

@@ -48,7 +48,7 @@ def split_half_cosine(noise: Noisy, coefficients: Float64Array) -> float | None:
         True
     """
     odd = np.arange(len(coefficients)) % 2 == 1
-    one, other = (serial_sum(noise, np.where(half, coefficients, 0.0)).linear for half in (odd, ~odd))
+    one, other = (serial_sum(noise, np.where(half, coefficients, 0.0))[0] for half in (odd, ~odd))
     norms = float(one.norm() * other.norm())
     return float(one @ other) / norms if norms > 0 else None
 

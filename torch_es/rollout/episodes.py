@@ -16,9 +16,10 @@ from torch_es.heads import unbatched
 from torch_es.lanes import LaneChoice, default_num_lanes, lanes_for
 from torch_es.nn.observation_norm import normalize
 from torch_es.policies import Policy
-from torch_es.rollout.action_draws import Draws, Trail
+from torch_es.rollout.action_draws import Draws
 from torch_es.rollout.normalizer import Normalizer
 from torch_es.rollout.player import ROUNDS, Behaviour, Snapshot
+from torch_es.rollout.score import Scorer
 from torch_es.search.parameters import FlatParameters
 from torch_es.types import CENTRE, EpisodeResult, Float32Array, Task
 
@@ -26,14 +27,8 @@ from torch_es.types import CENTRE, EpisodeResult, Float32Array, Task
 class Rollout:
     """The lanes: all act in one batched forward, and a lane whose episode ends takes the next task at once.
 
-    Args:
-        policy: Its network is perturbed; its head makes the actions.
-        factory: Makes an environment; one for each lane.
-        seed: The run's seed.
-        num_lanes: By default as many as fit into the cache.
-        rules: The rules of the episodes.
-        behaviour: Describes an episode's end.
-        lanes: Their kind; chosen by trial by default.
+    Each lane has an environment of its own. By default, there are as many as fit into the cache, and their kind is
+    chosen by trial.
     """
 
     def __init__(
@@ -55,7 +50,6 @@ class Rollout:
         self._choice = lanes or lanes_for(policy, self.num_lanes)
         self._lanes = self._choice.make(policy.network, self.num_lanes, policy.layout, self._reference())
         self._draws = Draws(policy.action_noise, self.num_lanes, seed) if policy.action_noise else None
-        self._trail: Trail | None = None
         made = [bare(env) for env in environments(factory, self.num_lanes)]
         self._envs, self._time_limits = [env for env, _ in made], [limit for _, limit in made]
         self._rules, self._behaviour = rules, behaviour
@@ -89,10 +83,11 @@ class Rollout:
         if self._normalizer is not None and snapshot.statistics is not None:
             self._normalizer.begin(snapshot.statistics)
         self._lanes.begin(self._reference(snapshot), snapshot.statistics)
-        if snapshot.searches_actions and self._trail is None:
-            self._trail = Trail(self._choice.network(self._policy.network), self._policy, self.num_lanes)
-        if self._trail is not None:
-            self._trail.scorer.begin(snapshot.theta, snapshot.statistics)
+        draws = self._draws
+        if snapshot.searches_actions and draws is not None:
+            if draws.scorer is None:
+                draws.scorer = Scorer(self._choice.network(self._policy.network), self._policy.layout, draws.noise)
+            draws.scorer.begin(snapshot.theta, snapshot.statistics)
 
     def _reference(self, snapshot: Snapshot | None = None) -> Float32Array | None:
         """Return the reference batch as the lanes take it under the snapshot's statistics."""
@@ -127,8 +122,6 @@ class Rollout:
             self._normalizer.sums[lane] = 0.0
         if self._draws is not None:
             self._draws.start(lane, task)
-        if self._trail is not None:
-            self._trail.start(lane)
         self._tasks[lane] = task
         limits = (
             self._time_limits[lane],
@@ -169,10 +162,7 @@ class Rollout:
         outputs = self._lanes.forward(self._inputs, self._active)
         if self._draws is None:
             return unbatched(self._head(outputs), self.num_lanes)
-        actions = self._draws.act(outputs, self._active)
-        if self._trail is not None:
-            self._trail.keep(self._active, self._inputs, self._draws.rows)
-        return unbatched(actions, self.num_lanes)
+        return unbatched(self._draws.act(self._inputs, outputs, self._active), self.num_lanes)
 
     def _finish(self, lane: int, terminated: bool, observation: Any, info: dict[str, Any]) -> EpisodeResult:
         task = self._tasks[lane]
@@ -180,7 +170,7 @@ class Rollout:
         self._tasks[lane] = None
         member = task.member != CENTRE
         seen = self._normalizer.sums[lane].copy() if self._normalizer is not None and member else None
-        score = self._trail.score(lane) if self._trail is not None and member else None
+        score = None if self._draws is None else self._draws.score(lane)
         how = None if self._behaviour is None else np.array(self._behaviour(observation, info), np.float64).ravel()
         length = self._clock - self._started[lane]
         return EpisodeResult(task, float(self._returns[lane]), length, not terminated, seen, score, how)

@@ -65,16 +65,7 @@ class Objective(Protocol):
 
 
 class EnvObjective:
-    """Episodes of an environment, played by a policy.
-
-    Args:
-        policy: Its network is perturbed.
-        factory: Makes an environment; called once for each lane of each worker.
-        seed: The run's seed.
-        rules: Of the episodes.
-        num_lanes: Perturbed policies side by side; as many as stay in cache by default.
-        behaviour: Describes an episode's end.
-    """
+    """Episodes of an environment, played by a policy; `factory` is called once for each lane of each worker."""
 
     def __init__(
         self,
@@ -119,12 +110,7 @@ class EnvObjective:
 
 
 class FunctionObjective:
-    """A function of the module in place of episodes.
-
-    Args:
-        network: Perturbed, and handed to the function.
-        fitness_fn: `fitness_fn(module) -> float`, higher is better.
-    """
+    """A function of the module in place of episodes: `fitness_fn(module) -> float`, higher is better."""
 
     statistics: ObservationNorm | None = None
     rules = EpisodeRules()
@@ -168,13 +154,8 @@ def in_environment(
 ) -> EnvObjective:
     """Return the objective of playing an environment, with the network wrapped for its spaces.
 
-    Args:
-        network: To be perturbed.
-        factory: Makes the environment.
-        seed: The run's seed.
-        acting: Of `Policy`: how outputs become actions.
-        searches_actions: Whether the search is by actions alone, so that the network must be differentiable.
-        options: Of `EnvObjective`, after its seed.
+    `acting` are arguments of `Policy`, `options` those of `EnvObjective` after its seed. If the search is by actions
+    alone, the network must be differentiable.
     """
     env = probed(factory)
     try:

@@ -23,12 +23,7 @@ from torch_es.types import Float32Array
 
 
 class Scorer:
-    """Computes scores under fixed weights.
-
-    Args:
-        network: Feed-forward and differentiable; copied.
-        layout: Of its observations.
-        noise: Of its actions.
+    """Computes scores of a network, which is copied, under fixed weights.
 
     Raises:
         ValueError: If the network is recurrent or holds virtual batch norm, autograd finds no way through it, or the

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,13 +20,13 @@ from torch_es.errors import ResourceError, RunFolderError
 from torch_es.loggers import JsonlLogger
 from torch_es.runs import checkpoint
 from torch_es.runs.checkpoint import Tree
-from torch_es.runs.disk import check_folder
 from torch_es.runs.machine import describe
 from torch_es.runs.options import is_function
 from torch_es.runs.replay_log import Record, ReplayLog
 from torch_es.types import Metrics
 
 _log = logging.getLogger(__name__)
+_MIB = 2**20
 
 OnSaveError = Literal["warn", "raise"]
 _TENSORS = 6  # of theta's size in a checkpoint: theta, the best, Adam's two, and room
@@ -48,12 +49,13 @@ class RunFolder:
     Example:
         >>> import tempfile
         >>> with RunFolder(tempfile.mkdtemp()) as folder:
-        ...     folder.newest() is None
+        ...     folder.saved is None
         True
     """
 
     def __init__(self, path: str | Path, keep: int = 3, on_save_error: OnSaveError = "warn") -> None:
         self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
         self.saved: int | None = None  # the newest checkpoint's generation
         self.generation = 0  # the next to be recorded
         self._keep = check_count("keep", keep)
@@ -62,11 +64,6 @@ class RunFolder:
         self._metrics: JsonlLogger | None = None
         self._replay: ReplayLog | None = None
         self._warned = False  # that the folder was deleted
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where the checkpoints are."""
-        return self.path / "checkpoints"
 
     def __enter__(self) -> RunFolder:
         with contextlib.suppress(OSError):  # the check that follows names the reason
@@ -87,29 +84,19 @@ class RunFolder:
             self._lock.release()
             self._lock = None
 
-    def newest(self) -> Tree | None:
-        """Return the state of the newest whole checkpoint, or None; see `checkpoint.newest`."""
-        return checkpoint.newest(self.checkpoints)
-
-    @property
-    def begun(self) -> bool:
-        """Whether there is anything of a run in it."""
-        return any((self.path / name).exists() for name in ("metrics.jsonl", "replay.log", "checkpoints"))
-
     def continued(self, resume: bool, options: Mapping[str, Any]) -> Tree | None:
         """Return the state from which the run in this folder continues, or None if a run begins.
 
-        Args:
-            resume: Whether a run may be in it.
-            options: The arguments of the trainer that continues it, as plain data.
+        `options` are the arguments of the trainer that continues it, as plain data.
 
         Raises:
             RunFolderError: If a run is in it and `resume` is not set.
             ValueError: If that run was made with other arguments; every difference is named.
         """
-        if self.begun and not resume:
+        begun = any((self.path / name).exists() for name in ("metrics.jsonl", "replay.log", "checkpoints"))
+        if begun and not resume:
             raise RunFolderError(f"`{self.path}` holds a run; name another folder, or set `resume=True`.")
-        state = self.newest()
+        state = checkpoint.newest(self.checkpoints)
         if state is None:
             return None
         own = {name: value for name, value in options.items() if name not in _CHANGEABLE}
@@ -198,6 +185,30 @@ class RunFolder:
             if must or self._on_save_error == "raise":  # F25
                 raise
             _log.warning("Could not write %s (%s); what was saved before is kept, and training continues.", what, error)
+
+
+def check_folder(folder: Path, needed: int) -> None:
+    """Check that `folder` can be written to and that its disk has `needed` bytes left.
+
+    Raises:
+        ResourceError: If not.
+
+    Example:
+        >>> import tempfile
+        >>> check_folder(Path(tempfile.mkdtemp()), 1)
+    """
+    probe = folder / f".probe{os.getpid()}"
+    try:
+        probe.write_bytes(b"0")
+        probe.unlink()
+    except OSError as error:
+        raise ResourceError(f"`{folder}` cannot be written to ({error.strerror}); name another folder.") from error
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ResourceError(
+            f"`{folder}` has {free / _MIB:.1f} MiB left, the run's checkpoints need {needed / _MIB:.1f} MiB; "
+            "make room or name a folder on another disk."
+        )
 
 
 def entered(folder: str | Path | RunFolder) -> contextlib.AbstractContextManager[RunFolder]:

@@ -45,11 +45,7 @@ def is_function(described: object) -> bool:
 
 
 def saved_options(state: dict[str, Any], given: Collection[str] = ()) -> dict[str, Any]:
-    """Return the arguments of `ES` from a checkpoint's state.
-
-    Args:
-        state: What `ES.state_dict` returned.
-        given: Names of those that the caller gives again.
+    """Return the arguments of `ES` from a checkpoint's state; `given` names those that the caller gives again.
 
     Raises:
         ValueError: If another one was a function, or one names something that is not an optimiser.

@@ -16,13 +16,9 @@ _log = logging.getLogger(__name__)
 
 
 class Recording:
-    """Records a run in its folder while it is trained, and saves the last whole generation however that ends.
+    """Records a run in its open folder while it is trained, and saves the last whole generation however that ends.
 
-    Args:
-        folder: An open folder; see `RunFolder.open`.
-        state: Returns what a checkpoint holds.
-        every: Seconds between two checkpoints.
-        seconds: How long the run has taken until now.
+    `state` returns what a checkpoint holds, `every` are the seconds between two; the run took `seconds` until now.
     """
 
     def __init__(self, folder: RunFolder, state: Callable[[], Tree], every: float, seconds: float) -> None:

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 def _rule(fitness: Float64Array, shaping: Shaping) -> Plan:
-    return Plan(shaping(fitness), lambda sums, sigma: (sums.linear / (2 * len(fitness)), sigma))
+    return Plan(shaping(fitness), lambda sums, sigma: (sums[0] / (2 * len(fitness)), sigma))
 
 
 def ActionSpaceES(  # noqa: N802 - beside OpenAIES

@@ -37,10 +37,7 @@ _INSTEAD = {
 def check_arguments(trainer: type, strategy: object, options: Mapping[str, Any]) -> None:
     """Refuse options that a strategy does not have; a strategy of the user's own checks its options itself.
 
-    Args:
-        trainer: The class that was called, which has arguments of its own.
-        strategy: A name of `STRATEGIES`, or any other strategy.
-        options: The arguments besides the trainer's own.
+    `trainer` is the class that was called, which has arguments of its own.
 
     Raises:
         ValueError: If one is not an argument; the error says what to use instead. Or if there is no such strategy.

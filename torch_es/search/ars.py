@@ -25,7 +25,7 @@ def _rule(fitness: Float64Array, num_top: int) -> Plan:
     deviation = fitness[top].std()
     if deviation > 0:
         weights[top] = fitness[top] / (len(top) * deviation)
-    return Plan(weights[:, 0] - weights[:, 1], lambda sums, sigma: (sums.linear, sigma))
+    return Plan(weights[:, 0] - weights[:, 1], lambda sums, sigma: (sums[0], sigma))
 
 
 def ARS(  # noqa: N802 - the name that users know it by

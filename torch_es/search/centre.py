@@ -284,8 +284,8 @@ def check_optimizer(factory: OptimizerFactory, parameters: Sequence[nn.Parameter
     return optimizer
 
 
-def resolve_pairs(num_pairs: int | None, population_size: int | None, default: int = 16) -> int:
-    """Return the number of mirrored pairs, given either as pairs or as members.
+def resolve_pairs(num_pairs: int | None, population_size: int | None) -> int:
+    """Return the number of mirrored pairs, given either as pairs or as members; 16 by default.
 
     Raises:
         ValueError: If both are given, or `population_size` is odd.
@@ -295,7 +295,7 @@ def resolve_pairs(num_pairs: int | None, population_size: int | None, default: i
         5
     """
     if population_size is None:
-        return check_count("num_pairs", default if num_pairs is None else num_pairs)
+        return check_count("num_pairs", 16 if num_pairs is None else num_pairs)
     if num_pairs is not None:
         raise ValueError(f"Give `num_pairs` or `population_size`, not both; got {num_pairs} and {population_size}.")
     size = check_count("population_size", population_size, minimum=2)

@@ -45,11 +45,7 @@ def quantiles() -> Float32Array:
 
 
 class Noise:
-    """The noise of one run.
-
-    Args:
-        seed: The run's seed.
-        dim: Elements of the flat parameter vector.
+    """The noise of one run, for a flat vector of `dim` elements.
 
     Example:
         >>> noise = Noise(seed=0, dim=3)

@@ -24,18 +24,6 @@ _CHUNK = 64  # pairs that are worth a message to a worker
 _PARTS = 128  # blocks times chunks, at most, unless the blocks alone are more: 33 MB of partial sums
 
 
-class Sums(NamedTuple):
-    """Weighted sums over a generation, float32 `(dim,)`.
-
-    Attributes:
-        linear: `sum_i linear_i * eps_i`.
-        squared: `sum_i squared_i * eps_i**2`, if it was asked for.
-    """
-
-    linear: Tensor
-    squared: Tensor | None = None
-
-
 class Perturbation(Protocol):
     """Makes the members of one generation.
 
@@ -141,9 +129,10 @@ class Unperturbed(NamedTuple):
         return theta
 
 
-Summation = Callable[[Noisy, Float64Array, Float64Array | None], Sums]
-"""Computes the weighted sums over a generation, in this process or over workers: given the perturbation, coefficients
-`(num_pairs,)`, and those of the squares or None."""
+Summation = Callable[[Noisy, Float64Array, Float64Array | None], Tensor]
+"""Computes the weighted sums over a generation, in this process or over workers. Given the perturbation, coefficients
+`(num_pairs,)`, and those of the squares or None, it returns `sum_i linear_i * eps_i` and, if it was asked for,
+`sum_i squared_i * eps_i**2`, as the rows of one float32 tensor, `(1, dim)` or `(2, dim)`."""
 
 
 def max_chunks(dim: int) -> int:
@@ -170,10 +159,9 @@ def chunks(dim: int, num_pairs: int) -> list[range]:
     return [range(first, last) for first, last in pairwise(bounds)]
 
 
-def serial_sum(noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Sums:
+def serial_sum(noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Tensor:
     """Compute the sums in this process; see `Summation`."""
-    rows = 1 if squared is None else 2
-    total = torch.empty(rows, noise.dim)
+    total = torch.empty(1 if squared is None else 2, noise.dim)
     first, *others = chunks(noise.dim, len(linear))
     part = torch.empty_like(total) if others else total
     for block in range(num_blocks(noise.dim)):
@@ -182,4 +170,4 @@ def serial_sum(noise: Noisy, linear: Float64Array, squared: Float64Array | None 
         for pairs in others:
             noise.sum_block(part, block, pairs, linear, squared)
             total[:, columns] += part[:, columns]
-    return Sums(total[0], None if squared is None else total[1])
+    return total

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from torch_es.checks import check_positive
 from torch_es.search.centre import CentreSearch, SearchOptions
-from torch_es.search.perturbation import Sigma, Sums
+from torch_es.search.perturbation import Sigma
 from torch_es.search.protocol import OptimizerFactory
 from torch_es.search.rule import Plan
 from torch_es.search.shaping import Shaping, resolve
@@ -25,10 +25,10 @@ def _rule(fitness: Float64Array, shaping: Shaping, sigma_lr: float, max_change: 
     num_pairs, pair_mean = len(weights), weights.mean(axis=1)
     squared = pair_mean - pair_mean.sum() / num_pairs
 
-    def update(sums: Sums, sigma: Sigma) -> tuple[Tensor, Sigma]:
-        assert sums.squared is not None
-        sigma_step = sigma_lr / num_pairs * (sums.squared - float(squared.sum()))
-        return sigma * sums.linear / (2 * num_pairs), sigma * (1 + sigma_step.clamp(-max_change, max_change))
+    def update(sums: Tensor, sigma: Sigma) -> tuple[Tensor, Sigma]:
+        along, spread = sums
+        sigma_step = sigma_lr / num_pairs * (spread - float(squared.sum()))
+        return sigma * along / (2 * num_pairs), sigma * (1 + sigma_step.clamp(-max_change, max_change))
 
     return Plan(weights[:, 0] - weights[:, 1], update, squared)
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from torch_es.errors import NonFiniteError
-from torch_es.search.perturbation import Sigma, Summation, Sums
+from torch_es.search.perturbation import Sigma, Summation
 from torch_es.types import Float64Array
 
 NonFinite = Literal["drop", "raise"]
@@ -30,13 +30,13 @@ class Plan(NamedTuple):
     Attributes:
         linear: Coefficient of each pair's noise, `(pairs,)`; of each member's score, `(pairs, 2)`, where the search is
             by actions alone.
-        update: Returns the gradient to climb, `(dim,)`, and the next sigma, from the sums and the present sigma, each
-            sigma a number or `(dim,)`.
+        update: Returns the gradient to climb, `(dim,)`, and the next sigma, from the sums, `(1, dim)` or `(2, dim)`,
+            and the present sigma, each sigma a number or `(dim,)`.
         squared: Coefficient of each pair's squared noise, `(pairs,)`, or None.
     """
 
     linear: Float64Array
-    update: Callable[[Sums, Sigma], tuple[Tensor, Sigma]]
+    update: Callable[[Tensor, Sigma], tuple[Tensor, Sigma]]
     squared: Float64Array | None = None
 
 
@@ -82,13 +82,6 @@ def spread(coefficients: Float64Array, kept: npt.NDArray[np.bool_]) -> Float64Ar
     return whole
 
 
-def sums_for(plan: Plan, kept: npt.NDArray[np.bool_], noise: Any, summation: Summation) -> Sums:
-    """Return the sums that a plan asks for.
-
-    Args:
-        plan: Made from the fitness of the kept pairs.
-        kept: Which pairs of the generation these are, `(pairs,)`.
-        noise: The generation's perturbation.
-        summation: Who computes the sums.
-    """
+def sums_for(plan: Plan, kept: npt.NDArray[np.bool_], noise: Any, summation: Summation) -> Tensor:
+    """Return the sums that a plan asks for, which was made for the fitness of the kept pairs."""
     return summation(noise, spread(plan.linear, kept), None if plan.squared is None else spread(plan.squared, kept))

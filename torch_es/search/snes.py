@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from torch_es.checks import check_positive
 from torch_es.search.centre import CentreSearch, SearchOptions
-from torch_es.search.perturbation import Sigma, Sums
+from torch_es.search.perturbation import Sigma
 from torch_es.search.protocol import OptimizerFactory
 from torch_es.search.rule import Plan
 from torch_es.search.shaping import nes_utilities
@@ -25,11 +25,11 @@ def _rule(fitness: Float64Array, sigma_lr: float | None) -> Plan:
     utilities = nes_utilities(fitness)
     squared = utilities.sum(axis=1)
 
-    def update(sums: Sums, sigma: Sigma) -> tuple[Tensor, Sigma]:
-        assert sums.squared is not None
-        dim = len(sums.linear)
+    def update(sums: Tensor, sigma: Sigma) -> tuple[Tensor, Sigma]:
+        along, spread = sums
+        dim = len(along)
         rate = (3 + math.log(dim)) / (5 * math.sqrt(dim)) if sigma_lr is None else sigma_lr
-        return sigma * sums.linear, sigma * torch.exp(rate / 2 * (sums.squared - float(squared.sum())))
+        return sigma * along, sigma * torch.exp(rate / 2 * (spread - float(squared.sum())))
 
     return Plan(utilities[:, 0] - utilities[:, 1], update, squared)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,23 +11,7 @@ import torch
 from torch_es.envs import EpisodeRules
 from torch_es.nn.moments import Moments
 from torch_es.search import Outcome, Population
-from torch_es.search.perturbation import Sums
 from torch_es.types import CENTRE, EpisodeResult, Float64Array, Task
-
-
-class Quota(NamedTuple):
-    """When a generation is complete, besides the strategy's own population: enough episodes, and enough steps.
-
-    The paper's code closes on a budget of episodes and steps (10,000 and 100,000 for Humanoid). Membership is fixed:
-    the shortest row of pairs 0, 1, 2, ... that fills the quota, whichever results came first.
-
-    Attributes:
-        episodes: The least number of episodes.
-        timesteps: The least number of environment steps.
-    """
-
-    episodes: int = 0
-    timesteps: int = 0
 
 
 class Generation:
@@ -35,21 +19,33 @@ class Generation:
 
     Results are kept in arrays `(units, unit_size, per_member, ...)`, in member order, which grow as units begin.
 
+    Besides the strategy's own population, a generation may need a number of episodes and of steps (the paper's code
+    closes on 10,000 and 100,000 for Humanoid). Membership is fixed: the shortest row of units 0, 1, 2, ... that has
+    them, whichever results came first.
+
     Args:
         population: The members; a unit of them is played side by side.
-        quota: When it is complete.
-        evaluations: Noise-free episodes of the centre, played in the same pool.
         rules: The rules of the episodes.
+        min_episodes: The least number of episodes.
+        min_timesteps: The least number of environment steps.
+        evaluations: Noise-free episodes of the centre, played in the same pool.
 
     Attributes:
         steps: Of the members' episodes that count.
     """
 
-    def __init__(self, population: Population, quota: Quota, evaluations: int, rules: EpisodeRules) -> None:
+    def __init__(
+        self,
+        population: Population,
+        rules: EpisodeRules,
+        min_episodes: int = 0,
+        min_timesteps: int = 0,
+        evaluations: int = 0,
+    ) -> None:
         self.number = population.generation
         self.unit_size = population.unit_size
         self._least = population.num_units
-        self._quota, self._rules = quota, rules
+        self._rules, self._min_episodes, self._min_timesteps = rules, min_episodes, min_timesteps
         self._begun = 0
         self._known: dict[str, npt.NDArray[Any]] = {
             "returns": self._empty(np.float64), "lengths": self._empty(np.uint32), "truncated": self._empty(np.bool_),
@@ -116,7 +112,7 @@ class Generation:
         array[at] = value
 
     def _scan(self) -> None:
-        """Walk over the complete units, in order, until the quota is filled."""
+        """Walk over the complete units, in order, until there are enough."""
         while not self._closed and self._whole < self._begun and not self._missing[self._whole]:
             self.steps += int(self._known["lengths"][self._whole].sum())
             self._whole += 1
@@ -124,10 +120,10 @@ class Generation:
 
     def _filled(self, units: int, steps: float) -> bool:
         episodes = units * self.unit_size * self._rules.per_member
-        return units >= self._least and episodes >= self._quota.episodes and steps >= self._quota.timesteps
+        return units >= self._least and episodes >= self._min_episodes and steps >= self._min_timesteps
 
     def _short(self) -> bool:
-        """Whether the units begun so far will, at the mean length so far, fall short of the quota."""
+        """Whether the units begun so far will, at the mean length so far, fall short."""
         begun = self._begun * self.unit_size * self._rules.per_member
         mean = self._steps / self._results if self._results else 1.0
         return not self._filled(self._begun, self._steps + mean * (begun - self._results))
@@ -189,10 +185,10 @@ class Generation:
         moments = Moments.of_episodes(lengths[finite], sums[finite], origin)
         return moments, np.flatnonzero(~finite & (lengths > 0))
 
-    def score_sum(self, _: object, linear: Float64Array, squared: Float64Array | None = None) -> Sums:
-        """Return the sum of the members' scores, weighted by `linear` `(num_pairs, 2)`, in member order."""
+    def score_sum(self, _: object, linear: Float64Array, squared: Float64Array | None = None) -> torch.Tensor:
+        """Return the sum of the members' scores, weighted by `linear` `(num_pairs, 2)`, in member order, `(1, dim)`."""
         total = torch.zeros_like(self._scores[0])
         for member, weight in enumerate(linear.ravel().tolist()):
             if weight:
                 total.add_(self._scores[member], alpha=weight)
-        return Sums(total)
+        return total[None]

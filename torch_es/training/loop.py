@@ -29,16 +29,10 @@ def loop(
     log: Callable[[Metrics], None],
     callback: Callback | None,
 ) -> None:
-    """Play generations until the steps or the time are spent, the callback returns False, or a signal stops it.
+    """Play generations until the budget is spent, the callback returns False, or a signal stops it.
 
-    Args:
-        trainer: Plays and learns.
-        generation: Plays one and returns its metrics.
-        timesteps: Environment steps, counted from the start of the run; the last generation is finished.
-        seconds: Wall-clock time from now on; a generation that is not whole by then is left out.
-        recording: Writes each generation to the run folder.
-        log: Takes each generation's metrics.
-        callback: Called with each generation's metrics.
+    The budget is of environment steps, counted from the start of the run, of which the last generation is finished, and
+    of wall-clock seconds from now on, of which a generation that is not whole by then is left out.
     """
     deadline, before = time.monotonic() + seconds, trainer.played
     with StopSignals(deadline) as signals, recording or contextlib.nullcontext():

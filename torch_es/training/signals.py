@@ -15,12 +15,14 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
+from torch import Tensor
+
 from torch_es.errors import Stopped
 from torch_es.evaluators import Evaluator
 from torch_es.evaluators.protocol import NextTasks
 from torch_es.evaluators.tolerance import nothing
 from torch_es.rollout import Snapshot
-from torch_es.search.perturbation import Noisy, Sums
+from torch_es.search.perturbation import Noisy
 from torch_es.types import EpisodeResult, Float64Array
 
 _log = logging.getLogger(__name__)
@@ -128,7 +130,7 @@ class _Watched:
         finally:
             self._evaluator.attend = nothing
 
-    def noise_sum(self, noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Sums:
+    def noise_sum(self, noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Tensor:
         """See `Evaluator.noise_sum`."""
         return self._evaluator.noise_sum(noise, linear, squared)
 

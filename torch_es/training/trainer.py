@@ -16,7 +16,7 @@ from torch_es.errors import NonFiniteError
 from torch_es.evaluators import Evaluator
 from torch_es.rollout import Objective, Snapshot
 from torch_es.search import Population, Strategy
-from torch_es.training.generation import Generation, Quota
+from torch_es.training.generation import Generation
 from torch_es.types import CENTRE, EpisodeResult, Task
 
 LONG = 1000  # longest episode, in steps, that is played twice to see whether it is the same
@@ -31,7 +31,8 @@ class Trainer:
     Args:
         strategy: Holds the centre.
         objective: What is evaluated. Its statistics are frozen while a generation runs, then merged in member order.
-        quota: When a generation is complete.
+        min_episodes: Of a generation.
+        min_timesteps: Of a generation.
         eval_every: Evaluate the centre once in this many generations, among the next one's episodes; 0 never does.
         eval_episodes: Episodes in each of these evaluations.
     """
@@ -40,7 +41,8 @@ class Trainer:
         self,
         strategy: Strategy,
         objective: Objective,
-        quota: Quota,
+        min_episodes: int = 0,
+        min_timesteps: int = 0,
         eval_every: int = 10,
         eval_episodes: int = 4,
     ) -> None:
@@ -48,7 +50,8 @@ class Trainer:
         self.objective = objective
         self.rules = objective.rules
         self.max_steps = self.rules.first_cap
-        self.quota = quota
+        self.min_episodes = check_count("min_episodes", min_episodes, minimum=0)
+        self.min_timesteps = check_count("min_timesteps", min_timesteps, minimum=0)
         self.eval_every = check_count("eval_every", eval_every, minimum=0)
         self.eval_episodes = check_count("eval_episodes", eval_episodes)
         self.total_timesteps = 0
@@ -63,7 +66,7 @@ class Trainer:
         start = time.perf_counter()
         population = self.strategy.ask()
         snapshot = self.snapshot(population)
-        generation = Generation(population, self.quota, self._evaluations(), self.rules)
+        generation = Generation(population, self.rules, self.min_episodes, self.min_timesteps, self._evaluations())
         for result in evaluator.evaluate(snapshot, generation.next_tasks):
             generation.add(result)
         again = self._check_repeatable(evaluator, generation)  # F48a
