@@ -89,21 +89,21 @@ def rows(task: str) -> dict[int, dict[str, Any]]:
 
 def trained(task: str, seed: int) -> dict[str, Any]:
     """Train one run, or continue it; return its row."""
-    folder = RUNS / task / f"{settings_hash(task)}-seed{seed}"
-    words = [f"env={task}", f"seed={seed}", f"run_dir={folder}", "resume=auto", "video=false", "evaluator=serial"]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_suffix(".log").open("a") as log:
+    path = RUNS / task / f"{settings_hash(task)}-seed{seed}"
+    words = [f"env={task}", f"seed={seed}", f"run_dir={path}", "resume=auto", "video=false", "evaluator=serial"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_suffix(".log").open("a") as log:
         process = subprocess.Popen([sys.executable, "-m", "torch_es", *words], stdout=log, stderr=log)
         PROCESSES.add(process)
         _, status, usage = os.wait4(process.pid, 0)
         PROCESSES.remove(process)
         process.returncode = os.waitstatus_to_exitcode(status)
-    costs = folder.with_suffix(".cost")  # a run that was cut has several
+    costs = path.with_suffix(".cost")  # a run that was cut has several
     with costs.open("a") as file:
         file.write(f"{usage.ru_utime + usage.ru_stime}\n")
     if process.returncode:
-        raise SystemExit(f"{task}, seed {seed} failed: see {folder.with_suffix('.log')}")
-    summary, metrics = json.loads((folder / "summary.json").read_text()), read_metrics(folder)
+        raise SystemExit(f"{task}, seed {seed} failed: see {path.with_suffix('.log')}")
+    summary, metrics = json.loads((path / "summary.json").read_text()), read_metrics(path)
     return {
         "seed": seed,
         "return": summary["eval/mean_reward"],
@@ -126,14 +126,18 @@ def write(task: str, row: dict[str, Any]) -> None:
     staging.replace(path)
 
 
+def folder(task: str) -> Path:
+    """Return the folder of a task's trained policy."""
+    return ZOO / str(config.compose_config([f"env={task}"])["env"]["id"]).replace("/", "-")
+
+
 def keep_best(task: str) -> None:
     """Copy the run of the best seed to zoo/: its config, its last checkpoint and its result."""
     best = max(rows(task).values(), key=lambda row: row["return"])["seed"]
     source = RUNS / task / f"{settings_hash(task)}-seed{best}"
     if not source.is_dir():  # trained elsewhere
         return
-    saved = config.load_config(source)
-    out = ZOO / saved["env"]["id"].replace("/", "-")
+    out = folder(task)
     shutil.rmtree(out, ignore_errors=True)
     newest = sorted((source / "checkpoints").iterdir())[-1]
     shutil.copytree(newest, out / "checkpoints" / newest.name)
