@@ -165,9 +165,8 @@ class ES:
         a run that was never stopped.
 
         Args:
-            total_timesteps: Environment steps from now on, by default those that were tuned for the task, if
-                `torch_es.from_task` made this trainer; with `reset_num_timesteps=False`, or when a run is resumed,
-                from the start of the run.
+            total_timesteps: Environment steps from now on, by default those tuned by `torch_es.from_task`; with
+                `reset_num_timesteps=False`, or when a run is resumed, from the start of the run.
             callback: Called with each generation's metrics; training stops when it returns False.
             progress_bar: Show progress: a bar on a terminal, otherwise a line for each generation.
             loggers: Started, given each generation's metrics, and closed; they write into `folder`, or into the current
@@ -183,9 +182,7 @@ class ES:
             ValueError: If the run in `folder` differs from this one; every difference is named.
         """
         if total_timesteps is None and self.budget is None:
-            raise TypeError(
-                "`total_timesteps` is missing; only a trainer of `torch_es.from_task` has a budget of its own."
-            )
+            raise TypeError("`total_timesteps` is missing; only a trainer of `torch_es.from_task` has a budget.")
         total_timesteps = check_count("total_timesteps", self.budget if total_timesteps is None else total_timesteps)
         check_kind("callback", callback, Callable)
         check_kind("loggers", loggers, Sequence)
