@@ -173,9 +173,11 @@ def make_action_noise(space: gym.Space[Any], head: Head, given: GivenNoise) -> A
         >>> make_action_noise(space, make_head(space), "sample").draw(np.random.default_rng(0)).round(1)
         array([-0. ,  1.2,  3.2], dtype=float32)
     """
-    if not isinstance(given, str):
-        return given if hasattr(given, "draw") else given(space, head)  # type: ignore[return-value]
-    kind, _, text = given.partition(":")
+    if hasattr(given, "draw"):
+        return given  # type: ignore[return-value]  # of the user's own
+    if callable(given):
+        return given(space, head)
+    kind, _, text = str(given).partition(":")
     number = np.nan
     with suppress(ValueError):
         number = float(text)

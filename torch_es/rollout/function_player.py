@@ -53,7 +53,11 @@ class FunctionPlayer:
         self._parameters.write_module(self._snapshot.weights(task.member, self._weights))
         with torch.no_grad(), kept(self._module):
             prepare(self._module)
-            return [EpisodeResult(task, float(self._fitness_fn(self._module)), 1, False, None)]
+            fitness = self._fitness_fn(self._module)
+        try:
+            return [EpisodeResult(task, float(fitness), 1, False, None)]
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"`fitness_fn` must return a number, got {fitness!r}.") from error
 
     def close(self) -> None:
         """Do nothing: there are no environments."""
