@@ -16,7 +16,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import tables  # noqa: E402
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SMALL = ["total_timesteps=2000", "strategy.num_pairs=2", "video=false", "evaluator.num_workers=0", "final_episodes=1"]
+SMALL = ["total_timesteps=2000", "strategy.num_pairs=4", "video=false", "evaluator.num_workers=0", "final_episodes=1"]
 
 
 def blocks(language):

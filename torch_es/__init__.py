@@ -5,6 +5,8 @@ algorithms by themselves, for any function of a module or a vector. `SearchGradi
 `loss.backward()` cannot.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from torch_es.envs import EpisodeRules
 from torch_es.errors import MissingExtraError, NonFiniteError, ResourceError, RunFolderError, WorkerError
 from torch_es.es import ES
@@ -12,6 +14,9 @@ from torch_es.evaluators import FaultTolerance
 from torch_es.policies import Policy, RecurrentNetwork, atari_cnn, mlp
 from torch_es.search import ARS, PGPE, SNES, OpenAIES, SearchGradient
 from torch_es.types import EpisodeResult, Task
+
+if TYPE_CHECKING:
+    from torch_es.tasks import from_task
 
 __version__ = "0.1.0"
 
@@ -34,5 +39,15 @@ __all__ = [
     "Task",
     "WorkerError",
     "atari_cnn",
+    "from_task",
     "mlp",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `from_task` when it is first used, because it brings Hydra."""
+    if name == "from_task":
+        from torch_es.tasks import from_task
+
+        return from_task
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

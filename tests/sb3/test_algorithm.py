@@ -10,6 +10,7 @@ from gymnasium.spaces import Box
 from sb3_helpers import SMALL, Own, make, trained_ppo
 from stable_baselines3 import A2C
 from stable_baselines3.common.evaluation import evaluate_policy
+from test_from_outside import RandomSearch
 from torch import nn
 
 from torch_es import EpisodeRules
@@ -114,6 +115,16 @@ def test_parameters_go_from_model_to_model(tmp_path):
         other.set_parameters({"policy": ppo.get_parameters()["policy"]})
     other.set_parameters({"policy": ppo.get_parameters()["policy"]}, exact_match=False)
     other.learn(50)
+
+
+def test_a_strategy_of_ones_own_needs_no_optimiser():
+    def search(policy, seed, optimizer):
+        return RandomSearch(policy, seed=seed)
+
+    model = ES("MlpPolicy", "CartPole-v1", lambda left: left, strategy=search, num_workers=0, seed=0).learn(200)
+    theta = model.es.strategy.theta.clone()
+    model.set_parameters(model.get_parameters())
+    assert torch.equal(model.es.strategy.theta, theta)
 
 
 def test_noise_on_actions_only_where_it_is_not_deterministic():

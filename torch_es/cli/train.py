@@ -28,16 +28,22 @@ def train(arguments: list[str]) -> None:
         ValueError: If the overrides make no config.
         JobError: If jobs of a multirun failed, once all are over.
     """
-    flags, overrides = config.split_flags(arguments)
+    flags, given = config.split_flags(arguments)
+    several = not {"--multirun", "-m"}.isdisjoint(flags)
+    overrides = given if several else config.with_tuned(given)  # each job of a multirun has an environment of its own
     config.check_overrides(overrides)
     sys.argv = ["torch-es", *flags, *overrides]
     OmegaConf.register_new_resolver("commands", commands_help, replace=True)
     failures: list[Exception] = []
 
     def job(composed: DictConfig) -> float:
-        several = HydraConfig.get().mode == RunMode.MULTIRUN
         try:
-            value = _train_job(composed)
+            if several:
+                own = HydraConfig.get().overrides
+                searched = [word for word in own.hydra if word.startswith("hydra.searchpath=")]
+                value = _train_job(config.compose_config([*searched, *own.task]), list(own.task))
+            else:
+                value = _train_job(config.plain(composed), given)
             if several:
                 check_objective(value)
             return value
@@ -60,9 +66,11 @@ def train(arguments: list[str]) -> None:
         raise failures[0]
 
 
-def _train_job(composed: DictConfig) -> float:
-    settings, running = config.plain(composed), HydraConfig.get()
-    given = [o for o in running.overrides.task if "=" in o and not o.startswith("resume=")]
+def _train_job(settings: config.Config, words: list[str]) -> float:
+    """Train as `settings` say, which the command line `words` composed."""
+    running = HydraConfig.get()
+    settings["env"].pop("tuned", None)
+    given = [o for o in words if "=" in o and not o.startswith(("resume=", "hydra.", "hydra/"))]
     named = "run_dir" in {override.key_or_group for override in config.parsed_overrides(given)}
     if running.mode == RunMode.MULTIRUN:
         _set_apart(settings, named)

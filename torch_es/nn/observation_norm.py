@@ -24,9 +24,9 @@ class ObservationNorm(Constants):
     """Subtracts the running mean of all observations of training, and divides by their running standard deviation.
 
     Put it first in a network. `ES` finds it, keeps its statistics fixed while a generation plays, and updates them
-    between generations. Nothing else changes them, so the network acts as it was
-    evaluated, wherever it is loaded. Limit and floor default to those of Salimans et al. 2017's released code:
-    observations within [-5, 5], variance at least 1e-2.
+    between generations. Nothing else changes them, so the network acts as it was evaluated, wherever it is loaded.
+    Limit and floor default to those of Salimans et al. 2017's released code: observations within [-5, 5], variance at
+    least 1e-2.
 
     Args:
         observations: Elements of one observation, or its space. Observations of a Dict or Tuple need the space.

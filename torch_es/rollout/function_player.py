@@ -55,7 +55,11 @@ class FunctionPlayer:
             buffer.copy_(self._buffers[name])
         prepare(self._module)
         with torch.no_grad():
-            return [EpisodeResult(task, float(self._fitness_fn(self._module)), 1, False, None)]
+            fitness = self._fitness_fn(self._module)
+        try:
+            return [EpisodeResult(task, float(fitness), 1, False, None)]
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"`fitness_fn` must return a number, got {fitness!r}.") from error
 
     def close(self) -> None:
         """Do nothing: there are no environments."""

@@ -32,7 +32,6 @@ from torch_es.sb3.arguments import MASKS, check_arguments, warn_of_masks
 from torch_es.sb3.callbacks import expect
 from torch_es.sb3.environments import playable
 from torch_es.sb3.features import normalize
-from torch_es.search import CentreSearch
 from torch_es.seeding import check_seed
 
 AnyEnv = str | Env | VecEnv | EnvFactory
@@ -216,12 +215,6 @@ class ES(BaseAlgorithm):
         callback.on_training_end()
         return self
 
-    @property
-    def _search(self) -> CentreSearch:
-        strategy = self.es.strategy
-        assert isinstance(strategy, CentreSearch)  # as all that have a name
-        return strategy
-
     def _end_generation(self, metrics: dict[str, float], callback: BaseCallback, log_interval: int | None) -> bool:
         """Report a generation to SB3's buffers, monitors, callbacks and logger; return whether to go on."""
         assert self.es.trainer.played is not None
@@ -250,10 +243,11 @@ class ES(BaseAlgorithm):
             statistics.adopt(self.observation_norm, vec)
 
     def _follow_schedule(self, total_timesteps: int) -> None:
-        """Set the learning rate of the next step, if it follows a schedule."""
+        """Set the learning rate of the next step, if it follows a schedule and the strategy has an optimiser."""
         self._update_current_progress_remaining(min(self.num_timesteps, total_timesteps), total_timesteps)
-        if callable(self.learning_rate):
-            self._update_learning_rate(self._search.optimizer)
+        optimizer = getattr(self.es.strategy, "optimizer", None)
+        if callable(self.learning_rate) and optimizer is not None:
+            self._update_learning_rate(optimizer)
 
     def dump_logs(self) -> None:
         """Write the last generation's metrics to the logger."""
@@ -326,7 +320,8 @@ class ES(BaseAlgorithm):
             parameters = archive.read(parameters)["parameters"]
         self.es.close()  # workers hold a copy of the buffers
         super().set_parameters(parameters, exact_match)
-        self._search.move(self._search.parameters.read_masters())
+        strategy = self.es.strategy
+        strategy.move(strategy.parameters.read_masters())
 
     def save(self, path: archive.PathOrFile, exclude: Any = None, include: Any = None) -> None:
         """Write everything needed to act and to go on training to one zip file of safetensors and JSON, no pickle.

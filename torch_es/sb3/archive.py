@@ -201,7 +201,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, FloatSchedule):
         return _plain(value.value_schedule)
     if type(value) in _SCHEDULES.values():
-        return {_SCHEDULE: type(value).__name__, **vars(value)}
+        return {_SCHEDULE: type(value).__name__, **{name: float(v) for name, v in vars(value).items()}}
     name = getattr(value, "__name__", "")
     for home, module in _HOMES.items():
         if isinstance(value, type) and getattr(module, name, None) is value:

@@ -21,6 +21,31 @@ def test_every_file_composes_and_builds(group, option):
     config.build_loggers(composed)
 
 
+def test_a_scheduler_steps_once_a_generation():
+    words = ["env=cartpole", "scheduler={name:StepLR,step_size:1,gamma:0.5}", "strategy.num_pairs=2", "optimizer.lr=1"]
+    with config.build(config.compose_config([*words, "evaluator=serial"])) as es:
+        es.learn(1)
+        assert [group["lr"] for group in es.strategy.optimizer.param_groups] == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "error", "message"),
+    [
+        ("linear", TypeError, r"`scheduler` must be \{name:CLASS,ARGUMENT:VALUE\}, got 'linear'"),
+        ("{name:LinearR}", ValueError, "`scheduler.name` must be one of .* Did you mean `LinearLR`"),
+        (
+            "{name:LinearLR,totl_iters:3}",
+            ValueError,
+            "`scheduler`: LinearLR does not take .*Did you mean `total_iters`",
+        ),
+    ],
+)
+def test_a_wrong_scheduler_is_named(scheduler, error, message):
+    composed = config.compose_config(["env=cartpole", f"scheduler={scheduler}"])
+    with pytest.raises(error, match=message):
+        config.build(composed)
+
+
 def test_the_eleven_mujoco_tasks_are_there():
     ids = {config.compose_config([f"env={option}"])["env"]["id"] for group, option in OPTIONS if group == "env"}
     assert sum(i.endswith("-v5") and not i.startswith("ALE/") for i in ids) == 11
@@ -152,7 +177,7 @@ def test_frames_are_counted_where_they_are_not_steps(overrides, frames):
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_the_command_line_has_the_defaults_of_the_library(name):
-    composed = config.compose_config([f"strategy={name}", "env=cartpole"])
+    composed = config.compose_config([f"strategy={name}", "env=cartpole", "env.tuned=null"])
     for parameter in inspect.signature(STRATEGIES[name]).parameters.values():
         if parameter.name in composed["strategy"] and parameter.default is not None:
             assert composed["strategy"][parameter.name] == parameter.default, parameter.name

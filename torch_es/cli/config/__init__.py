@@ -6,8 +6,10 @@ from torch_es.cli.config.build import build as build
 from torch_es.cli.config.build import build_loggers as build_loggers
 from torch_es.cli.config.build import check_values as check_values
 from torch_es.cli.config.build import name_group as name_group
+from torch_es.cli.config.compose import compose_config as compose_config
+from torch_es.cli.config.compose import tuned_env as tuned_env
+from torch_es.cli.config.compose import with_tuned as with_tuned
 from torch_es.cli.config.overrides import check_overrides as check_overrides
-from torch_es.cli.config.overrides import compose_config as compose_config
 from torch_es.cli.config.overrides import conf_dir as conf_dir
 from torch_es.cli.config.overrides import options as options
 from torch_es.cli.config.overrides import parsed_overrides as parsed_overrides

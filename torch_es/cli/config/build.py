@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium as gym
 import torch
+from torch.optim import lr_scheduler
 
 from torch_es.checks import check_choice, check_count, check_positive, suggestion
 from torch_es.envs import EnvFactory, env_factory, repeated
@@ -57,12 +58,13 @@ def check_values(config: Config) -> None:
             raise TypeError(f"`policy.{name}` must be {what}, got {value!r} of type {type(value).__name__}.")
 
 
-def build(config: Config, factory: EnvFactory | None = None) -> ES:
+def build(config: Config, factory: EnvFactory | None = None, **options: Any) -> ES:
     """Return the trainer that a config describes; no process is started.
 
     Args:
         config: Plain data.
         factory: Makes the environments instead of those in the config, for example to render them.
+        options: Replace arguments of `ES`.
 
     Raises:
         TypeError: If a value is of the wrong kind.
@@ -79,21 +81,18 @@ def build(config: Config, factory: EnvFactory | None = None) -> ES:
     acting = {name: policy.pop(name) for name in ACTING if name in policy}
     probe = factory()
     probe.close()  # only its spaces are read
-    return ES(
-        _network(policy, probe, acting.get("box_head", "clip"), config["seed"]),
-        factory,
-        strategy=strategy.pop("name"),
-        optimizer=_optimizer(config["optimizer"]),
+    network = _network(policy, probe, acting.get("box_head", "clip"), config["seed"])
+    arguments = {
+        "strategy": strategy.pop("name"),
+        "optimizer": (optimizer := _optimizer(config["optimizer"])),
+        **({"scheduler": _scheduler(config["scheduler"], optimizer)} if config["scheduler"] else {}),
         **acting,
-        rules=EpisodeRules(**config["episode"]),
-        min_episodes=config["min_episodes"],
-        min_timesteps=config["min_timesteps"],
-        eval_every=config["eval_every"],
-        eval_episodes=config["eval_episodes"],
-        seed=config["seed"],
+        "rules": EpisodeRules(**config["episode"]),
+        **{name: config[name] for name in ("min_episodes", "min_timesteps", "eval_every", "eval_episodes", "seed")},
         **evaluator,
         **strategy,
-    )
+    }
+    return ES(network, factory, **{**arguments, **options})
 
 
 def build_loggers(config: Config) -> list[Logger]:
@@ -180,12 +179,34 @@ def _imported(key: str, form: str, name: str) -> Any:
 
 
 def _optimizer(options: Config) -> Any:
-    keywords = dict(options)
-    kind = optimizer_class(keywords.pop("name"))
+    kind = optimizer_class(options["name"])
+    return _checked("optimizer", kind, options, [torch.nn.Parameter(torch.zeros(1))])
+
+
+def _scheduler(options: Config, optimizer: Any) -> Any:
+    known = {
+        n: k for n, k in vars(lr_scheduler).items() if isinstance(k, type) and issubclass(k, lr_scheduler.LRScheduler)
+    }
+    if not isinstance(options, dict):
+        raise TypeError(f"`scheduler` must be {{name:CLASS,ARGUMENT:VALUE}}, got {options!r}.")
+    kind = known[check_choice("scheduler.name", options.get("name"), known)]
+    return _checked("scheduler", kind, options, optimizer([torch.nn.Parameter(torch.zeros(1))]))
+
+
+def _checked(key: str, kind: type, options: Config, first: Any) -> Any:
+    """Return `kind` with the keyword arguments that `options` hold besides its name, once it takes them.
+
+    Args:
+        key: Where the options are in the config.
+        kind: A class of `torch.optim`.
+        options: Its name and its keyword arguments.
+        first: Its positional argument, to try it with.
+    """
+    keywords = {name: value for name, value in options.items() if name != "name"}
     try:
-        kind([torch.nn.Parameter(torch.zeros(1))], **keywords)
+        kind(first, **keywords)
     except (TypeError, ValueError) as error:
-        takes = optimizer_arguments(kind)
+        takes = list(inspect.signature(kind).parameters)[1:]
         near = next((suggestion(k, takes) for k in keywords if k not in takes), "")
-        raise ValueError(f"`optimizer`: {kind.__name__} does not take {keywords}: {error}.{near}") from error
+        raise ValueError(f"`{key}`: {kind.__name__} does not take {keywords}: {error}.{near}") from error
     return partial(kind, **keywords)

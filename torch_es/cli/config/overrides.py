@@ -44,26 +44,6 @@ def conf_dir() -> Path:
     return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
 
 
-def compose_config(overrides: Sequence[str] = (), name: str = "config") -> Config:
-    """Return the config that the command line `torch-es OVERRIDES` composes, as plain data.
-
-    Args:
-        overrides: As on the command line.
-        name: The file at the top: `config`, or `sweep` for a search.
-
-    Raises:
-        TypeError: If a value should be true or false and is neither.
-        ValueError: If a key or an option does not exist; the error names the nearest one.
-
-    Example:
-        >>> compose_config(["env=hopper"])["env"]["id"]
-        'Hopper-v5'
-    """
-    check_overrides(overrides, name)
-    with _config_files():
-        return plain(compose(name, overrides=list(overrides)))
-
-
 def with_search_path(arguments: Sequence[str]) -> list[str]:
     """Return a command line on which `--config-dir DIR` is the override `hydra.searchpath=[DIR]`, for every job.
 
@@ -104,7 +84,7 @@ def options(group: str, overrides: Sequence[str]) -> list[str]:
         True
     """
     search_path = [word for word in overrides if word.startswith("hydra.searchpath=")]
-    with _config_files() as loader:
+    with config_files() as loader:
         return list(loader.get_group_options(group, config_name="config", overrides=search_path))
 
 
@@ -129,7 +109,7 @@ def check_overrides(overrides: Sequence[str], name: str = "config") -> None:
     parsed = parsed_overrides(overrides)
     search_path = [str(o.input_line) for o in parsed if o.key_or_group == "hydra.searchpath"]
     given = [o for o in parsed if not o.is_delete() and not o.key_or_group.startswith(("hydra.", "hydra/"))]
-    with _config_files() as loader:
+    with config_files() as loader:
         options = {
             o.key_or_group: loader.get_group_options(o.key_or_group, config_name=name, overrides=search_path)
             for o in given
@@ -159,9 +139,10 @@ def parsed_overrides(overrides: Sequence[str]) -> list[Override]:
 
 
 @contextlib.contextmanager
-def _config_files() -> Iterator[ConfigLoader]:
-    """Let Hydra compose from `conf/`; its errors become ValueErrors."""
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+def config_files() -> Iterator[ConfigLoader]:
+    """Let Hydra compose from `conf/`; its errors become ValueErrors. In a job of Hydra it already can."""
+    begun = GlobalHydra.instance().is_initialized()
+    with contextlib.nullcontext() if begun else initialize_config_dir(str(conf_dir()), version_base="1.3"):
         try:
             yield GlobalHydra.instance().config_loader()
         except (HydraException, OmegaConfBaseException) as error:

@@ -1,0 +1,145 @@
+"""The zoo: train the tasks that have tuned settings, with seeds that nothing was tuned on, and keep what was trained.
+
+    python benchmarks/zoo.py [TASK ...] [--seeds 0 1 2 3 4] [--jobs 2]
+
+Each run is the command `torch-es env=TASK seed=S` in a process of its own; `--jobs` of them run side by side. A run
+that has a result is skipped, and one that was cut continues. Writes benchmarks/results/zoo/TASK.json, and the best
+seed's policy to zoo/. A run's cost is the CPU time of all its processes, in core-seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from machine import RESULTS, describe
+
+from torch_es.cli import config
+from torch_es.report.plotting import read_metrics
+
+ROOT = Path(__file__).parent.parent
+RUNS, ZOO = ROOT / "runs" / "zoo", ROOT / "zoo"
+KEPT = ("config.yaml", "summary.json")
+PROCESSES: set[subprocess.Popen[bytes]] = set()  # that train now
+UNTOLD = ("seed", *config.CHANGEABLE)  # of the settings: what a result does not depend on
+LONG = {"walker2d": 3, "humanoid_standup": 3, "pusher": 3, "bipedal_walker": 3}  # seeds, where a run takes half an hour
+LONGEST = {"ant": 2, "humanoid": 2, "bipedal_walker_hardcore": 2, "freeway": 2}  # an hour
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tasks", nargs="*", default=tasks())
+    parser.add_argument("--seeds", type=int, nargs="+", help="by default 0 to 4; 3 or 2 of them for long runs")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    given = parser.parse_args()
+    os.nice(10)  # other work comes first
+    signal.signal(signal.SIGTERM, stop)
+    wanted = [(task, seed) for task in given.tasks for seed in given.seeds or seeds(task)]
+    with ThreadPoolExecutor(given.jobs) as pool:
+        running = {pool.submit(trained, *job): job[0] for job in [job for job in wanted if job[1] not in rows(job[0])]}
+        for done in as_completed(running):
+            task, row = running[done], done.result()
+            write(task, row)
+            keep_best(task)
+            print(task, {key: value for key, value in row.items() if key != "curve"}, flush=True)
+
+
+def stop(*_: object) -> None:
+    """End the runs, which save themselves, and this process."""
+    for process in list(PROCESSES):
+        process.terminate()
+    os._exit(128 + signal.SIGTERM)
+
+
+def tasks() -> list[str]:
+    """Return the names of all tasks that have tuned settings."""
+    names = sorted(path.stem for path in (ROOT / "conf" / "env").glob("*.yaml"))
+    return [name for name in names if config.with_tuned([f"env={name}"])[:-1]]
+
+
+def seeds(task: str) -> range:
+    """Return the seeds of a task's results."""
+    return range((LONG | LONGEST).get(task, 5))
+
+
+@cache
+def settings_hash(task: str) -> str:
+    """Return the hash of everything that decides what a task's runs reach, besides the seed and the code."""
+    settings = {k: v for k, v in config.compose_config([f"env={task}"]).items() if k not in UNTOLD}
+    settings["total_timesteps"] = config.compose_config([f"env={task}"])["total_timesteps"]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def rows(task: str) -> dict[int, dict[str, Any]]:
+    """Return the results of a task with its present settings, by seed."""
+    path = RESULTS / "zoo" / f"{task}.json"
+    saved = json.loads(path.read_text()) if path.is_file() else {"settings": None}
+    return {row["seed"]: row for row in saved["rows"]} if saved["settings"] == settings_hash(task) else {}
+
+
+def trained(task: str, seed: int) -> dict[str, Any]:
+    """Train one run, or continue it; return its row."""
+    folder = RUNS / task / f"{settings_hash(task)}-seed{seed}"
+    words = [f"env={task}", f"seed={seed}", f"run_dir={folder}", "resume=auto", "video=false", "evaluator=serial"]
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".log").open("a") as log:
+        process = subprocess.Popen([sys.executable, "-m", "torch_es", *words], stdout=log, stderr=log)
+        PROCESSES.add(process)
+        _, status, usage = os.wait4(process.pid, 0)
+        PROCESSES.remove(process)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    costs = folder.with_suffix(".cost")  # a run that was cut has several
+    with costs.open("a") as file:
+        file.write(f"{usage.ru_utime + usage.ru_stime}\n")
+    if process.returncode:
+        raise SystemExit(f"{task}, seed {seed} failed: see {folder.with_suffix('.log')}")
+    summary, metrics = json.loads((folder / "summary.json").read_text()), read_metrics(folder)
+    return {
+        "seed": seed,
+        "return": summary["eval/mean_reward"],
+        "std": summary["eval/std_reward"],
+        "steps": int(metrics[-1]["global_step"]),
+        "core_seconds": round(sum(map(float, costs.read_text().split())), 1),
+        "curve": [[int(m["global_step"]), round(m["eval/mean_reward"], 2)] for m in metrics if "eval/mean_reward" in m],
+    }
+
+
+def write(task: str, row: dict[str, Any]) -> None:
+    """Add a row to a task's results."""
+    path = RESULTS / "zoo" / f"{task}.json"
+    path.parent.mkdir(exist_ok=True)
+    kept = {**rows(task), row["seed"]: row}
+    document = {"machine": describe(), "command": f"python benchmarks/zoo.py {task}", "settings": settings_hash(task)}
+    document["rows"] = [kept[seed] for seed in sorted(kept)]
+    staging = path.with_suffix(".tmp")
+    staging.write_text(json.dumps(document, indent=1) + "\n")
+    staging.replace(path)
+
+
+def keep_best(task: str) -> None:
+    """Copy the run of the best seed to zoo/: its config, its last checkpoint and its result."""
+    best = max(rows(task).values(), key=lambda row: row["return"])["seed"]
+    source = RUNS / task / f"{settings_hash(task)}-seed{best}"
+    if not source.is_dir():  # trained elsewhere
+        return
+    saved = config.load_config(source)
+    out = ZOO / saved["env"]["id"].replace("/", "-")
+    shutil.rmtree(out, ignore_errors=True)
+    newest = sorted((source / "checkpoints").iterdir())[-1]
+    shutil.copytree(newest, out / "checkpoints" / newest.name)
+    for name in KEPT:
+        shutil.copy(source / name, out)
+
+
+if __name__ == "__main__":
+    main()

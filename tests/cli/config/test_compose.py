@@ -1,0 +1,100 @@
+"""The settings tuned for an environment: what they set, and what a command line keeps of them."""
+
+import pytest
+from command import torch_es
+
+from torch_es.cli import config
+
+TUNED = {"strategy": "ars", "strategy.num_top": 3, "strategy.sigma": 0.5, "optimizer.lr": 0.25, "policy": "linear"}
+TUNED |= {"scheduler": "{name: LinearLR, total_iters: 9}"}
+TUNED |= {"policy.normalize_observations": "false", "episode.reward_shift": 1.5, "total_timesteps": 77}
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A folder of configs with an environment of one's own that has tuned settings."""
+    (tmp_path / "conf" / "env").mkdir(parents=True)
+    lines = "".join(f"  {key}: {value!s}\n" for key, value in TUNED.items())
+    (tmp_path / "conf/env/mine.yaml").write_text(f"id: CartPole-v0\nkwargs: {{}}\naction_repeat: 1\ntuned:\n{lines}")
+    return tmp_path, f"hydra.searchpath=[{tmp_path}/conf]"
+
+
+def composed(own, *words, name="config"):
+    made = config.compose_config([own[1], *words], name)
+    assert "tuned" not in made["env"]
+    return made
+
+
+@pytest.mark.parametrize("chosen", ["env=mine", "env.id=CartPole-v0"])
+def test_an_environment_brings_its_tuned_settings_by_name_and_by_id(chosen, own):
+    made = composed(own, chosen)
+    assert (made["strategy"]["name"], made["strategy"]["num_top"], made["strategy"]["sigma"]) == ("ars", 3, 0.5)
+    assert made["optimizer"] == {"name": "SGD", "lr": 0.25}
+    assert made["scheduler"] == {"name": "LinearLR", "total_iters": 9}
+    assert (made["policy"]["hidden"], made["policy"]["normalize_observations"]) == ([], False)
+    assert (made["episode"]["reward_shift"], made["total_timesteps"]) == (1.5, 77)
+
+
+def test_what_the_command_line_sets_stays(own):
+    made = composed(own, "env=mine", "strategy.sigma=0.1", "optimizer.lr=3", "strategy=ars", "total_timesteps=5")
+    assert (made["strategy"]["sigma"], made["strategy"]["num_top"]) == (0.1, 3)
+    assert (made["optimizer"]["lr"], made["total_timesteps"]) == (3, 5)
+
+
+def test_another_strategy_drops_the_values_of_the_first_and_its_optimizers(own):
+    made, plain = composed(own, "env=mine", "strategy=snes"), config.compose_config(["env=cartpole", "strategy=snes"])
+    assert all(made[group] == plain[group] for group in ("strategy", "optimizer", "scheduler"))
+    assert made["policy"]["hidden"] == []
+    assert made["total_timesteps"] == 77
+
+
+def test_another_policy_or_optimizer_drops_its_own_values_alone(own):
+    made = composed(own, "env=mine", "policy=mlp", "optimizer=adam")
+    assert (made["policy"]["hidden"], made["policy"]["normalize_observations"]) == ([64, 64], True)
+    assert made["optimizer"] == {"name": "Adam", "lr": 0.02}
+    assert made["strategy"]["num_top"] == 3
+    assert composed(own, "env=mine", "optimizer.name=AdamW")["optimizer"]["lr"] == 0.02
+
+
+@pytest.mark.parametrize("words", [["env.tuned=null"], ["experiment=salimans_mujoco"]])
+def test_the_tuned_settings_can_be_left_out(words, own):
+    made = composed(own, "env=mine", *words)
+    assert (made["strategy"]["name"], made["episode"]["reward_shift"]) == ("openai_es", 0.0)
+
+
+def test_a_sweep_starts_from_them_within_its_own_budget(own):
+    made = composed(own, "env=mine", name="sweep")
+    assert (made["strategy"]["num_top"], made["total_timesteps"]) == (3, 5_000_000)
+
+
+def test_a_wrong_key_among_them_is_named(own):
+    path = own[0] / "conf/env/mine.yaml"
+    path.write_text(path.read_text().replace("num_top", "num_tops"))
+    with pytest.raises(
+        ValueError, match=r"`strategy.num_tops` is not a key of the config. Did you mean `strategy.num_top`"
+    ):
+        composed(own, "env=mine")
+
+
+def test_each_job_of_a_multirun_has_the_settings_of_its_own_environment(own):
+    small = ["video=false", "evaluator.num_workers=0", "final_episodes=1", "total_timesteps=1", "strategy.num_pairs=1"]
+    words = ["--multirun", "-cd", "conf", "env=mine,acrobot", "strategy=ars,snes", "seed=3", *small]
+    done = torch_es(*words, "run_dir=r/${env.id}-${strategy.name}", "strategy.num_pairs=4", cwd=own[0])
+    assert done.returncode == 0, done.stderr
+    made = {name: config.load_config(own[0] / "r" / name) for name in ("CartPole-v0-ars", "CartPole-v0-snes")}
+    assert [run["strategy"]["sigma"] for run in made.values()] == [0.5, 0.1]
+    assert config.load_config(own[0] / "r/Acrobot-v1-ars")["strategy"]["num_top"] is None
+
+
+def test_hydra_shows_the_tuned_settings(own):
+    done = torch_es("-cd", "conf", "env=mine", "--cfg", "job", cwd=own[0])
+    assert "num_top: 3" in done.stdout
+
+
+def test_a_run_is_resumed_with_its_own_settings_not_with_tuned_ones(own):
+    small = ["video=false", "evaluator.num_workers=0", "final_episodes=1", "total_timesteps=1"]
+    done = torch_es("-cd", "conf", "env=mine", "strategy=snes", "run_dir=r", *small, cwd=own[0])
+    assert done.returncode == 0, done.stderr
+    done = torch_es("resume=r", "total_timesteps=2", cwd=own[0])
+    assert done.returncode == 0, done.stderr
+    assert config.load_config(own[0] / "r")["strategy"]["name"] == "snes"

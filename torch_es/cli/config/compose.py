@@ -1,0 +1,112 @@
+"""From the words of a command line to a config: the YAML files, with the settings tuned for the environment."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+
+from torch_es.cli.config.build import Config
+from torch_es.cli.config.overrides import check_overrides, conf_dir, config_files, options, parsed_overrides, plain
+from torch_es.runs.commands import override
+
+_GROUPS = ("policy", "strategy", "optimizer")  # whose tuned values belong to the option that they were tuned with
+
+
+def compose_config(overrides: Sequence[str] = (), name: str = "config") -> Config:
+    """Return the config that the command line `torch-es OVERRIDES` composes, as plain data.
+
+    Args:
+        overrides: As on the command line.
+        name: The file at the top: `config`, or `sweep` for a search.
+
+    Raises:
+        TypeError: If a value should be true or false and is neither.
+        ValueError: If a key or an option does not exist; the error names the nearest one.
+
+    Example:
+        >>> compose_config(["env=hopper"])["env"]["id"]
+        'Hopper-v5'
+    """
+    words = with_tuned(overrides, name)
+    check_overrides(words, name)
+    with config_files():
+        config = plain(compose(name, overrides=words))
+    config["env"].pop("tuned", None)
+    return config
+
+
+def with_tuned(overrides: Sequence[str], name: str = "config") -> list[str]:
+    """Return a command line with the settings that were tuned for its environment, `tuned` in `conf/env/*.yaml`.
+
+    What the command line sets stays. Another policy, strategy or optimizer drops the values that were tuned for the
+    first one: SNES must not get a sigma of ARS. `env.tuned=null` and an `experiment` drop all of them. A sweep has a
+    budget of its own.
+
+    Example:
+        >>> with_tuned(["env=hopper", "env.tuned=null"])
+        ['env=hopper', 'env.tuned=null']
+    """
+    parsed = [o for o in parsed_overrides(overrides) if not o.is_delete()]
+    given = {o.key_or_group: o.value() for o in parsed}
+    if ("env.tuned" in given and given["env.tuned"] is None) or given.get("experiment", "none") != "none":
+        return list(overrides)
+    tuned = _tuned([o for o in parsed if o.key_or_group in ("env", "env.id", "hydra.searchpath")], name)
+    dropped = {g for g in _GROUPS if f"{g}.name" in given or given.get(g, tuned.get(g)) != tuned.get(g)}
+    if "strategy" in dropped:
+        dropped.add("optimizer")
+    if "optimizer" in dropped:
+        dropped.add("scheduler")
+    if name == "sweep":
+        dropped.add("total_timesteps")
+    kept = {key: v for key, v in tuned.items() if key not in given and key.partition(".")[0] not in dropped}
+    return [*(_word(key, value) for key, value in kept.items()), *overrides]
+
+
+def tuned_env(text: str) -> str:
+    """Return the option of `env` that has tuned settings for an environment: by its own name, or by Gymnasium's id.
+
+    Raises:
+        ValueError: If there is none.
+
+    Example:
+        >>> tuned_env("Hopper-v5")
+        'hopper'
+    """
+    names = {key: path.stem for path, env in _files([]) if "tuned" in env for key in (path.stem, str(env["id"]))}
+    if text not in names:
+        raise ValueError(f"There are no tuned settings for `{text}`; there are for {', '.join(sorted(names))}.")
+    return names[text]
+
+
+def _tuned(words: Sequence[Override], name: str) -> Config:
+    """Return the tuned settings of the environment that `env` and `env.id` of a command line name."""
+    given: dict[str, Any] = {o.key_or_group: o.value() for o in words}
+    if "env.id" in given:
+        found = [env for _, env in _files(given.get("hydra.searchpath", [])) if env["id"] == given["env.id"]]
+        return dict(found[0].get("tuned") or {}) if found else {}
+    lines = [str(o.input_line) for o in words]
+    if given.get("env") not in (None, *options("env", lines)):
+        return {}  # the check of all words names the nearest option
+    with config_files():
+        return dict(plain(compose(name, overrides=lines).env).get("tuned") or {})
+
+
+def _files(search_path: Sequence[str]) -> Iterator[tuple[Path, Config]]:
+    """Yield the files of all environments, those of the user first, and what is in them."""
+    for folder in (*search_path, conf_dir()):
+        for path in sorted(Path(str(folder).removeprefix("file://")).glob("env/*.yaml")):
+            yield path, plain(OmegaConf.load(path))  # type: ignore[arg-type]
+
+
+def _word(key: str, value: Any) -> str:
+    if isinstance(value, str):
+        return override(key, value)
+    if isinstance(value, dict):
+        return f"{key}={{{','.join(_word(k, v).replace('=', ':', 1) for k, v in value.items())}}}"
+    return f"{key}={json.dumps(value)}"
