@@ -47,7 +47,7 @@ class MissingExtraError(ImportError):
 
 @contextlib.contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Name the extra to install where an import fails: `with needs("wandb"): import wandb`."""
+    """Name the extra to install if an import in the `with` block fails."""
     try:
         yield
     except ImportError as error:
