@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch_es.errors import MissingExtraError
+from torch_es.errors import needs
 from torch_es.loggers.names import Naming, named
 from torch_es.types import Metrics
 
@@ -51,10 +51,8 @@ class WandbLogger:
         run_id: str | None = None,
         naming: Naming = "both",
     ) -> None:
-        try:
+        with needs("wandb"):
             import wandb
-        except ImportError as error:
-            raise MissingExtraError("wandb", "wandb") from error
         self._wandb = wandb
         self._options: dict[str, Any] = {"project": project, "name": name, "group": group, "mode": mode, "id": run_id}
         self._naming = naming
