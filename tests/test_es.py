@@ -14,9 +14,12 @@ import torch
 from helpers import Stepper
 from modules import Branching
 from torch import nn
+from torch.optim import SGD
 
 from torch_es import ES, mlp
+from torch_es.loggers import CsvLogger
 
+LOOSE = nn.Parameter(torch.zeros(1))  # of no policy
 ADAM = partial(torch.optim.Adam, lr=0.05)
 
 
@@ -176,6 +179,26 @@ def test_a_script_needs_no_main_guard_and_no_close(tmp_path):
         (mlp(4, 2), "CartPole-v1", {"sgima": 0.1}, ValueError, "Did you mean `sigma`"),
         (mlp(4, 2), "CartPole-v1", {"strategy": "cma"}, ValueError, "`strategy` must be one of ars, openai_es"),
         (mlp(4, 2), "CartPole-v1", {"num_workers": -1}, ValueError, "`num_workers` must be at least 0"),
+        (
+            mlp(4, 2),
+            "CartPole-v1",
+            {"rules": {"max_steps": 5}},
+            TypeError,
+            "`rules` must be of type EpisodeRules",
+        ),
+        (mlp(4, 2), "CartPole-v1", {"behaviour": 5}, TypeError, "`behaviour` must be a function, got 5 of type int"),
+        (mlp(4, 2), "CartPole-v1", {"evaluator": "ray"}, TypeError, "`evaluator` must be a function, got 'ray'"),
+        (mlp(4, 2), "CartPole-v1", {"scheduler": "cosine"}, TypeError, "`scheduler` must be a function, got 'cosine'"),
+        (mlp(4, 2), "CartPole-v1", {"action_noise": 5}, ValueError, "`action_noise` must be gaussian:STD .*, got 5"),
+        (
+            mlp(4, 2),
+            "CartPole-v1",
+            {"optimizer": lambda _: SGD([LOOSE])},
+            ValueError,
+            "`optimizer` must step the param",
+        ),
+        (nn.LazyLinear(2), "CartPole-v1", {}, ValueError, "`weight` has no shape yet: call the module once"),
+        (mlp(4, 2), None, {"fitness_fn": "sphere"}, TypeError, "`fitness_fn` must be a function, got 'sphere'"),
         (mlp(4, 2), None, {}, ValueError, "Give `env` or `fitness_fn`"),
         ("mlp", "CartPole-v1", {}, TypeError, "`policy` must be a torch.nn.Module, got str"),
     ],
@@ -185,6 +208,41 @@ def test_bad_arguments_are_refused_before_anything_starts(policy, env, options, 
     with pytest.raises(error, match=message):
         ES(policy, env, **options)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda es: es.learn(10, callback=5), TypeError, "`callback` must be a function, got 5"),
+        (
+            lambda es: es.learn(10, loggers=CsvLogger()),
+            TypeError,
+            "`loggers` must be of type Sequence, got",
+        ),
+        (lambda es: es.learn(10, loggers=["wandb"]), TypeError, "`loggers` must hold loggers.*, got 'wandb'"),
+        (lambda es: es.learn(10, resume=True), ValueError, "`resume` needs the `folder` of the run"),
+        (lambda es: es.play(-2), ValueError, "`member` must be at least -1, got -2"),
+        (lambda es: es.play(0, -1), ValueError, "`episode` must be at least 0, got -1"),
+    ],
+)
+def test_bad_arguments_of_a_call_are_refused_before_it_plays(call, error, message):
+    with ES(nn.Linear(4, 2), "CartPole-v1", num_workers=0) as es:
+        with pytest.raises(error, match=message):
+            call(es)
+        assert es.trainer.total_timesteps == 0
+
+
+@pytest.mark.parametrize("answer", [None, (1.0, 2.0), torch.zeros(3)])
+def test_a_fitness_that_is_no_number_is_named(answer):
+    es = ES(nn.Linear(2, 1), fitness_fn=lambda module: answer, num_workers=0)
+    with pytest.raises(TypeError, match="`fitness_fn` must return a number, got"):
+        es.learn(10)
+
+
+def test_a_tolerance_of_another_kind_is_named():
+    es = ES(nn.Linear(4, 2), "CartPole-v1", num_workers=1, tolerance=5)
+    with pytest.raises(TypeError, match="`tolerance` must be of type FaultTolerance, got 5"):
+        es.learn(10)
 
 
 @pytest.mark.parametrize(("env_id", "inputs", "outputs"), [("HalfCheetah-v5", 17, 6), ("Ant-v5", 105, 8)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -27,6 +27,22 @@ def check_positive(name: str, value: object) -> float:
     if not (math.isfinite(value) and float(value) > 0):
         raise ValueError(f"`{name}` must be positive, got {value}.")
     return float(value)
+
+
+def check_kind(name: str, value: object, kind: Any) -> None:
+    """Refuse a value that is not of `kind`, a class or `Callable`. None passes: it stands for what was not given.
+
+    Raises:
+        TypeError: If it is of another kind.
+
+    Example:
+        >>> check_kind("callback", 5, Callable)
+        Traceback (most recent call last):
+        TypeError: `callback` must be a function, got 5 of type int.
+    """
+    if value is not None and not isinstance(value, kind):
+        what = "a function" if kind is Callable else f"of type {kind.__name__}"
+        raise TypeError(f"`{name}` must be {what}, got {value!r} of type {type(value).__name__}.")
 
 
 def check_count(name: str, value: object, minimum: int = 1) -> int:

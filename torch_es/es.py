@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from torch_es.checks import check_count, check_positive, differences
+from torch_es.checks import check_count, check_kind, check_positive, differences
 from torch_es.envs import EnvFactory, EpisodeRules, env_factory, probed
 from torch_es.evaluators import TOLERANCE, Evaluator, EvaluatorFactory, FaultTolerance, make_evaluator
 from torch_es.heads import BoxHead, GivenNoise
@@ -131,6 +131,7 @@ class ES:
             )
         self.policy: Any = self.objective.module
         self.trainer = Trainer(self.strategy, self.objective, min_episodes, min_timesteps, eval_every, eval_episodes)
+        check_kind("evaluator", evaluator, Callable)
         self._make_evaluator = evaluator or partial(make_evaluator, num_workers=num_workers, tolerance=tolerance)
         self._evaluator: Evaluator | None = None
         self._sent: dict[str, torch.Tensor] = {}  # buffers and frozen parameters, of which workers have copies
@@ -164,9 +165,8 @@ class ES:
         a run that was never stopped.
 
         Args:
-            total_timesteps: Environment steps from now on, by default those that were tuned for the task, if
-                `torch_es.from_task` made this trainer; with `reset_num_timesteps=False`, or when a run is resumed,
-                from the start of the run.
+            total_timesteps: Environment steps from now on, by default those tuned by `torch_es.from_task`; with
+                `reset_num_timesteps=False`, or when a run is resumed, from the start of the run.
             callback: Called with each generation's metrics; training stops when it returns False.
             progress_bar: Show progress: a bar on a terminal, otherwise a line for each generation.
             loggers: Started, given each generation's metrics, and closed; they write into `folder`, or into the current
@@ -182,10 +182,12 @@ class ES:
             ValueError: If the run in `folder` differs from this one; every difference is named.
         """
         if total_timesteps is None and self.budget is None:
-            raise TypeError(
-                "`total_timesteps` is missing; only a trainer of `torch_es.from_task` has a budget of its own."
-            )
+            raise TypeError("`total_timesteps` is missing; only a trainer of `torch_es.from_task` has a budget.")
         total_timesteps = check_count("total_timesteps", self.budget if total_timesteps is None else total_timesteps)
+        check_kind("callback", callback, Callable)
+        check_kind("loggers", loggers, Sequence)
+        if resume and folder is None:
+            raise ValueError("`resume` needs the `folder` of the run to continue.")
         seconds = float("inf") if max_seconds is None else check_positive("max_seconds", max_seconds)
         trainer, strategy, recording = self.trainer, self.strategy, None
         with contextlib.ExitStack() as stack:
@@ -249,7 +251,8 @@ class ES:
             True
         """
         with self._whole():
-            return self.trainer.play(self.evaluator(), [self.trainer.task(member, episode)])[0]
+            task = self.trainer.task(check_count("member", member, CENTRE), check_count("episode", episode, 0))
+            return self.trainer.play(self.evaluator(), [task])[0]
 
     def replay(self, path: str | Path, generation: int) -> Record | None:
         """Rebuild a generation of a run from its `replay.log` alone; see `torch_es.training.replay.rebuild`."""

@@ -55,7 +55,7 @@ def test_an_environment_that_cannot_be_rendered_says_why(env, words, tmp_path):
 
 
 def test_without_the_extra_its_name_is_told_whole(tmp_path):
-    (tmp_path / "imageio.py").write_text("raise ImportError")
+    (tmp_path / "imageio.py").write_text("raise ImportError(name=__name__)")
     line = video_line(torch_es("env=cartpole", *SMALL, cwd=tmp_path))
     assert "`imageio` is not installed" in line
     assert "torch-evolution[video]" in line

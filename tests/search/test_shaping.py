@@ -52,7 +52,11 @@ def test_huge_returns_stay_finite():
 
 def test_resolve_takes_names_and_functions():
     assert resolve("sign") is sign
-    assert resolve(np.negative) is np.negative
+    returns = np.array([[1.0, 2.0], [3.0, 4.0]])
+    assert (resolve(np.negative)(returns) == -returns).all()
+    for poor in (lambda returns: None, lambda returns: returns[:1], np.sum):
+        with pytest.raises(ValueError, match=r"`shaping` must return weights of shape \(2, 2\), got \("):
+            resolve(poor)(returns)
     with pytest.raises(
         ValueError, match=r"`shaping` must be one of .*got 'centred_rank'. Did you mean `centered_ranks`"
     ):

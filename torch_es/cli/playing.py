@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,7 @@ from torch_es.runs import checkpoint
 
 def evaluate(arguments: list[str]) -> None:
     """Play noise-free episodes of a run's centre."""
-    parser = run_parser("evaluate", evaluate.__doc__)
-    parser.add_argument("--best", action="store_true", help="the best centre evaluated in training, not the last")
+    parser = run_parser(evaluate, best=True)
     parser.add_argument("--episodes", type=int, default=10)
     given = parser.parse_args(arguments)
     with load(given, best=given.best) as es:
@@ -30,7 +30,7 @@ def evaluate(arguments: list[str]) -> None:
 
 def record(arguments: list[str]) -> None:
     """Record an episode of a run's centre as video.mp4."""
-    parser = run_parser("record", record.__doc__)
+    parser = run_parser(record)
     parser.add_argument("--out", type=Path, help="by default video.mp4 in the run's folder")
     given = parser.parse_args(arguments)
     settings = settings_of(given)
@@ -40,14 +40,16 @@ def record(arguments: list[str]) -> None:
     Terminal().print(str(write_video(frames, given.out or given.run / "video.mp4", fps)))
 
 
-def run_parser(command: str, description: str | None) -> argparse.ArgumentParser:
-    """Return the parser of a command about a run."""
-    parser = argparse.ArgumentParser(f"torch-es {command}", description=description)
+def run_parser(command: Callable[[list[str]], None], best: bool = False) -> argparse.ArgumentParser:
+    """Return the parser of a command about a run; with `best`, it may be about the run's best centre."""
+    parser = argparse.ArgumentParser(f"torch-es {command.__name__}", description=command.__doc__)
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument(
         "--import", dest="imports", metavar="MODULE", action="append", default=[],
         help="a module that the run's config.yaml names and that may be imported, which runs its code",
     )  # fmt: skip
+    if best:
+        parser.add_argument("--best", action="store_true", help="the best centre evaluated in training, not the last")
     return parser
 
 

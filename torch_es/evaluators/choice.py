@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 
+from torch_es.checks import check_kind
 from torch_es.evaluators.process import ProcessEvaluator
 from torch_es.evaluators.protocol import Evaluator
 from torch_es.evaluators.serial import SerialEvaluator
@@ -24,6 +25,7 @@ def make_evaluator(
 
     The sizes of shared memory follow from the snapshot, one like those to come.
     """
+    check_kind("tolerance", tolerance, FaultTolerance)
     if num_workers == 0:
         return SerialEvaluator(objective)
     if multiprocessing.current_process().daemon:

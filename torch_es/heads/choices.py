@@ -138,11 +138,9 @@ def make_head(space: gym.Space[Any], box_head: BoxHead = "clip") -> Head:
 
 
 def _make(space: gym.Space[Any], box_head: Callable[[gym.spaces.Box], Head]) -> Head:
-    if isinstance(space, gym.spaces.Box):
-        return box_head(space)
     if isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple)):
         return CompositeHead([_make(part, box_head) for part in parts(space).values()], space)
-    for kind, head in _HEADS.items():
+    for kind, head in {**_HEADS, gym.spaces.Box: box_head}.items():
         if isinstance(space, kind):
             return head(space)
     raise ValueError(

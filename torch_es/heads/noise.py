@@ -127,28 +127,25 @@ def _sampled(head: Any) -> Noise:
     return Noise(head.size, draw, lambda output, draws: head(output + draws), log_probability)
 
 
-def _composite(head: CompositeHead, noises: list[Noise | None]) -> Noise:
-    """Give each part of a Dict or Tuple its own noise; a part without any acts by its head."""
-    spans = slices([0 if noise is None else noise.size for noise in noises])
-    rows = list(zip(noises, head.each, head.parts, spans, strict=True))
-    noisy = [(noise, out, own) for noise, _, out, own in rows if noise is not None]
-    laws = [(noise.log_probability, out, own) for noise, out, own in noisy if noise.log_probability is not None]
+def _none(head: Head) -> Noise:
+    """Act by the head alone: a part of a Dict or Tuple to which the noise does not apply."""
+    return Noise(0, lambda _: np.empty(0, np.float32), lambda output, _: head(output), lambda *_: torch.zeros(()))
 
-    def act(output: Float32Array, draws: Float32Array) -> Any:
-        return head.together(
-            [
-                own_head(output[..., out]) if noise is None else noise.act(output[..., out], draws[..., own])
-                for noise, own_head, out, own in rows
-            ]
-        )
+
+def _composite(head: CompositeHead, noises: list[Noise]) -> Noise:
+    """Give each part of a Dict or Tuple its own noise."""
+    spans = slices([noise.size for noise in noises])
+    rows = list(zip(noises, head.parts, spans, strict=True))
+    laws = [(noise.log_probability, out, own) for noise, out, own in rows if noise.log_probability is not None]
+
+    def log_probability(output: Tensor, draws: Tensor) -> Tensor:
+        return torch.stack([law(output[:, out], draws[:, own]) for law, out, own in laws]).sum()
 
     return Noise(
         spans[-1].stop,
-        lambda generator: np.concatenate([noise.draw(generator) for noise, _, _ in noisy]),
-        act,
-        (lambda output, draws: torch.stack([law(output[:, out], draws[:, own]) for law, out, own in laws]).sum())
-        if laws
-        else None,
+        draw=lambda generator: np.concatenate([noise.draw(generator) for noise in noises]),
+        act=lambda output, draws: head.together([n.act(output[..., out], draws[..., own]) for n, out, own in rows]),
+        log_probability=log_probability if len(laws) == len(rows) else None,
     )
 
 
@@ -176,9 +173,11 @@ def make_action_noise(space: gym.Space[Any], head: Head, given: GivenNoise) -> A
         >>> make_action_noise(space, make_head(space), "sample").draw(np.random.default_rng(0)).round(1)
         array([-0. ,  1.2,  3.2], dtype=float32)
     """
-    if not isinstance(given, str):
-        return given if hasattr(given, "draw") else given(space, head)  # type: ignore[return-value]
-    kind, _, text = given.partition(":")
+    if hasattr(given, "draw"):
+        return given  # type: ignore[return-value]  # of the user's own
+    if callable(given):
+        return given(space, head)
+    kind, _, text = str(given).partition(":")
     number = np.nan
     with suppress(ValueError):
         number = float(text)
@@ -189,7 +188,7 @@ def make_action_noise(space: gym.Space[Any], head: Head, given: GivenNoise) -> A
             f"got {given!r}; leave it out for none."
         )
     noise = _make(space, head, kind, number)
-    if noise is None:
+    if not noise.size:
         raise ValueError(
             f"`action_noise` {given!r} does not apply to {space}: gaussian is for a Box, epsilon and sample for "
             "choices, sample also for a Box with `box_head=gaussian`."
@@ -197,16 +196,14 @@ def make_action_noise(space: gym.Space[Any], head: Head, given: GivenNoise) -> A
     return noise
 
 
-def _make(space: gym.Space[Any], head: Head, kind: str, number: float) -> Noise | None:
+def _make(space: gym.Space[Any], head: Head, kind: str, number: float) -> Noise:
     if isinstance(head, CompositeHead):
         within = zip(parts(space).values(), head.each, strict=True)
-        noises = [_make(part, own, kind, number) for part, own in within]
-        return _composite(head, noises) if any(noises) else None
-    chooses = not isinstance(space, gym.spaces.Box) or isinstance(head, BinnedHead)
-    if kind == "gaussian":
-        return _gaussian(head, space, number) if isinstance(space, gym.spaces.Box) else None
-    if kind == "epsilon":
-        return _epsilon(head, number) if chooses else None
-    if isinstance(head, GaussianHead):
+        return _composite(head, [_make(part, own, kind, number) for part, own in within])
+    if kind == "gaussian" and isinstance(space, gym.spaces.Box):
+        return _gaussian(head, space, number)
+    if kind == "sample" and isinstance(head, GaussianHead):
         return _own_gaussian(head)
-    return _sampled(head) if chooses else None
+    if kind == "gaussian" or (isinstance(space, gym.spaces.Box) and not isinstance(head, BinnedHead)):
+        return _none(head)
+    return _epsilon(head, number) if kind == "epsilon" else _sampled(head)

@@ -51,6 +51,9 @@ def opened(loggers: Sequence[Logger], config: Mapping[str, Any], folder: Path) -
         >>> (folder / "progress.csv").read_text().split()
         ['global_step', '1.0']
     """
+    for logger in loggers:
+        if not hasattr(logger, "log"):
+            raise TypeError(f"`loggers` must hold loggers, such as CsvLogger(), got {logger!r}.")
     working = list(loggers)
 
     def call(name: str, *arguments: Any) -> None:

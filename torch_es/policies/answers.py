@@ -40,7 +40,8 @@ def check_answer(answer: Any, size: int, recurrent: bool) -> None:
 def refusal(network: nn.Module, space: gym.Space[Any], error: Exception) -> str:
     """Say that a network raised an error when it was called with a batch of observations of a space."""
     box = isinstance(space, gym.spaces.Box)
-    hint = "" if box else " `torch_es.policies.Concatenate()`, first in it, makes one tensor of them."
+    tree = isinstance(space, (gym.spaces.Dict, gym.spaces.Tuple))
+    hint = "" if not tree else " `torch_es.policies.Concatenate()`, first in it, makes one tensor of them."
     if hasattr(network, "get_action_and_value"):
         hint = " An agent of CleanRL is given as `torch_es.adapters.from_cleanrl(agent)`."
     what = f"shape {space.shape}" if box else f"{space}"

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from torch_es.checks import check_count
+from torch_es.checks import check_count, check_kind
 from torch_es.envs import EnvFactory, EpisodeRules, frames_per_step, probed
 from torch_es.lanes import LaneChoice, lanes_for
 from torch_es.nn import ObservationNorm, batch_norms
@@ -76,6 +76,8 @@ class EnvObjective:
         num_lanes: int | None = None,
         behaviour: Behaviour | None = None,
     ) -> None:
+        check_kind("rules", rules, EpisodeRules)
+        check_kind("behaviour", behaviour, Callable)
         self.module = policy
         self.statistics = policy.observation_norm
         self.factory = factory
@@ -117,6 +119,7 @@ class FunctionObjective:
     env_id, frames_per_step, lanes = "", 1, None
 
     def __init__(self, network: nn.Module, fitness_fn: Callable[[Any], float]) -> None:
+        check_kind("fitness_fn", fitness_fn, Callable)
         if names := ", ".join(batch_norms(network)):
             _log.warning(
                 "BatchNorm at %s: in eval mode all members share its statistics; see convert_batch_norm.", names

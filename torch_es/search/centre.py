@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from torch_es.checks import check_choice, check_count, check_positive
+from torch_es.checks import check_choice, check_count, check_kind, check_positive
 from torch_es.errors import NonFiniteError
 from torch_es.search.parameters import FlatParameters, as_module
 from torch_es.search.perturbation import Mirrored, Perturbation, Sigma, Summation, Unperturbed, serial_sum
@@ -80,6 +80,7 @@ class CentreSearch:
         self.rule = rule
         self.parameters = FlatParameters(as_module(target))
         self.optimizer = check_optimizer(optimizer, self.parameters.masters)
+        check_kind("scheduler", scheduler, Callable)
         self.scheduler = scheduler(self.optimizer) if scheduler else None
         self.generation = 0
         self._half_done = False  # a step that an error ended in its middle
@@ -277,6 +278,9 @@ def check_optimizer(factory: OptimizerFactory, parameters: Sequence[nn.Parameter
     for kind, reason in _UNFIT.items():
         if isinstance(optimizer, kind):
             raise ValueError(f"`optimizer` must not be {kind.__name__}: {reason}.")
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    if held.isdisjoint(map(id, parameters)):
+        raise ValueError("`optimizer` must step the parameters that it is given, and it holds none of them.")
     for group in optimizer.param_groups:
         for flag, reason in _UNFIT_FLAGS.items():
             if group.get(flag):

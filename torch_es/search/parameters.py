@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 _MASTER_DTYPES = (torch.float32, torch.float64)
 
@@ -147,6 +148,8 @@ def as_module(target: nn.Module | Tensor) -> nn.Module:
 
 
 def _check_parameter(name: str, p: nn.Parameter) -> None:
+    if is_lazy(p):
+        raise ValueError(f"`{name}` has no shape yet: call the module once with a batch of observations.")
     if not p.is_floating_point():
         raise TypeError(f"`{name}` must be real floating point to be perturbed, got {p.dtype}; freeze it.")
     if p.device.type != "cpu":

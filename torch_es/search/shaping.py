@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -107,7 +108,7 @@ SHAPINGS: dict[str, Shaping] = {
 
 
 def resolve(shaping: str | Shaping) -> Shaping:
-    """Return the function that a name stands for, or the callable itself.
+    """Return the function that a name stands for; of a function of the user's own, the answers are checked.
 
     Raises:
         ValueError: If the name is unknown.
@@ -116,4 +117,11 @@ def resolve(shaping: str | Shaping) -> Shaping:
         >>> resolve("sign") is sign
         True
     """
-    return shaping if callable(shaping) else SHAPINGS[check_choice("shaping", shaping, SHAPINGS)]
+    return partial(_own, shaping) if callable(shaping) else SHAPINGS[check_choice("shaping", shaping, SHAPINGS)]
+
+
+def _own(shaping: Shaping, returns: Float64Array) -> Float64Array:
+    weights = np.asarray(shaping(returns))
+    if weights.shape != returns.shape:
+        raise ValueError(f"`shaping` must return weights of shape {returns.shape}, got {weights.shape}.")
+    return weights
