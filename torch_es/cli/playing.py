@@ -15,7 +15,6 @@ from torch_es.cli.video import Frame, FrameRecorder, render_without_a_screen, wr
 from torch_es.envs import Env, env_factory
 from torch_es.es import ES
 from torch_es.loggers.progress import Terminal
-from torch_es.runs import checkpoint
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -63,23 +62,10 @@ def settings_of(given: argparse.Namespace) -> config.Config:
 def load(
     given: argparse.Namespace, evaluator: dict[str, int] | None = None, factory: Any = None, best: bool = False
 ) -> ES:
-    """Return a run's trainer at its newest checkpoint, or at the best centre evaluated in training.
-
-    `evaluator` and `factory` replace the evaluator and the environments of its config.
-
-    Raises:
-        ValueError: If the folder is not a run folder, holds no checkpoint yet, or no centre was evaluated.
-    """
-    folder, settings = given.run, settings_of(given)
+    """Return the trainer of the run that a command line names; evaluator and factory replace those of its config."""
+    settings = settings_of(given)
     settings["evaluator"] = evaluator or settings["evaluator"]
-    newest = checkpoint.newest(folder / "checkpoints")
-    if newest is None:
-        raise ValueError(f"`{folder}` holds no checkpoint yet.")
-    es = config.build(settings, factory)
-    es.restore(newest)  # F38a
-    if best:
-        es.trainer.restore_best()
-    return es
+    return config.restored(given.run, settings, factory, best)
 
 
 def camera(env: config.Config) -> tuple[list[Frame], float, partial[Env]]:
