@@ -139,6 +139,16 @@ def zoo() -> str:
     return "\n".join([*lines, "", f"{played}; {_machine(next(iter(found.values())))}; `make zoo`."])
 
 
+def gallery() -> str:
+    """A film and a curve of each task."""
+    lines = ["| Task | one episode | return in training, mean and range of the seeds |", "|---|---|---|"]
+    for path in sorted((RESULTS / "zoo").glob("*.json")):
+        env = yaml.safe_load((ROOT / "conf" / "env" / f"{path.stem}.yaml").read_text())["id"]
+        film, curve = (f"![{what} of {env}](zoo/{path.stem}.{kind})" for what, kind in (("Film", "gif"), ("Curve", "png")))
+        lines.append(f"| `torch-es env={path.stem}` | {film} | {curve} |")
+    return "\n".join(lines)
+
+
 def binary() -> str:
     recorded = _load("binary.json")
     lines = ["| Mean return (lowest seed) | steps | float | binary | ratio | seeds |", "|" + "---|" * 6]
@@ -222,6 +232,7 @@ def _machine(recorded: dict[str, Any]) -> str:
 WHOLE = {
     "speed": speed,
     "zoo": zoo,
+    "gallery": gallery,
     "learning": learning,
     "binary": binary,
     "supervised": supervised,

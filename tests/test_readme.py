@@ -82,7 +82,7 @@ def check(words, folder):
         assert (ROOT / words[1]).is_file()  # examples are run by test_examples.py
     else:
         assert words[0] == "torch-es", words
-        arguments = [w.replace("RUN", "first") for w in words[1:]]
+        arguments = [re.sub("^zoo/", f"{ROOT}/zoo/", w.replace("RUN", "first")) for w in words[1:]]
         if not arguments or arguments[0] in ("train", "--multirun", "sweep") or "=" in arguments[0]:
             arguments = shrunk(arguments)
         if {"first", "resume=first"} & set(arguments) and not (folder / "first").exists():
