@@ -103,23 +103,6 @@ def _medians(recorded: dict[str, Any], command: str) -> str:
     return f"Medians of {pairs} measurements of each side in turn; {_machine(recorded)}; `{command}`."
 
 
-def learning() -> str:
-    recorded = _load("learning.json")
-    rows = recorded["rows"]
-    seeds = sorted({row["seed"] for row in rows})
-    titles = " | ".join(f"seed {seed}" for seed in seeds)
-    steps = min(row["timesteps"] for row in rows) // 1_000_000
-    lines = [f"| Return after {steps} million steps | {titles} | mean | time |", "|---" * (len(seeds) + 3) + "|"]
-    for env in dict.fromkeys(row["env"] for row in rows):
-        own = {row["seed"]: row for row in rows if row["env"] == env}
-        name = yaml.safe_load((ROOT / "conf" / "env" / f"{env}.yaml").read_text())["id"]
-        returns = [own[seed]["centre_return"] for seed in seeds]
-        seconds = f"{median(row['seconds'] for row in own.values()):.0f} s"
-        lines.append(_cells(name, *(f"{r:,.0f}" for r in returns), f"**{mean(returns):,.0f}**", seconds))
-    played = "Mean of 10 episodes of the trained policy without noise"
-    return "\n".join([*lines, "", f"{played}; {_machine(recorded)}; `{recorded['command']}`."])
-
-
 def zoo() -> str:
     """A line for each task: what its tuned settings reach, over seeds on which nothing was tuned."""
     lines = [
@@ -233,7 +216,6 @@ WHOLE = {
     "speed": speed,
     "zoo": zoo,
     "gallery": gallery,
-    "learning": learning,
     "binary": binary,
     "supervised": supervised,
     "lines": lines,
