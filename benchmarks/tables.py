@@ -21,7 +21,8 @@ from science.jobs import Place
 from science.page import sections
 
 ROOT = Path(__file__).parent.parent
-DOCS = ("benchmarks", "networks", "action-noise", "atari", "logging", "science")
+DEFAULTS = {"policy": "mlp", "strategy": "openai_es"}  # what a task is trained with that says nothing else
+DOCS = ("benchmarks", "zoo", "science", "networks", "action-noise", "atari", "logging")
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in DOCS)]
 NAMED = ("torch", "gymnasium", "mujoco", "evotorch", "sb3-contrib")  # versions; the rest is in benchmarks/results
 SPEED = "Environment steps a second on 2 cores"
@@ -121,6 +122,25 @@ def learning() -> str:
     return "\n".join([*lines, "", f"{played}; {_machine(recorded)}; `{recorded['command']}`."])
 
 
+def zoo() -> str:
+    """A line for each task: what its tuned settings reach, over seeds on which nothing was tuned."""
+    lines = [
+        "| Task | mean return | worst seed | seeds | environment steps | core-seconds | settings |",
+        "|---" * 7 + "|",
+    ]
+    found = {}
+    for path in sorted((RESULTS / "zoo").glob("*.json")):
+        found[path.stem] = json.loads(path.read_text())
+        rows, env = found[path.stem]["rows"], yaml.safe_load((ROOT / "conf" / "env" / path.name).read_text())
+        returns, costs = [row["return"] for row in rows], [row["core_seconds"] for row in rows]
+        how = ", ".join(str(env["tuned"].get(group, default)) for group, default in DEFAULTS.items())
+        worst, steps = f"{min(returns):,.1f}", f"{mean(row['steps'] for row in rows) / 1e6:.2g} M"
+        cells = [f"{mean(returns):,.1f}", worst, f"{len(rows)}{'' if len(rows) >= 5 else ' (indicative)'}", steps]
+        lines.append(f"| {env['id']} | **{cells[0]}** | {' | '.join(cells[1:])} | {mean(costs):,.0f} | {how} |")
+    played = "10 episodes of each trained policy without noise; the cost is CPU time of all processes of a run"
+    return "\n".join([*lines, "", f"{played}; {_machine(next(iter(found.values())))}; `make zoo`."])
+
+
 def binary() -> str:
     recorded = _load("binary.json")
     lines = ["| Mean return (lowest seed) | steps | float | binary | ratio | seeds |", "|" + "---|" * 6]
@@ -206,6 +226,7 @@ def _machine(recorded: dict[str, Any]) -> str:
 SCIENCE = sections(Place())
 WHOLE = {
     "speed": speed,
+    "zoo": zoo,
     "learning": learning,
     "binary": binary,
     "supervised": supervised,

@@ -73,15 +73,15 @@ def rows(task: str) -> dict[int, dict[str, Any]]:
 
 def trained(task: str, seed: int) -> dict[str, Any]:
     """Train one run, or continue it; return its row."""
-    folder = RUNS / task / f"{settings_hash(task)}-seed{seed}"
-    words = [f"env={task}", f"seed={seed}", f"run_dir={folder}", "resume=auto", "video=false", "evaluator=serial"]
-    log, costs = folder.with_suffix(".log"), folder.with_suffix(".cost")  # a run that was cut has several costs
+    path = RUNS / task / f"{settings_hash(task)}-seed{seed}"
+    words = [f"env={task}", f"seed={seed}", f"run_dir={path}", "resume=auto", "video=false", "evaluator=serial"]
+    log, costs = path.with_suffix(".log"), path.with_suffix(".cost")  # a run that was cut has several costs
     code, seconds = processes.run(["-m", "torch_es", *words], log)
     with costs.open("a") as file:
         file.write(f"{seconds}\n")
     if code:
         raise SystemExit(f"{task}, seed {seed} failed: see {log}")
-    summary, metrics = json.loads((folder / "summary.json").read_text()), read_metrics(folder)
+    summary, metrics = json.loads((path / "summary.json").read_text()), read_metrics(path)
     return {
         "seed": seed,
         "return": summary["eval/mean_reward"],
@@ -104,14 +104,18 @@ def write(task: str, row: dict[str, Any]) -> None:
     staging.replace(path)
 
 
+def folder(task: str) -> Path:
+    """Return the folder of a task's trained policy."""
+    return ZOO / str(config.compose_config([f"env={task}"])["env"]["id"]).replace("/", "-")
+
+
 def keep_best(task: str) -> None:
     """Copy the run of the best seed to zoo/: its config, its last checkpoint and its result."""
     best = max(rows(task).values(), key=lambda row: row["return"])["seed"]
     source = RUNS / task / f"{settings_hash(task)}-seed{best}"
     if not source.is_dir():  # trained elsewhere
         return
-    saved = config.load_config(source)
-    out = ZOO / saved["env"]["id"].replace("/", "-")
+    out = folder(task)
     shutil.rmtree(out, ignore_errors=True)
     newest = sorted((source / "checkpoints").iterdir())[-1]
     shutil.copytree(newest, out / "checkpoints" / newest.name)

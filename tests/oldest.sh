@@ -17,5 +17,6 @@ echo "$torch" > "$folder/torch.txt"
   --override "$folder/torch.txt" --no-annotate --no-header --extra all --extra dev pyproject.toml |
   grep -vE '^(nvidia|cuda|triton|torch==|box2d|swig)' > "$folder/oldest.txt"
 "${pip[@]}" --no-deps -r "$folder/oldest.txt"
+"${pip[@]}" --no-deps --no-build-isolation -e .  # the command
 # newer parts warn of what the older ones call: here they may
 PYTHONPATH=$PWD "$folder/bin/python" -m pytest -o filterwarnings=ignore "$@"

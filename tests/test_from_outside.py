@@ -10,6 +10,7 @@ from torch import nn
 
 from torch_es import ES, EpisodeRules
 from torch_es.cli import config
+from torch_es.evaluators import FaultTolerance, SerialEvaluator
 from torch_es.rollout import Snapshot
 from torch_es.search import Population
 from torch_es.search.noise import Noise
@@ -142,6 +143,23 @@ def test_the_command_line_names_it_with_its_arguments():
             thetas.append(es.strategy.theta)
     assert es.evaluator().threads == 3
     assert torch.equal(*thetas)
+
+
+def with_any_options(objective, snapshot, **options):
+    evaluator = SerialEvaluator(objective)
+    evaluator.options = options
+    return evaluator
+
+
+def test_a_function_that_takes_any_options_gets_all():
+    given = [
+        f"evaluator.name={__name__}:with_any_options",
+        "+evaluator.nodes=[a,b]",
+        "evaluator.tolerance.max_retries=1",
+    ]
+    with config.build(config.compose_config(["env=cartpole", *given])) as es:
+        tolerance = FaultTolerance(max_retries=1)
+        assert es.evaluator().options == {"num_workers": None, "tolerance": tolerance, "nodes": ["a", "b"]}
 
 
 @pytest.mark.parametrize(

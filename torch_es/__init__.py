@@ -16,7 +16,7 @@ from torch_es.search import ARS, PGPE, SNES, OpenAIES, SearchGradient
 from torch_es.types import EpisodeResult, Task
 
 if TYPE_CHECKING:
-    from torch_es.tasks import from_task
+    from torch_es.tasks import from_run, from_task
 
 __version__ = "0.1.0"
 
@@ -39,15 +39,16 @@ __all__ = [
     "Task",
     "WorkerError",
     "atari_cnn",
+    "from_run",
     "from_task",
     "mlp",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import `from_task` when it is first used, because it brings Hydra."""
-    if name == "from_task":
-        from torch_es.tasks import from_task
+    """Import `from_task` and `from_run` when they are first used, because they bring Hydra."""
+    if name in ("from_run", "from_task"):
+        from torch_es import tasks
 
-        return from_task
+        return getattr(tasks, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,5 +1,10 @@
 """The exceptions of torch_es; all other errors are plain TypeErrors and ValueErrors."""
 
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
 from torch_es.types import Task
 
 
@@ -38,6 +43,15 @@ class MissingExtraError(ImportError):
         super().__init__(
             f"`{package}` is not installed; it comes with the extra `{extra}`: pip install 'torch-evolution[{extra}]'."
         )
+
+
+@contextlib.contextmanager
+def needs(extra: str) -> Iterator[None]:
+    """Name the extra to install if an import in the `with` block fails."""
+    try:
+        yield
+    except ImportError as error:
+        raise MissingExtraError((error.name or extra).partition(".")[0], extra) from error
 
 
 class NonFiniteError(ValueError):

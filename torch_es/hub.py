@@ -18,16 +18,14 @@ import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
-from torch_es.errors import MissingExtraError
+from torch_es.errors import needs
 from torch_es.heads import make_head
 from torch_es.policies import Policy, make_network
 from torch_es.spaces.plain import plain_space, space_of
 
-try:
+with needs("hub"):
     from huggingface_hub import EvalResult, ModelCard, ModelCardData, PyTorchModelHubMixin, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
-except ImportError as missing:
-    raise MissingExtraError("huggingface_hub", "hub") from missing
 
 __all__ = ["HubPolicy"]
 

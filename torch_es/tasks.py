@@ -1,7 +1,9 @@
-"""`from_task`: a trainer with the settings that were tuned for an environment, in a program."""
+"""What the command line makes, in a program: the trainer of a task with tuned settings, or of a run folder."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any
 
 from torch_es.cli import config
@@ -33,5 +35,30 @@ def from_task(task: str, *overrides: str, seed: int = 0, **options: Any) -> ES:
     words = [f"env={config.tuned_env(task)}", f"seed={seed}", *overrides]
     settings = config.compose_config(words)
     es = config.build(settings, **options)
+    es.budget = settings["total_timesteps"]
+    return es
+
+
+def from_run(folder: str | Path, *, best: bool = False, imports: Collection[str] = (), **options: Any) -> ES:
+    """Return the trainer of a run folder that the command line wrote, to act or to train on; a zoo policy is one.
+
+    Args:
+        folder: With the run's `config.yaml` and its checkpoints.
+        best: Take the best centre evaluated in training, not the last.
+        imports: Modules that the run's config names and that may be imported, which runs their code.
+        options: Replace arguments of `ES`, as `num_workers=0`.
+
+    Raises:
+        ValueError: If the folder is not a run folder, holds no checkpoint, or names a module that is not in `imports`.
+
+    Example:
+        >>> with from_run("zoo/CartPole-v1", num_workers=0) as es:
+        ...     es.evaluate(episodes=1)[0].return_
+        500.0
+    """
+    path = Path(folder)
+    settings = config.load_config(path)
+    config.check_imports(path, settings, imports)
+    es = config.restored(path, settings, best=best, **options)
     es.budget = settings["total_timesteps"]
     return es

@@ -27,10 +27,7 @@ NOISE = {  # task: steps, noise on actions
     "cartpole": (300_000, "sample"),
     "half_cheetah": (2_000_000, "gaussian:0.2"),
 }
-PLAIN = (  # what is tuned for a task is tuned for noise on parameters
-    "policy=mlp", "policy.hidden=[64,64]", "strategy=openai_es", "strategy.num_pairs=32", "optimizer=adam",
-    "optimizer.lr=0.01", "scheduler=null", "episode.reward_shift=0", "episode.max_steps=null",
-)  # fmt: skip
+PLAIN = ("env.tuned=null", "strategy.num_pairs=32", "optimizer.lr=0.01")  # tuned is what noise on parameters needs
 ATARI = (  # Boxing: no action alone wins anything there, as a game of Freeway is won by one
     "env=atari", "env.id=ALE/Boxing-v5", "policy=atari_cnn", "strategy.sigma=0.02", "strategy.num_pairs=16",
     "optimizer.lr=0.01", "episode.max_steps=members:500",

@@ -1,4 +1,4 @@
-"""Agents built as CleanRL's are, taken as they are and evolved; and such as act otherwise, refused."""
+"""Agents built like CleanRL's are evolved as they are; agents that act in another way are refused."""
 
 import copy
 from functools import partial

@@ -55,7 +55,7 @@ def test_an_environment_that_cannot_be_rendered_says_why(env, words, tmp_path):
 
 
 def test_without_the_extra_its_name_is_told_whole(tmp_path):
-    (tmp_path / "imageio.py").write_text("raise ImportError")
+    (tmp_path / "imageio.py").write_text("raise ImportError(name=__name__)")
     line = video_line(torch_es("env=cartpole", *SMALL, cwd=tmp_path))
     assert "`imageio` is not installed" in line
     assert "torch-evolution[video]" in line
@@ -68,3 +68,20 @@ def test_a_logger_whose_package_is_missing_leaves_nothing(logger, module, tmp_pa
     assert done.returncode == 2
     assert f"torch-evolution[{logger}]" in done.stderr
     assert not (tmp_path / "r").exists()
+
+
+def test_an_environment_that_exits_says_how_to_go_on(tmp_path):
+    (tmp_path / "exits.py").write_text(
+        "import sys\n"
+        "import gymnasium as gym\n"
+        "from gymnasium.envs.classic_control import CartPoleEnv\n"
+        "class Exits(CartPoleEnv):\n"
+        "    steps = 0\n"
+        "    def step(self, action):\n"
+        "        Exits.steps += 1\n"
+        "        return sys.exit(3) if Exits.steps == 300 else super().step(action)\n"
+        "gym.register('Exits-v0', Exits, max_episode_steps=20)\n"
+    )
+    done = torch_es("env.id=exits:Exits-v0", *SMALL, "total_timesteps=1000", "video=false", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "stopped by SystemExit(3); `torch-es train resume=r env.id=exits:Exits-v0` continues from" in done.stderr

@@ -75,6 +75,7 @@ MUTATIONS = [
     Mutation("F11a", "workers die with the parent", "if False:", "signals.py::test_F11_workers_die"),
     Mutation("F11b", "workers end with a program that forgot them", "self._kill = lambda: _kill(self.process.pid)",
              "signals.py::test_F11_a_program_that_closes_nothing_ends"),
+    Mutation("F11c", "a worker that holds the interpreter's lock ends too", "pass", "signals.py::test_F11_workers_die"),
     Mutation("F12", "a stopped run is saved", "pass", "signals.py::test_F12_F13"),
     Mutation("F13a", "the exit code names the signal", "return",
              "signals.py::test_F13_the_handler_before_ours_is_called_and_restored"),

@@ -1,4 +1,4 @@
-"""How a Box's actions are made of a network's outputs."""
+"""From a network's outputs to the actions of a Box."""
 
 import gymnasium as gym
 import numpy as np

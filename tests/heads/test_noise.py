@@ -69,7 +69,7 @@ def test_epsilon_is_for_bits_and_bins_too():
 
 
 @pytest.mark.parametrize("space", [gym.spaces.Discrete(4, start=3), gym.spaces.MultiDiscrete([4, 2])])
-def test_epsilon_chooses_uniformly_so_often(space):
+def test_epsilon_chooses_uniformly_with_its_probability(space):
     head = make_head(space)
     scores = np.arange(head.size)  # the last of each is the best
     chosen = sampled(space, "clip", "epsilon:0.4", scores).reshape(NUMBER, -1)[:, 0]

@@ -12,7 +12,7 @@ from modules import SearchesPath, UsesNumpy
 from torch import nn
 
 from torch_es import OpenAIES, Policy
-from torch_es.nn import HardAttention, QuantizedWeights, Sign, Step, binarize, step, ternarize
+from torch_es.nn import HardAttention, QuantizedWeights, Sign, Step, binarize, ternarize
 
 
 def randn(*shape, seed=0):
@@ -21,9 +21,9 @@ def randn(*shape, seed=0):
 
 def test_steps_and_signs_count_zero_as_above():
     x = torch.tensor([-2.0, -0.0, 0.0, 1e-30, 3.0], dtype=torch.float64)
-    assert step(x).tolist() == [0, 1, 1, 1, 1]
+    assert Step()(x).tolist() == [0, 1, 1, 1, 1]
     assert binarize(x).tolist() == [-1, 1, 1, 1, 1]
-    assert step(x).dtype == binarize(x).dtype == ternarize(x).dtype == torch.float64
+    assert Step()(x).dtype == binarize(x).dtype == ternarize(x).dtype == torch.float64
 
 
 @settings(deadline=None)

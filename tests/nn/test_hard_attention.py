@@ -1,18 +1,15 @@
 import pytest
 import torch
 
-from torch_es.nn import HardAttention, hard_attention
-
-
-def randn(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+from torch_es.nn import HardAttention
 
 
 def test_attention_takes_the_value_of_the_best_key():
-    query, key, value = randn(2, 3, 4), randn(2, 5, 4, seed=1), randn(2, 5, 6, seed=2)
-    got = hard_attention(query, key, value)
+    torch.manual_seed(0)
+    layer, x = HardAttention(3, 4, 6).requires_grad_(False), torch.randn(2, 5, 3)
+    query, key, value, got = layer.query(x), layer.key(x), layer.value(x), layer(x)
     for b in range(2):
-        for q in range(3):
+        for q in range(5):
             best = max(range(5), key=lambda p, b=b, q=q: float(query[b, q] @ key[b, p]))
             assert torch.equal(got[b, q], value[b, best])
 

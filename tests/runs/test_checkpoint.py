@@ -33,12 +33,23 @@ def test_keys_keep_their_types_and_tuples_stay_tuples(tmp_path):
         "betas": (0.9, (0.99, None)),
         "mixed": {"a": 1, 2.5: "b"},
         "rows": [(1,), {}],
+        "pairs": {(1, ("a", None)): [(2, 3)]},
+        "counted": Counter({(1, 2): 3}),
     }
     checkpoint.save(tmp_path / "c", state)
     loaded = checkpoint.load(tmp_path / "c")
     assert loaded == state
     assert list(loaded["milestones"].elements()) == [3, 7, 7]
     assert checkpoint.unpack(checkpoint.pack(state)) == state
+
+
+def test_numbers_of_numpy_are_plain_numbers_and_anything_else_is_named(tmp_path):
+    checkpoint.save(tmp_path / "c", {"epoch": np.int64(3), "over": np.bool_(True), np.int64(7): np.float32(0.5)})
+    assert checkpoint.load(tmp_path / "c") == {"epoch": 3, "over": True, 7: 0.5}
+    for state in ({"seen": {1, 2}}, {"seen": b"a"}, {"seen": [1 + 2j]}):
+        with pytest.raises(TypeError, match=r"A checkpoint cannot hold `/seen.*: it takes numbers, text and tensors"):
+            checkpoint.save(tmp_path / "d", state)
+    assert os.listdir(tmp_path) == ["c"]
 
 
 def test_saving_again_replaces(tmp_path):

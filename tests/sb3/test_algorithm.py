@@ -37,7 +37,7 @@ def test_the_same_seed_gives_the_same_model_and_touches_no_global_generator():
     assert ES("MlpPolicy", "CartPole-v1").seed != ES("MlpPolicy", "CartPole-v1").seed
 
 
-def test_timesteps_count_anew_or_on():
+def test_num_timesteps_starts_at_zero_or_continues():
     model = make().learn(100)
     first = model.num_timesteps
     assert model.learn(100, reset_num_timesteps=False).num_timesteps >= first + 100

@@ -55,7 +55,7 @@ def test_what_a_file_cannot_hold_must_be_given_again(tmp_path, caplog):
     own = {"policy_kwargs": {"features_extractor_class": OwnExtractor}, "shaping": own_shaping}
     loaded = ES.load(tmp_path / "m", Stepper, custom_objects=own, num_workers=0, sigma=0.3)
     assert loaded.es.strategy.sigma == 0.3
-    assert loaded.es.strategy.rule.keywords["shaping"] is own_shaping
+    assert loaded.es.strategy.rule.keywords["shaping"].args == (own_shaping,)
     assert "`learning_rate` was a function of your own, which is not saved; it is now 0.02" in caplog.text
     x = np.zeros(3, np.float32)
     np.testing.assert_array_equal(loaded.predict(x)[0], model.predict(x)[0])

@@ -12,7 +12,7 @@ from torch_es.sb3 import ES
 
 
 class Doubting(ActorCriticPolicy):
-    """Acts by its network, and then otherwise."""
+    """Takes the action that its network does not choose."""
 
     def _predict(self, observation, deterministic=False):
         return 1 - super()._predict(observation, deterministic)
@@ -68,7 +68,7 @@ def test_masks_of_actions_are_named_wherever_they_come_from(caplog):
         ES(policy, "CartPole-v1")
 
 
-def test_what_is_no_policy_or_remembers_is_named():
+def test_a_model_a_policy_with_a_memory_and_a_vector_env_are_refused():
     with pytest.raises(TypeError, match="`policy` must be a policy, got a model, ES; give its `policy`"):
         ES(make(), "CartPole-v1")
     policy = make().policy

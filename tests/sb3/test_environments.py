@@ -44,6 +44,28 @@ def test_a_monitor_with_a_file_inside_other_wrappers_is_left_out_of_copies(tmp_p
     env.close()
 
 
+class Paying(Monitor):
+    """A monitor that does more than count."""
+
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        return observation, reward + 100.0, *rest
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: Paying(gym.make("CartPole-v1")),
+        lambda: gym.wrappers.TimeLimit(Paying(gym.make("CartPole-v1")), 9),
+        lambda: DummyVecEnv([lambda: Paying(Stepper())]),
+    ],
+    ids=["outermost", "wrapped", "vectorised"],
+)
+def test_a_subclass_of_monitor_stays_since_it_may_change_rewards(made):
+    model = ES("MlpPolicy", made(), **SMALL).learn(10)
+    assert model.es.trainer.played.returns.min() > 100
+
+
 @pytest.mark.parametrize(
     ("made", "env_id"),
     [

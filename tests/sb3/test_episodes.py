@@ -1,4 +1,4 @@
-"""Monitors, buffers and callbacks are told of the episodes that workers played, as of any others."""
+"""Monitors, buffers and callbacks get the episodes that workers played."""
 
 import csv
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from torch_es.errors import MissingExtraError
+from torch_es.errors import needs
 
 _HINT = "give `ES` the module that turns observations into means or logits."
 
@@ -74,10 +74,8 @@ def from_tensordict(actor: nn.Module) -> nn.Module:
         >>> from_tensordict(actor)(torch.zeros(5, 3)).shape
         torch.Size([5, 1])
     """
-    try:
+    with needs("torchrl"):
         from tensordict.nn import TensorDictModuleBase
-    except ImportError as error:
-        raise MissingExtraError("tensordict", "torchrl") from error
     if not isinstance(actor, TensorDictModuleBase):
         raise TypeError(f"`actor` must be a TensorDictModule, got {type(actor).__name__}. Otherwise {_HINT}")
     key = next((key for key in ("logits", "action") if key in actor.out_keys), None)

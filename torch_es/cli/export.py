@@ -11,10 +11,9 @@ from torch_es.policies.export import FORMATS
 
 def export(arguments: list[str]) -> None:
     """Write the policy of a run's centre as one file: observation in, action out."""
-    parser = run_parser("export", export.__doc__)
+    parser = run_parser(export, best=True)
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="onnx, or pt2 for torch.export")
     parser.add_argument("--out", type=Path, help="by default policy.onnx or policy.pt2 in the run's folder")
-    parser.add_argument("--best", action="store_true", help="the best centre evaluated in training, not the last")
     given = parser.parse_args(arguments)
     with load(given, {"num_workers": 0}, best=given.best) as es:
         path = es.policy.export(given.out or given.run / f"policy.{given.format}", given.format)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,11 @@ from torch_es.cli.video import Frame, FrameRecorder, render_without_a_screen, wr
 from torch_es.envs import Env, env_factory
 from torch_es.es import ES
 from torch_es.loggers.progress import Terminal
-from torch_es.runs import checkpoint
 
 
 def evaluate(arguments: list[str]) -> None:
     """Play noise-free episodes of a run's centre."""
-    parser = run_parser("evaluate", evaluate.__doc__)
-    parser.add_argument("--best", action="store_true", help="the best centre evaluated in training, not the last")
+    parser = run_parser(evaluate, best=True)
     parser.add_argument("--episodes", type=int, default=10)
     given = parser.parse_args(arguments)
     with load(given, best=given.best) as es:
@@ -30,7 +29,7 @@ def evaluate(arguments: list[str]) -> None:
 
 def record(arguments: list[str]) -> None:
     """Record an episode of a run's centre as video.mp4."""
-    parser = run_parser("record", record.__doc__)
+    parser = run_parser(record)
     parser.add_argument("--out", type=Path, help="by default video.mp4 in the run's folder")
     given = parser.parse_args(arguments)
     settings = settings_of(given)
@@ -40,14 +39,16 @@ def record(arguments: list[str]) -> None:
     Terminal().print(str(write_video(frames, given.out or given.run / "video.mp4", fps)))
 
 
-def run_parser(command: str, description: str | None) -> argparse.ArgumentParser:
-    """Return the parser of a command about a run."""
-    parser = argparse.ArgumentParser(f"torch-es {command}", description=description)
+def run_parser(command: Callable[[list[str]], None], best: bool = False) -> argparse.ArgumentParser:
+    """Return the parser of a command about a run; with `best`, it may be about the run's best centre."""
+    parser = argparse.ArgumentParser(f"torch-es {command.__name__}", description=command.__doc__)
     parser.add_argument("run", type=Path, help="the run's folder")
     parser.add_argument(
         "--import", dest="imports", metavar="MODULE", action="append", default=[],
         help="a module that the run's config.yaml names and that may be imported, which runs its code",
     )  # fmt: skip
+    if best:
+        parser.add_argument("--best", action="store_true", help="the best centre evaluated in training, not the last")
     return parser
 
 
@@ -61,23 +62,10 @@ def settings_of(given: argparse.Namespace) -> config.Config:
 def load(
     given: argparse.Namespace, evaluator: dict[str, int] | None = None, factory: Any = None, best: bool = False
 ) -> ES:
-    """Return a run's trainer at its newest checkpoint, or at the best centre evaluated in training.
-
-    `evaluator` and `factory` replace the evaluator and the environments of its config.
-
-    Raises:
-        ValueError: If the folder is not a run folder, holds no checkpoint yet, or no centre was evaluated.
-    """
-    folder, settings = given.run, settings_of(given)
+    """Return the trainer of the run that a command line names; evaluator and factory replace those of its config."""
+    settings = settings_of(given)
     settings["evaluator"] = evaluator or settings["evaluator"]
-    newest = checkpoint.newest(folder / "checkpoints")
-    if newest is None:
-        raise ValueError(f"`{folder}` holds no checkpoint yet.")
-    es = config.build(settings, factory)
-    es.restore(newest)  # F38a
-    if best:
-        es.trainer.restore_best()
-    return es
+    return config.restored(given.run, settings, factory, best)
 
 
 def camera(env: config.Config) -> tuple[list[Frame], float, partial[Env]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch_es.cli import config
 from torch_es.loggers.progress import Terminal
-from torch_es.report.plotting import plot_groups
+from torch_es.report.plotting import plot_runs
 
 _MANY = 3  # names of values in a legend
 
@@ -31,7 +31,7 @@ def plot(arguments: list[str]) -> None:
     groups = (
         {"all": folders} if given.bands == "all" else {"none": _apart, "settings": by_settings}[given.bands](folders)
     )
-    Terminal().print(str(plot_groups(groups, given.out or folders[0] / "curve.png")))
+    Terminal().print(str(plot_runs(groups, given.out or folders[0] / "curve.png")))
 
 
 def by_settings(folders: Sequence[Path]) -> dict[str, list[Path]]:

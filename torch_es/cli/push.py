@@ -16,9 +16,8 @@ from torch_es.runs.machine import describe
 
 def push(arguments: list[str]) -> None:
     """Evaluate a run's centre and upload it to the Hugging Face Hub, with a model card that says how well it does."""
-    parser = run_parser("push", push.__doc__)
+    parser = run_parser(push, best=True)
     parser.add_argument("repo", help="USER/NAME on the hub")
-    parser.add_argument("--best", action="store_true", help="the best centre evaluated in training, not the last")
     parser.add_argument("--episodes", type=int, default=10, help="noise-free episodes of the evaluation")
     parser.add_argument("--private", action="store_true", help="make the repository private")
     parser.add_argument("--folder", type=Path, help="write what would be uploaded to this new folder, upload nothing")

@@ -16,7 +16,7 @@ from torch_es.types import CENTRE
 
 def replay(arguments: list[str]) -> None:
     """Rebuild the theta of a generation from the run's log, without a checkpoint, and play a member or the centre."""
-    parser = run_parser("replay", replay.__doc__)
+    parser = run_parser(replay)
     parser.add_argument("--generation", type=int, required=True, help="the generation to play next; 0 is the start")
     parser.add_argument("--member", type=int, default=CENTRE, help="play this member, instead of the centre")
     parser.add_argument("--episode", type=int, default=0, help="the number of the centre's evaluation episode")

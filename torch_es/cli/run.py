@@ -81,10 +81,12 @@ def _explained(run_folder: RunFolder, settings: config.Config) -> Iterator[None]
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
-        code = int(stop.code or 0) if isinstance(stop, SystemExit) else INTERRUPTED
+        code = stop.code if isinstance(stop, SystemExit) else INTERRUPTED
+        signals = {str(128 + known): known.name for known in signal.Signals}
+        by = signals.get(str(code), f"SystemExit({code!r})")  # an environment may exit too
         again = commands.resume(run_folder.path, *commands.modules(settings).values())
         how = f"`{again}` continues from generation {run_folder.saved or 0}"
-        print(f"torch-es: stopped by {signal.Signals(code - 128).name}; {how}.", file=sys.stderr)
+        print(f"torch-es: stopped by {by}; {how}.", file=sys.stderr)
         raise
     except WorkerError as error:
         if error.task is None:

@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep, Transformer
 
 from torch_es.cli.config import parsed_overrides
-from torch_es.errors import MissingExtraError
+from torch_es.errors import needs
 
 
 def split(overrides: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -46,10 +46,8 @@ def distributions(space: dict[str, str]) -> dict[str, Any]:
 
 
 def _distribution(override: Override) -> Any:
-    try:
+    with needs("sweep"):
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-    except ImportError as error:
-        raise MissingExtraError("optuna", "sweep") from error
     value, key = override.value(), override.key_or_group
     if isinstance(value, IntervalSweep):
         whole = isinstance(value.start, int) and isinstance(value.end, int)

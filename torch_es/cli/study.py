@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from torch_es.errors import MissingExtraError
+from torch_es.errors import needs
 from torch_es.report.plotting import new_figure
 from torch_es.seeding import derive_seed
 from torch_es.types import Metrics
@@ -29,10 +29,8 @@ def open_study(path: Path, seed: int, prune: bool) -> Any:
     Raises:
         MissingExtraError: If Optuna is not installed.
     """
-    try:
+    with needs("sweep"):
         import optuna
-    except ImportError as error:
-        raise MissingExtraError("optuna", "sweep") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner = optuna.pruners.MedianPruner(n_warmup_steps=_WARM_UP) if prune else optuna.pruners.NopPruner()
     study = optuna.create_study(

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from torch_es.errors import MissingExtraError
+from torch_es.errors import needs
 
 _GIVEN_UP = 600.0  # seconds for a video
 _RENDERING = "rendering needs torch-evolution[video], and MuJoCo OpenGL (Debian: apt install libegl1 or libosmesa6)"
@@ -48,11 +48,9 @@ def write_video(frames: Iterable[Frame], path: str | Path, fps: float) -> Path:
     Raises:
         MissingExtraError: If imageio or its ffmpeg is not installed.
     """
-    try:
+    with needs("video"):
         import imageio.v2 as imageio
         import imageio_ffmpeg  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError("imageio", "video") from error
     imageio.mimwrite(path, list(frames), fps=fps, macro_block_size=2)
     return Path(path)
 

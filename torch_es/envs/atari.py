@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from torch_es.checks import check_count, suggestion
-from torch_es.errors import MissingExtraError
+from torch_es.errors import needs
 
 Pictures = npt.NDArray[np.uint8]
 
@@ -129,12 +129,10 @@ class Atari(gym.Env[Pictures, Any]):
 
 def _powered_on(env_id: str, max_frames: int) -> Any:
     """Return ale-py's console with the game in it, powered on and settled."""
-    try:
+    with needs("atari"):
         import ale_py
         import cv2  # noqa: F401
         from ale_py import roms
-    except ImportError as error:
-        raise MissingExtraError(error.name or "ale_py", "atari") from error
     known = {name: spec.kwargs["game"] for name, spec in gym.registry.items() if name.startswith("ALE/")}
     if env_id not in known:
         raise ValueError(f"`env` {env_id!r} is not registered.{suggestion(env_id, known)}")

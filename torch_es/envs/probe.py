@@ -37,8 +37,7 @@ def probed(factory: EnvFactory) -> Env:
     if env.metadata.get("spaces_only"):  # it stands for one that is given later
         return env
     try:
-        _check_reset(env)
-        _check_step(env)
+        _check_play(env)
     except BaseException:
         env.close()
         raise
@@ -55,29 +54,24 @@ def _made(factory: EnvFactory) -> Env:
     raise TypeError(f"`env` must make a gymnasium.Env, got {type(env).__module__}.{type(env).__qualname__}; {way}.")
 
 
-def _check_reset(env: Env) -> None:
-    answer: object = env.reset(seed=0)
-    if not (isinstance(answer, tuple) and len(answer) == 2 and isinstance(answer[1], dict)):
-        raise ValueError(f"{_name(env)}.reset must return (observation, info), got {_described(answer)}.")
-    check_observation(env, env.observation_space, answer[0])
-    _check_values(env, answer[0], "reset")
-
-
-def _check_step(env: Env) -> None:
+def _check_play(env: Env) -> None:
+    begun: Any = env.reset(seed=0)
+    _check_answer(env, "reset", begun, ("observation", "info"))
     env.action_space.seed(0)
-    answer: object = env.step(env.action_space.sample())
-    if not (isinstance(answer, tuple) and len(answer) == 5):
-        raise ValueError(
-            f"{_name(env)}.step must return (observation, reward, terminated, truncated, info), got "
-            f"{_described(answer)}."
-        )
-    observation, reward, terminated, truncated, _ = answer
-    check_observation(env, env.observation_space, observation, "step")
-    _check_values(env, observation, "step")
-    numbers = ("reward", "number", reward), ("terminated", "bool", terminated), ("truncated", "bool", truncated)
-    for name, kind, value in numbers:
+    answer: Any = env.step(env.action_space.sample())
+    _check_answer(env, "step", answer, ("observation", "reward", "terminated", "truncated", "info"))
+    kinds = {"reward": "number", "terminated": "bool", "truncated": "bool"}
+    for (name, kind), value in zip(kinds.items(), answer[1:4], strict=True):
         if np.asarray(value).dtype.kind not in "biuf" or np.shape(value):
             raise ValueError(f"{_name(env)}.step must return a {kind} as {name}, got {_described(value)}.")
+
+
+def _check_answer(env: Env, method: str, answer: Any, parts: tuple[str, ...]) -> None:
+    whole = isinstance(answer, tuple) and len(answer) == len(parts)
+    if not whole or (method == "reset" and not isinstance(answer[1], dict)):
+        raise ValueError(f"{_name(env)}.{method} must return ({', '.join(parts)}), got {_described(answer)}.")
+    check_observation(env, env.observation_space, answer[0], method)
+    _check_values(env, answer[0], method)
 
 
 def check_observation(env: Env, space: gym.Space[Any], observation: Any, method: str = "reset") -> None:

@@ -69,7 +69,7 @@ class ProcessEvaluator:
         check_descriptors(_DESCRIPTORS * count)
         try:
             for number in range(count):
-                self._workers.append(Remote(number, self._board, self._steps, self._payload))
+                self._workers.append(self._start(number))
             deadline = time.monotonic() + tolerance.start_timeout
             for worker in self._workers:
                 if died := self._greet(worker, deadline):
@@ -198,10 +198,13 @@ class ProcessEvaluator:
         for other in self._workers:  # which could not be heard meanwhile
             other.heard = time.monotonic()
 
+    def _start(self, number: int) -> Remote:
+        return Remote(number, self._board, self._steps, self._payload, self._tolerance.task_timeout)
+
     def _fresh(self, number: int) -> Remote:
         """Return a worker that is up; one that dies while starting counts as a restart."""
         while True:
-            fresh = Remote(number, self._board, self._steps, self._payload)
+            fresh = self._start(number)
             try:
                 died = self._greet(fresh, time.monotonic() + self._tolerance.start_timeout)
             except BaseException:

@@ -46,7 +46,7 @@ class _WithParent:
 class Remote:
     """A worker process as its parent sees it; for the arguments see `worker.main`."""
 
-    def __init__(self, number: int, board: Board, steps: Tensor, payload: bytes) -> None:
+    def __init__(self, number: int, board: Board, steps: Tensor, payload: bytes, patience: float) -> None:
         context = mp.get_context("spawn")
         self.number = number
         self.connection, theirs = context.Pipe()
@@ -56,7 +56,9 @@ class Remote:
         self._steps = steps[number].zero_()
         self._seen = self._ended = 0  # steps when looked at, and when it last answered
         self.process = context.Process(
-            target=main, args=(theirs, their_stacks, board, steps, payload, number), name=f"torch-es-worker-{number}"
+            target=main,
+            args=(theirs, their_stacks, board, steps, payload, number, patience),
+            name=f"torch-es-worker-{number}",
         )
         if libc("prctl"):  # F11a
             self.process._config["dies"] = _WithParent()  # type: ignore[attr-defined]  # unpickled before our modules

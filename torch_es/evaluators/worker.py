@@ -34,9 +34,18 @@ Parts = list[tuple[int, int]]
 PARENTS_SIGNALS = tuple(getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, n))
 SAY_WHERE = getattr(signal, "SIGUSR2", None)  # makes a worker write its stack, even if it hangs; not on Windows
 _PULSE = 0.5  # seconds
+_MARGIN, _LONGEST = 5.0, 1e6  # seconds; faulthandler counts no longer
 
 
-def main(connection: Connection, stacks: Connection, board: Board, steps: Tensor, payload: bytes, number: int) -> None:
+def main(
+    connection: Connection,
+    stacks: Connection,
+    board: Board,
+    steps: Tensor,
+    payload: bytes,
+    number: int,
+    patience: float,
+) -> None:
     """Serve the parent until it says stop or goes away.
 
     Args:
@@ -46,12 +55,13 @@ def main(connection: Connection, stacks: Connection, board: Board, steps: Tensor
         steps: Shared too: how many steps each worker took, so that the parent can tell a slow worker from a hung one.
         payload: Makes the player.
         number: This worker's number.
+        patience: Seconds without a step after which the parent would kill this process.
     """
     _settle(stacks)
     set_worker(number)
     try:
         player = pickling.player(payload)
-        threading.Thread(target=_pulse, args=(player, steps[number]), daemon=True).start()
+        threading.Thread(target=_pulse, args=(player, steps[number], stacks, patience), daemon=True).start()
         gc.collect()
         gc.freeze()  # what exists now stays: the garbage collector need not look at it again
         connection.send_bytes(LANES.pack(player.num_lanes))
@@ -62,10 +72,15 @@ def main(connection: Connection, stacks: Connection, board: Board, steps: Tensor
         os._exit(1)
 
 
-def _pulse(player: Player, steps: Tensor) -> None:
-    """Report every half second how far the player is, from a thread of its own, which costs the player nothing."""
+def _pulse(player: Player, steps: Tensor, stacks: Connection, patience: float) -> None:
+    """Report every half second how far the player is, from a thread of its own, which costs the player nothing.
+
+    While C code holds the interpreter's lock, no Python code notices that the parent is gone. So the process also ends
+    if this thread does not run for longer than the parent would wait.
+    """
     while True:
         steps.fill_(player.steps)
+        faulthandler.dump_traceback_later(min(patience, _LONGEST) + _MARGIN, exit=True, file=stacks.fileno())  # F11c
         time.sleep(_PULSE)
 
 

@@ -93,16 +93,15 @@ def choose_lanes(
     # a network too large to be batched answers faster as it is, or with what can be folded
     larger = "traced" if default_num_lanes(len(theta)) > 1 else "folded"
     normalized = find_norm(network) is not None and _normalizes_first(network, layout, reference, theta)
-    plain = LaneChoice("copied", normalized)
-    expected = plain.make(network, num_lanes, layout, reference)
-    choice = plain
-    for kind in ("matmul", larger):
+    plain = LaneChoice("copied", normalized).make(network, num_lanes, layout, reference)
+
+    def answers(kind: str) -> bool:
         make = partial(LaneChoice(kind, normalized).make, network, num_lanes, layout, reference)
-        if _answers_as(expected, make, theta, num_lanes, layout.size, kind):
-            choice = LaneChoice(kind, normalized)
-            break
-    _log.info("Lanes: %d in each worker, %s parameters each, run as %s.", num_lanes, f"{len(theta):,}", choice.kind)
-    return choice
+        return _answers_as(plain, make, theta, num_lanes, layout.size, kind)
+
+    kind = next(filter(answers, ("matmul", larger)), "copied")
+    _log.info("Lanes: %d in each worker, %s parameters each, run as %s.", num_lanes, f"{len(theta):,}", kind)
+    return LaneChoice(kind, normalized)
 
 
 def _normalizes_first(network: nn.Module, layout: Layout, reference: Float32Array | None, theta: Tensor) -> bool:

@@ -82,7 +82,7 @@ def _kernels(layers: Sequence[nn.Module], picture: Float32Array) -> list[Kernel]
         if type(layer) is Scale:
             factor *= layer.factor
             continue
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+        if type(layer) is nn.Conv2d or type(layer) is nn.Linear:
             norm = remaining.popleft() if remaining and type(remaining[0]) is VirtualBatchNorm else None
             weight, bias = _folded(layer, factor, norm)
             if isinstance(layer, nn.Linear):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from torch_es.checks import flat
-from torch_es.errors import MissingExtraError
+from torch_es.errors import needs
 from torch_es.loggers.names import Naming, named
 from torch_es.types import Metrics
 
@@ -25,12 +25,10 @@ class TensorBoardLogger:
     """
 
     def __init__(self, naming: Naming = "both") -> None:
-        try:
+        with needs("tensorboard"):
             from tensorboard.compat.proto.summary_pb2 import Summary
             from torch.utils.tensorboard import SummaryWriter
             from torch.utils.tensorboard.summary import hparams
-        except ImportError as error:
-            raise MissingExtraError("tensorboard", "tensorboard") from error
         self._open, self._summary, self._hparams = SummaryWriter, Summary, hparams
         self._naming = naming
         self._writer: Any = None

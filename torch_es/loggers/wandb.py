@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch_es.errors import MissingExtraError
+from torch_es.errors import needs
 from torch_es.loggers.names import Naming, named
 from torch_es.types import Metrics
 
@@ -51,10 +51,8 @@ class WandbLogger:
         run_id: str | None = None,
         naming: Naming = "both",
     ) -> None:
-        try:
+        with needs("wandb"):
             import wandb
-        except ImportError as error:
-            raise MissingExtraError("wandb", "wandb") from error
         self._wandb = wandb
         self._options: dict[str, Any] = {"project": project, "name": name, "group": group, "mode": mode, "id": run_id}
         self._naming = naming
@@ -89,9 +87,8 @@ class WandbLogger:
             self._run.finish(exit_code=exit_code)
 
     def _send_pictures(self) -> None:
-        files = {"curve": ("curve.png", self._wandb.Image), "video": ("video.mp4", self._wandb.Video)}
-        paths = {name: (self._folder / file, kind) for name, (file, kind) in files.items()}
-        shown = {name: kind(str(path)) for name, (path, kind) in paths.items() if path.is_file()}
+        kinds = {self._folder / "curve.png": self._wandb.Image, self._folder / "video.mp4": self._wandb.Video}
+        shown = {path.stem: kind(str(path)) for path, kind in kinds.items() if path.is_file()}
         if shown:
             step = {"global_step": self._last["global_step"]} if self._last else {}
             self._run.log({**shown, **step})

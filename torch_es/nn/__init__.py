@@ -1,9 +1,7 @@
 """Layers for evolved networks: `__all__` is public, the rest is for the rooms above."""
 
 from torch_es.nn.discrete import QuantizedWeights, Sign, Step, binarize, ternarize
-from torch_es.nn.discrete import step as step
 from torch_es.nn.hard_attention import HardAttention
-from torch_es.nn.hard_attention import hard_attention as hard_attention
 from torch_es.nn.hebbian import HebbianLinear
 from torch_es.nn.observation_norm import ObservationNorm
 from torch_es.nn.observation_norm import find_norm as find_norm

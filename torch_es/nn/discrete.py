@@ -15,18 +15,8 @@ from torch.func import functional_call
 Quantizer = Callable[[torch.Tensor], torch.Tensor]
 
 
-def step(x: torch.Tensor) -> torch.Tensor:
-    """Return 1 where `x >= 0`, else 0: the threshold unit of McCulloch & Pitts 1943.
-
-    Example:
-        >>> step(torch.tensor([-0.5, 0.0, 2.0]))
-        tensor([0., 1., 1.])
-    """
-    return (x >= 0).to(x.dtype)
-
-
 def binarize(x: torch.Tensor) -> torch.Tensor:
-    """Return 1 where `x >= 0`, else -1: weights and activations of Courbariaux et al. 2016 (arXiv:1602.02830).
+    """Return 1 where `x >= 0`, otherwise -1: weights and activations of Courbariaux et al. 2016 (arXiv:1602.02830).
 
     Unlike `torch.sign`, it has no third value for 0.
 
@@ -34,7 +24,7 @@ def binarize(x: torch.Tensor) -> torch.Tensor:
         >>> binarize(torch.tensor([-0.5, 0.0, 2.0]))
         tensor([-1.,  1.,  1.])
     """
-    return 2 * step(x) - 1
+    return 2 * (x >= 0).to(x.dtype) - 1
 
 
 def ternarize(weight: torch.Tensor) -> torch.Tensor:
@@ -54,16 +44,16 @@ def ternarize(weight: torch.Tensor) -> torch.Tensor:
 
 
 class Step(nn.Module):
-    """`step` as an activation: neurons that fire or don't.
+    """Neurons that fire or do not, as an activation: the threshold unit of McCulloch & Pitts 1943.
 
     Example:
-        >>> nn.Sequential(nn.Linear(3, 2), Step())(torch.zeros(1, 3)).shape
-        torch.Size([1, 2])
+        >>> Step()(torch.tensor([-0.5, 0.0, 2.0]))
+        tensor([0., 1., 1.])
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return 0 or 1 for each element."""
-        return step(x)
+        """Return for each element 1 if it is at least 0, otherwise 0."""
+        return (x >= 0).to(x.dtype)
 
 
 class Sign(nn.Module):

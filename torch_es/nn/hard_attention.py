@@ -11,29 +11,8 @@ from torch import Tensor, nn
 from torch_es.checks import check_count
 
 
-def hard_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Return for each query the value whose key has the highest product with it; if several do, the first.
-
-    Args:
-        query: `(..., queries, size)`.
-        key: `(..., positions, size)`.
-        value: `(..., positions, outputs)`.
-
-    Returns:
-        `(..., queries, outputs)`.
-
-    Example:
-        >>> key, value = torch.eye(2), torch.tensor([[10.0], [20.0]])
-        >>> hard_attention(torch.tensor([[0.1, 0.9]]), key, value)
-        tensor([[20.]])
-    """
-    chosen = (query @ key.transpose(-2, -1)).argmax(dim=-1, keepdim=True)
-    # not torch.take_along_dim: with it, torch.export fixes the batch size
-    return torch.gather(value, -2, chosen.expand(*chosen.shape[:-1], value.shape[-1]))
-
-
 class HardAttention(nn.Module):
-    """Self-attention in which each position takes the value of the one position that scores highest.
+    """Self-attention in which each position takes the value of the one that scores highest; of several, the first.
 
     Args:
         inputs: Elements of a position's input.
@@ -54,4 +33,7 @@ class HardAttention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(batch, positions, inputs)` to `(batch, positions, outputs)`."""
-        return hard_attention(self.query(x), self.key(x), self.value(x))
+        value = self.value(x)
+        chosen = (self.query(x) @ self.key(x).transpose(-2, -1)).argmax(dim=-1, keepdim=True)
+        # not torch.take_along_dim: with it, torch.export fixes the batch size
+        return torch.gather(value, -2, chosen.expand(*chosen.shape[:-1], value.shape[-1]))

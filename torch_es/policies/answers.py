@@ -17,14 +17,11 @@ def check_answer(answer: Any, size: int, recurrent: bool) -> None:
         TypeError: If it is no tensor.
         ValueError: If the tensor has another shape.
     """
-    if recurrent:
-        if not (isinstance(answer, tuple) and len(answer) == 2):
-            raise TypeError(
-                f"`policy` has an `initial_state`, so it must answer (output, next state), got {described(answer)}."
-            )
-    else:
-        answer = (answer, ())
-    output = answer[0]
+    if recurrent and not (isinstance(answer, tuple) and len(answer) == 2):
+        raise TypeError(
+            f"`policy` has an `initial_state`, so it must answer (output, next state), got {described(answer)}."
+        )
+    output = answer[0] if recurrent else answer
     if not isinstance(output, Tensor):
         hint = ""
         if isinstance(output, tuple):

@@ -57,7 +57,8 @@ def export(policy: Policy, path: str | Path, form: str | None = None) -> Path:
     path = Path(path)
     form = check_choice("form", form if form is not None else path.suffix[1:], FORMATS)
     policy = copy.deepcopy(policy).eval().requires_grad_(False)
-    calls = _played(policy)  # after this, virtual batch norm has its statistics
+    calls = _played(policy)  # after this it is prepared: virtual batch norm has its statistics
+    policy.prepare = lambda: None  # type: ignore[method-assign] # torch cannot export the question whether it still is
     arguments, answer = calls[-1]
     program = _traced(policy, arguments)
     _check(program.module(), calls)
@@ -110,7 +111,8 @@ def _traced(policy: Policy, arguments: tuple[Any, ...]) -> torch.export.Exported
     batch = torch.export.Dim("batch", min=1)
     try:
         with quiet():
-            return torch.export.export(policy, arguments, dynamic_shapes=tree_map(lambda _: {0: batch}, arguments))
+            shapes = tree_map(lambda _: {0: batch}, arguments)
+            return torch.export.export(policy, arguments, dynamic_shapes=shapes, strict=False)  # as from torch 2.7 on
     except Exception as error:  # whatever the network's own code raises when it is traced
         fixed = "its forward fixes the size of the batch (write x.shape[0], not len(x))"
         reason = fixed if "(batch)" in str(error) else f"torch.export says: {first_line(error)}"

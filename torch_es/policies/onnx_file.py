@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils._pytree import tree_flatten, tree_flatten_with_path, tree_unflatten
 
-from torch_es.errors import MissingExtraError
+from torch_es.errors import needs
 
 
 def onnx_model(
@@ -29,11 +29,9 @@ def onnx_model(
         ValueError: If something in it has no equivalent in ONNX.
         MissingExtraError: If a package is not installed.
     """
-    try:
+    with needs("onnx"):
         import onnxruntime  # noqa: F401 - the model is tried by it
         import onnxscript  # noqa: F401 - torch.onnx needs it
-    except ImportError as error:
-        raise MissingExtraError(error.name or "onnx", "onnx") from error
     answers = answer if len(arguments) > 1 else (answer,)
     given = zip(("observation", "state", "episode_start"), arguments, strict=False)
     returned = zip(("action", "next_state"), answers, strict=False)

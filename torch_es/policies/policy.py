@@ -100,8 +100,7 @@ class Policy(nn.Module):
             state: See `act`.
             episode_start: See `act`.
         """
-        if not torch.compiler.is_exporting():  # which cannot follow the comparison with what was prepared
-            self.prepare()
+        self.prepare()
         rows = flat_rows(self.layout.space, observation)
         output, state = self.respond(rows, self._state(rows.shape[0], state, episode_start))  # F38b
         actions = self.head(output)

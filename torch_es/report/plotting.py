@@ -56,11 +56,12 @@ def new_figure(columns: int, height: float = 4.2) -> tuple[Figure, list[Axes]]:
     return figure, panels
 
 
-def plot_runs(folders: Sequence[str | Path], out: str | Path) -> Path:
-    """Draw population and centre of each run into one picture.
+def plot_runs(runs: Sequence[str | Path] | Mapping[str, Sequence[str | Path]], out: str | Path) -> Path:
+    """Draw the population's and the centre's return of runs into one picture.
 
     Args:
-        folders: The run folders.
+        runs: Run folders, each drawn by itself. Or groups of them, by the name that the legend shows: a group is one
+            curve, its mean, with a band from lowest to highest.
         out: The picture's file.
 
     Returns:
@@ -69,28 +70,13 @@ def plot_runs(folders: Sequence[str | Path], out: str | Path) -> Path:
     Raises:
         ValueError: If a folder holds no metrics.
     """
-    return plot_groups({str(folder): [folder] for folder in folders}, out)
-
-
-def plot_groups(groups: Mapping[str, Sequence[str | Path]], out: str | Path) -> Path:
-    """Draw groups of runs into one picture, each group as one curve: its mean, with a band from lowest to highest.
-
-    Args:
-        groups: Run folders, by the name that the legend shows.
-        out: The picture's file.
-
-    Returns:
-        `out` as a path.
-
-    Raises:
-        ValueError: If a folder holds no metrics.
-    """
+    groups = runs if isinstance(runs, Mapping) else {str(folder): [folder] for folder in runs}
     curves(groups).savefig(out, dpi=120)
     return Path(out)
 
 
 def curves(groups: Mapping[str, Sequence[str | Path]]) -> Figure:
-    """Return the figure that `plot_groups` saves."""
+    """Return the figure that `plot_runs` saves."""
     rows = {name: [read_metrics(folder) for folder in folders] for name, folders in groups.items()}
     figure, panels = new_figure(len(AXES))
     for panel, (key, label) in zip(panels, AXES.items(), strict=True):

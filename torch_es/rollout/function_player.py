@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from torch_es.nn import prepare
-from torch_es.nn.buffers import kept
 from torch_es.nn.carried import copied
 from torch_es.rollout.player import Snapshot
 from torch_es.search.parameters import FlatParameters
@@ -18,13 +17,14 @@ from torch_es.types import EpisodeResult, Task
 
 
 class FunctionPlayer:
-    """Evaluates `fitness_fn(module) -> float` in place of episodes, one member at a time, on a copy of the module."""
+    """Evaluates `fitness_fn(module) -> float` in place of episodes, one member at a time, on a copy in eval mode."""
 
     num_lanes = 1
     steps = 0  # members evaluated
 
     def __init__(self, module: nn.Module, fitness_fn: Callable[[Any], float]) -> None:
         self._module = copied(module)
+        self._buffers = {n: b.detach().clone() for n, b in module.named_buffers()}
         self._parameters = FlatParameters(self._module)
         self._weights = self._parameters.read_masters()
         self._fitness_fn = fitness_fn
@@ -51,8 +51,10 @@ class FunctionPlayer:
         task = self._waiting.popleft()
         self.steps += 1
         self._parameters.write_module(self._snapshot.weights(task.member, self._weights))
-        with torch.no_grad(), kept(self._module):
-            prepare(self._module)
+        for name, buffer in self._module.named_buffers():
+            buffer.copy_(self._buffers[name])
+        prepare(self._module)
+        with torch.no_grad():
             fitness = self._fitness_fn(self._module)
         try:
             return [EpisodeResult(task, float(fitness), 1, False, None)]

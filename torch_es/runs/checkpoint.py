@@ -209,12 +209,18 @@ def _split(tree: Tree, tensors: dict[str, torch.Tensor], path: str | None) -> Tr
         parts = {k: part(k, v) for k, v in tree.items()}
         # JSON has text keys only, and schedulers count milestones by numbers, in a Counter
         if isinstance(tree, Counter) or not all(isinstance(k, str) for k in parts):
-            return {_COUNTER if isinstance(tree, Counter) else _ITEMS: [[k, v] for k, v in parts.items()]}
+            return {_COUNTER if isinstance(tree, Counter) else _ITEMS: [[part("key", k), v] for k, v in parts.items()]}
         return parts
     if isinstance(tree, (list, tuple)):
         row = [part(i, v) for i, v in enumerate(tree)]
         return {_TUPLE: row} if isinstance(tree, tuple) else row
-    return tree
+    plain = tree.item() if isinstance(tree, np.generic) else tree
+    if not isinstance(plain, (str, int, float, type(None))):
+        raise TypeError(
+            f"A checkpoint cannot hold `{path}`, {plain!r} of type {type(plain).__name__}: it takes numbers, text and "
+            "tensors, and dicts, lists and tuples of these."
+        )
+    return plain
 
 
 def _join(tree: Tree, tensors: dict[str, torch.Tensor]) -> Tree:
@@ -224,9 +230,9 @@ def _join(tree: Tree, tensors: dict[str, torch.Tensor]) -> Tree:
         if _TUPLE in tree:
             return tuple(_join(v, tensors) for v in tree[_TUPLE])
         if _COUNTER in tree:
-            return Counter(dict(tree[_COUNTER]))
+            return Counter({_join(k, tensors): v for k, v in tree[_COUNTER]})
         items = tree[_ITEMS] if _ITEMS in tree else tree.items()
-        return {k: _join(v, tensors) for k, v in items}
+        return {_join(k, tensors): _join(v, tensors) for k, v in items}
     return [_join(v, tensors) for v in tree] if isinstance(tree, list) else tree
 
 

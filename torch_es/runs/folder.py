@@ -126,12 +126,9 @@ class RunFolder:
         header = {**header, "machine": describe(), "generation": generation}
         try:
             self._replay = ReplayLog(path, header)
-            self._replay.keep(generation)
         except RunFolderError as error:
             aside = path.with_name(f"replay.until-{generation}.log")
             _log.warning("%s It is kept as %s; a new one begins at generation %d.", error, aside.name, generation)
-            if self._replay is not None:
-                self._replay.close()
             path.rename(aside)
             self._replay = ReplayLog(path, header)
 

@@ -69,10 +69,11 @@ class ReplayLog:
 
     Args:
         path: The file; created, with `header`, if it does not exist.
-        header: Plain data that a replay is checked against, and the number of its first `generation`.
+        header: Plain data that a replay is checked against, and the number of the `generation` to be appended first. In
+            a file that exists, that generation and later ones are cut, and what a killed process left half written.
 
     Raises:
-        RunFolderError: If the file is not a replay log, or its header is damaged.
+        RunFolderError: If the file is not a replay log, or its header or an earlier generation is damaged or missing.
 
     Example:
         >>> import tempfile
@@ -88,16 +89,21 @@ class ReplayLog:
     def __init__(self, path: Path, header: Tree) -> None:
         content = path.read_bytes() if path.is_file() else b""
         first = next(_frames(content, path, strict=True), None)
-        self._path = path
-        self._file = AppendFile(path)
-        self._chain = b""
         if first is None:  # new, or killed before the header was whole
+            self._file, self._chain = AppendFile(path), b""
             self._file.cut(0)
             self._file.append(_MAGIC)
             self._append(pack(header))
-        else:
-            for frame in _frames(content, path):
-                self._chain = frame.chain
+            return
+        start, generation = unpack(first.content)["generation"], header["generation"]
+        kept = list(_frames(content, path))[: 1 + max(0, generation - start)]
+        whole = len(kept) - 1
+        if whole != generation - start:
+            raise RunFolderError(
+                f"`{path}` holds {whole} whole generations from {start} on, not all before {generation}."
+            )
+        self._file, self._chain = AppendFile(path), kept[-1].chain
+        self._file.cut(kept[-1].end)  # F28b
 
     def append(self, record: Record) -> None:
         """Write a generation."""
@@ -106,23 +112,6 @@ class ReplayLog:
     def _append(self, content: bytes) -> None:
         self._chain = _digest(self._chain + content)
         self._file.append(_FRAME.pack(len(content), self._chain) + content)
-
-    def keep(self, generations: int) -> None:
-        """Cut the generations from number `generations` on, and anything that a killed process left half written.
-
-        Raises:
-            RunFolderError: If one before it is damaged or missing.
-        """
-        header, *frames = _frames(self._path.read_bytes(), self._path)
-        start = unpack(header.content)["generation"]
-        kept = frames[: max(0, generations - start)]
-        if len(kept) != generations - start:
-            raise RunFolderError(
-                f"`{self._path}` holds {len(kept)} whole generations from {start} on, not all before {generations}."
-            )
-        last = kept[-1] if kept else header
-        self._chain = last.chain
-        self._file.cut(last.end)  # F28b
 
     def sync(self) -> None:
         """Wait until what is written would survive a power failure."""

@@ -1,11 +1,9 @@
 """Evolution behind Stable-Baselines3's API: `torch_es.sb3.ES("MlpPolicy", env)` replaces `PPO("MlpPolicy", env)`."""
 
-from torch_es.errors import MissingExtraError
+from torch_es.errors import needs
 
-try:
+with needs("sb3"):
     import stable_baselines3 as _  # noqa: F401 - imported here, so that the error names the extra
-except ImportError as error:
-    raise MissingExtraError("stable-baselines3", "sb3") from error
 
 from torch_es.sb3.actor import actor
 from torch_es.sb3.algorithm import ES

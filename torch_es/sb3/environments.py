@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import gymnasium as gym
-from stable_baselines3.common.env_util import unwrap_wrapper
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
@@ -23,6 +22,7 @@ from torch_es.envs import Env, EnvFactory, env_factory
 from torch_es.sb3.layers import Layer, channels_last, pictures_first, single
 
 _HINT = "give an id, or a function that makes one environment, instead."
+_MONITOR = f"{Monitor.__module__}:{Monitor.__name__}"  # as a spec names it
 
 
 class Nowhere(gym.Env[Any, Any]):
@@ -108,7 +108,7 @@ def _of_process(env: VecEnv) -> str | EnvFactory:
 
 def _of_env(env: Env) -> str | EnvFactory:
     """Return the id if that says everything, otherwise what makes the spec, otherwise copies."""
-    while isinstance(env, Monitor):  # it counts and writes what is played in this process
+    while type(env) is Monitor:  # it counts and writes what is played in this process
         env = env.env
     return _of_spec(env.spec) or _copies(env)
 
@@ -118,7 +118,7 @@ def _of_spec(spec: Any) -> str | EnvFactory | None:
     if spec is None:
         return None
     spec = copy.deepcopy(spec)
-    spec.additional_wrappers = tuple(w for w in spec.additional_wrappers if w.name != Monitor.__name__)
+    spec.additional_wrappers = tuple(w for w in spec.additional_wrappers if w.entry_point != _MONITOR)
     if not spec.additional_wrappers and _is_registered(spec):
         return str(spec.id)
     factory = env_factory(spec)
@@ -140,9 +140,12 @@ def _is_registered(spec: Any) -> bool:
 
 
 def _copies(env: Env) -> EnvFactory:
-    monitor = unwrap_wrapper(env, Monitor)
+    monitor: Any = env
+    while type(monitor) is not Monitor and isinstance(monitor, gym.Wrapper):
+        monitor = monitor.env
     try:
-        without = {} if monitor is None else {id(monitor): copy.deepcopy(monitor.env)}  # a Monitor's file has no copy
+        # a Monitor's file has no copy; one of a class of its own may do more than count
+        without = {id(monitor): copy.deepcopy(monitor.env)} if type(monitor) is Monitor else {}
         kept = copy.deepcopy(env, without)
     except Exception as error:
         raise ValueError(

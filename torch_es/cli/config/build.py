@@ -155,7 +155,7 @@ def _evaluator(options: Config) -> Config:
     """Return the arguments of `ES` that `evaluator` describes.
 
     Its `name: MODULE:CALLABLE` makes an evaluator of the user's own. It is called with the objective, a snapshot and,
-    by name, those other values of `evaluator` that it takes.
+    by name, those other values of `evaluator` that it takes; all of them if it takes any.
     """
     own = options.pop("name", None)
     if own is None:
@@ -163,7 +163,9 @@ def _evaluator(options: Config) -> Config:
     make = _imported("evaluator.name", "MODULE:CALLABLE", own)
     if not callable(make):
         raise TypeError(f"`evaluator.name` {own} must make an evaluator, got {type(make).__name__}.")
-    taken = options.keys() & inspect.signature(make).parameters.keys() - {"num_lanes"}  # these are the objective's
+    parameters = inspect.signature(make).parameters
+    takes_any = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    taken = [key for key in options if (takes_any or key in parameters) and key != "num_lanes"]  # the objective's
     return {"evaluator": partial(make, **{key: options.pop(key) for key in taken}), **options}
 
 

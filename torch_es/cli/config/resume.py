@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from torch_es.checks import differences, flat
-from torch_es.cli.config.build import Config
+from torch_es.cli.config.build import Config, build
 from torch_es.cli.config.overrides import parsed_overrides, plain
-from torch_es.runs import commands
+from torch_es.envs import EnvFactory
+from torch_es.es import ES
+from torch_es.runs import checkpoint, commands
 
 CHANGEABLE = (
     "total_timesteps", "max_seconds", "eval_every", "eval_episodes", "final_episodes", "video", "evaluator", "logger",
@@ -116,6 +119,29 @@ def load_config(folder: Path) -> Config:
     if not isinstance(loaded, dict):
         raise ValueError(f"`{path}` is not the config of a run.")
     return loaded  # type: ignore[return-value]
+
+
+def restored(folder: Path, config: Config, factory: EnvFactory | None = None, best: bool = False, **options: Any) -> ES:
+    """Return a run's trainer at its newest checkpoint, or at the best centre evaluated in training.
+
+    Args:
+        folder: The run folder.
+        config: Its config.
+        factory: Makes the environments instead of those in the config.
+        best: Take the best centre evaluated in training.
+        options: Replace arguments of `ES`.
+
+    Raises:
+        ValueError: If the folder holds no checkpoint yet, or no centre was evaluated.
+    """
+    newest = checkpoint.newest(folder / "checkpoints")
+    if newest is None:
+        raise ValueError(f"`{folder}` holds no checkpoint yet.")
+    es = build(config, factory, **options)
+    es.restore(newest)  # F38a
+    if best:
+        es.trainer.restore_best()
+    return es
 
 
 def check_imports(folder: Path, config: Config, named: Collection[str]) -> None:

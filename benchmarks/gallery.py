@@ -1,0 +1,63 @@
+"""The pictures of docs/zoo.md: a curve and a short film of each task, from results and policies of the zoo.
+
+    python benchmarks/gallery.py [TASK ...]
+
+A curve is the centre's noise-free return in training, the mean over seeds and their range. A film is the first seconds
+of an episode of the policy in zoo/.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from matplotlib.ticker import EngFormatter
+from zoo import folder, rows, tasks
+
+from torch_es.report.plotting import new_figure
+
+OUT = Path(__file__).parent.parent / "docs" / "zoo"
+SECONDS = 4
+SHAPE = "fps=12,scale=160:-1:flags=lanczos"
+COLOURS = "split[a][b];[a]palettegen=max_colors=32[p];[b][p]paletteuse=dither=none"  # dithering would triple the file
+
+
+def main() -> None:
+    OUT.mkdir(exist_ok=True)
+    for task in sys.argv[1:] or tasks():
+        if rows(task):
+            draw(task)
+            film(task)
+
+
+def draw(task: str) -> None:
+    """Draw the curve of a task's seeds."""
+    curves = [np.array(row["curve"]) for row in rows(task).values()]
+    grid = np.linspace(0, min(curve[-1, 0] for curve in curves), 80)
+    returns = np.array([np.interp(grid, *curve.T) for curve in curves])
+    figure, (axis,) = new_figure(1, height=2.2)
+    axis.fill_between(grid, returns.min(0), returns.max(0), alpha=0.2, linewidth=0)
+    axis.plot(grid, returns.mean(0))
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axis.set(xlabel="environment steps", ylabel="return")
+    figure.savefig(OUT / f"{task}.png", dpi=70)
+
+
+def film(task: str) -> None:
+    """Film the policy of a task."""
+    import imageio_ffmpeg
+
+    with tempfile.TemporaryDirectory() as scratch:
+        video = Path(scratch) / "video.mp4"
+        words = ["record", str(folder(task)), "--out", str(video)]
+        subprocess.run([sys.executable, "-m", "torch_es", *words], check=True)
+        cut = ["-ss", "1", "-t", str(SECONDS), "-i", str(video), "-vf", f"{SHAPE},{COLOURS}"]
+        ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error"]
+        subprocess.run([*ffmpeg, *cut, str(OUT / f"{task}.gif")], check=True)
+
+
+if __name__ == "__main__":
+    main()
