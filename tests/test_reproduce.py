@@ -60,13 +60,14 @@ def test_a_job_runs_once_and_again_with_other_settings(tmp_path):
 
 
 def test_two_processes_never_do_the_same_job(tmp_path):
-    place = Place.inside(tmp_path)
+    place = Place.inside(tmp_path / "place")
     job = Job("noise", "parameters", "cartpole", 0, Evolution(CARTPOLE, 100, episodes=1))
+    job.run(Place.inside(tmp_path / "before"))  # from now on it takes a moment
     job.folder(place).mkdir(parents=True)
     with FileLock(job.folder(place) / "lock"):
         other = threading.Thread(target=job.run, args=(place,))
         other.start()
-        other.join(timeout=1)
+        other.join(timeout=2)
         assert other.is_alive()
         assert not list(job.folder(place).glob("save-*"))
     other.join(timeout=60)
