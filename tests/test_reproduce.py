@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -55,6 +57,21 @@ def test_a_job_runs_once_and_again_with_other_settings(tmp_path):
     before = job.file(place).stat().st_mtime_ns
     job.run(place)
     assert job.file(place).stat().st_mtime_ns == before
+
+
+def test_two_processes_never_do_the_same_job(tmp_path):
+    place = Place.inside(tmp_path / "place")
+    job = Job("noise", "parameters", "cartpole", 0, Evolution(CARTPOLE, 100, episodes=1))
+    job.run(Place.inside(tmp_path / "before"))  # from now on it takes a moment
+    job.folder(place).mkdir(parents=True)
+    with FileLock(job.folder(place) / "lock"):
+        other = threading.Thread(target=job.run, args=(place,))
+        other.start()
+        other.join(timeout=2)
+        assert other.is_alive()
+        assert not list(job.folder(place).glob("save-*"))
+    other.join(timeout=60)
+    assert job.done(place)
 
 
 class Counter:
