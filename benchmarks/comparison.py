@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-COLUMNS = 3  # of panels
+COLUMNS = 2  # of panels
 Row = dict[str, Any]
 
 

@@ -160,7 +160,7 @@ def labels(experiment: str, job: Job) -> tuple[str, str]:
     """
     algorithm, _, repeat = job.arm.partition("_")
     if experiment == "frame_skip":
-        return f"{job.task}, {NAMES[algorithm]}", repeat
+        return f"{job.task}, {NAMES[algorithm]}", f"repeat {repeat}"
     if experiment == "delayed":
         return f"{job.task}, {NAMES[algorithm]}", "in each step" if repeat else "at the end"
     return job.task, job.arm
