@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cache
+from typing import Any
 
 import yaml
 
@@ -16,7 +17,7 @@ from torch_es.cli.config import conf_dir
 TABLE1 = (
     "inverted_pendulum", "inverted_double_pendulum", "swimmer", "hopper", "half_cheetah", "walker2d",
 )  # fmt: skip
-PACE = {
+PACE: dict[str, dict[str, Any]] = {
     "trpo": {"steps": 5_000_000, "every": 50_000},  # where Salimans et al. take TRPO's progress
     "sac": {"every": 2_000},  # it learns more from each step, and takes longer
 }

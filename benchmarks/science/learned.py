@@ -52,7 +52,7 @@ class Learned:
     def evaluate(self, episodes: int) -> float:
         """Return the mean return of the deterministic policy, with the statistics of training."""
         sync_envs_normalization(self.envs, self.judges)
-        mean, _ = evaluate_policy(self.model, self.judges, episodes, deterministic=True)
+        mean: Any = evaluate_policy(self.model, self.judges, episodes, deterministic=True)[0]
         return float(mean)
 
     def save(self, folder: Path) -> None:

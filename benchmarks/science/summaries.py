@@ -89,8 +89,8 @@ def means(experiment: str, rows: list[Found]) -> str:
     """Return a table with the mean return and the lowest of each arm, over the seeds that there are."""
     cells: dict[str, dict[str, list[Found]]] = {}
     for row in rows:
-        line, column = labels(experiment, row.job)
-        cells.setdefault(line, {}).setdefault(column, []).append(row)
+        name, column = labels(experiment, row.job)
+        cells.setdefault(name, {}).setdefault(column, []).append(row)
     columns = list(dict.fromkeys(column for line in cells.values() for column in line))
     lines = [f"| Mean return (lowest seed) | {' | '.join(columns)} | seeds |", "|---" * (len(columns) + 2) + "|"]
     for name, line in cells.items():

@@ -72,7 +72,7 @@ def ppo(hidden: tuple[int, ...], rounds: int, seed: int) -> Result:
     from stable_baselines3.common.env_util import make_vec_env
 
     network = {"net_arch": list(hidden), "activation_fn": torch.nn.Tanh}
-    model = PPO("MlpPolicy", make_vec_env(played(ENV), seed=seed), policy_kwargs=network, seed=seed, device="cpu")
+    model: Any = PPO("MlpPolicy", make_vec_env(played(ENV), seed=seed), policy_kwargs=network, seed=seed, device="cpu")
     clock = Clock(model, "train")
 
     def rollout() -> int:
