@@ -3,7 +3,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help train test oldest test-slow faults faults-mutations check format bench zoo gif docs clean
+.PHONY: help train test oldest test-slow faults faults-mutations check format bench zoo reproduce gif docs clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -52,6 +52,10 @@ zoo: $(READY) ## Train every task that has tuned settings, hours in all; ARGS="h
 	$(BIN)/python benchmarks/zoo.py $(ARGS)
 	$(BIN)/python benchmarks/gallery.py $(ARGS)
 	$(BIN)/python benchmarks/tables.py
+
+reproduce: $(READY) ## Run the comparison with reinforcement learning again; ARGS="table1 noise" says which part of it
+	$(BIN)/python -m pip install --quiet -r requirements-bench.lock
+	$(BIN)/python benchmarks/reproduce.py $(ARGS)
 
 gif: $(READY) ## Make README's moving picture from the newest run, or from ARGS=RUN
 	$(BIN)/python benchmarks/gif.py $(ARGS)

@@ -1,47 +1,20 @@
-"""Arms of an experiment, trained for the same steps with the same seeds, as rows, a table and curves."""
+"""Arms of an experiment, each with several seeds, as a table and as curves."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import RESULTS, describe
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from torch_es import ES
-
-DOCS = RESULTS.parent.parent / "docs"
+COLUMNS = 2  # of panels
 Row = dict[str, Any]
-
-
-def trained(task: str, arm: str, seed: int, make: Callable[[int], ES], timesteps: int) -> Row:
-    """Train one run; return its curve of the centre and where it ended, over ten noise-free episodes."""
-    curve: list[tuple[float, float]] = []
-
-    def keep(metrics: dict[str, float]) -> None:
-        if "eval/mean_reward" in metrics:
-            curve.append((metrics["global_step"], metrics["eval/mean_reward"]))
-
-    with make(seed) as es:
-        es.learn(timesteps, callback=keep)
-        final = float(np.mean([episode.return_ for episode in es.evaluate(10)]))
-    steps, centre = map(list, zip(*curve, strict=True))
-    row = {"task": task, "arm": arm, "seed": seed, "final": final, "steps": steps, "centre": centre}
-    print(task, arm, seed, round(final, 1), flush=True)
-    return row
-
-
-def publish(rows: Sequence[Row], file: str, command: str) -> None:
-    """Write the rows beside the machine and versions, and draw them into docs/."""
-    document = {"machine": describe(), "command": command, "rows": rows}
-    (RESULTS / f"{file}.json").write_text(json.dumps(document, indent=1) + "\n")
-    draw(rows, DOCS / f"{file.replace('_', '-')}.png")
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -62,10 +35,12 @@ def table(rows: Sequence[Row]) -> str:
 def draw(rows: Sequence[Row], out: Path) -> None:
     """Draw a panel a task and a line an arm: the mean over seeds, and their range."""
     tasks = list(dict.fromkeys(row["task"] for row in rows))
-    figure = Figure(figsize=(5.5 * len(tasks), 4.2), layout="constrained")
+    columns = min(len(tasks), COLUMNS)
+    lines = math.ceil(len(tasks) / columns)
+    figure = Figure(figsize=(5.5 * columns, 4.2 * lines), layout="constrained")
     FigureCanvasAgg(figure)
-    panels: Any = figure.subplots(1, len(tasks), squeeze=False)[0]
-    for axis, task in zip(panels, tasks, strict=True):
+    for number, task in enumerate(tasks):
+        axis = figure.add_subplot(lines, columns, number + 1)
         own = [row for row in rows if row["task"] == task]
         for i, arm in enumerate(dict.fromkeys(row["arm"] for row in own)):
             _line(axis, [row for row in own if row["arm"] == arm], arm, f"C{i}")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 _PACKAGES = (
@@ -21,7 +23,7 @@ _PACKAGES = (
 )
 
 
-def describe() -> dict[str, object]:
+def describe() -> dict[str, Any]:
     """Return processor, cores, Python and the versions of the packages that matter."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
@@ -33,6 +35,12 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "versions": {name: version for name in _PACKAGES if (version := _version(name))},
     }
+
+
+def in_words(machine: dict[str, Any], packages: Sequence[str]) -> str:
+    """Return what `describe` returned as a phrase, with the versions of some packages."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if name in packages)
+    return f"{machine['cores']} cores of {machine['processor']}, Python {machine['python']}, {versions}"
 
 
 def _version(package: str) -> str | None:

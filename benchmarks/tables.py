@@ -8,19 +8,21 @@ A test checks that the pages hold what this writes.
 from __future__ import annotations
 
 import json
-import re
 from functools import partial
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+import markers
 import yaml
 from comparison import table
-from machine import RESULTS
+from machine import RESULTS, in_words
+from science.jobs import Place
+from science.page import sections
 
 ROOT = Path(__file__).parent.parent
 DEFAULTS = {"policy": "mlp", "strategy": "openai_es"}  # what a task is trained with that says nothing else
-DOCS = ("benchmarks", "zoo", "networks", "action-noise", "atari", "logging")
+DOCS = ("benchmarks", "zoo", "science", "networks", "action-noise", "atari", "logging")
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in DOCS)]
 NAMED = ("torch", "gymnasium", "mujoco", "evotorch", "sb3-contrib")  # versions; the rest is in benchmarks/results
 SPEED = "Environment steps a second on 2 cores"
@@ -196,9 +198,13 @@ def frame_skip() -> str:
     return "\n\n".join(["\n".join(lines), "At the end: the mean of the last three evaluations.", *commands])
 
 
-def experiment(name: str) -> str:
-    recorded = _load(f"{name}.json")
-    return "\n".join([table(recorded["rows"]), "", f"{_machine(recorded)}; `{recorded['command']}`."])
+def experiment(name: str, newer: str) -> str:
+    """An experiment of `make reproduce`, and until that has run, what was measured before."""
+    if (Place().results / newer).is_dir():
+        return SCIENCE[f"science_{newer}"]()
+    recorded, picture = _load(f"{name}.json"), f"![Return against steps]({name.replace('_', '-')}.png)"
+    after = f"Measured on 2026-11-25, before there were tuned settings; `make reproduce ARGS={newer}` measures again."
+    return "\n".join([picture, "", table(recorded["rows"]), "", after, "", f"{_machine(recorded)}."])
 
 
 def _load(name: str) -> dict[str, Any]:
@@ -207,11 +213,10 @@ def _load(name: str) -> dict[str, Any]:
 
 
 def _machine(recorded: dict[str, Any]) -> str:
-    machine = recorded["machine"]
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items() if name in NAMED)
-    return f"{machine['cores']} cores of {machine['processor']}, Python {machine['python']}, {versions}"
+    return in_words(recorded["machine"], NAMED)
 
 
+SCIENCE = sections(Place())
 WHOLE = {
     "speed": speed,
     "zoo": zoo,
@@ -221,20 +226,20 @@ WHOLE = {
     "lines": lines,
     "import_time": import_time,
     "frame_skip": frame_skip,
-    "action_noise": partial(experiment, "action_noise"),
-    "bins": partial(experiment, "bins"),
+    "action_noise": partial(experiment, "action_noise", "noise"),
+    "bins": partial(experiment, "bins", "bins"),
+    **SCIENCE,
 }
 
 
 def filled(page: str) -> str:
-    """Return the page with each table between its markers, `<!-- table NAME... -->` and `<!-- end -->`."""
+    """Return the page with its tables as they are now."""
 
-    def written(match: re.Match[str]) -> str:
-        names = match[1].split(", ")
-        body = WHOLE[names[0]]() if names[0] in WHOLE else throughput(names)
-        return f"<!-- table {match[1]} -->\n\n{body}\n\n<!-- end -->"
+    def written(name: str) -> str:
+        names = name.split(", ")
+        return WHOLE[names[0]]() if names[0] in WHOLE else throughput(names)
 
-    return re.sub(r"<!-- table ([\w, ]+) -->.*?<!-- end -->", written, page, flags=re.S)
+    return markers.filled(page, written)
 
 
 if __name__ == "__main__":

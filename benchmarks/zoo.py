@@ -10,19 +10,16 @@ seed's policy to zoo/. A run's cost is the CPU time of all its processes, in cor
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+import processes
 from machine import RESULTS, describe
+from settings import decisive, digest
 
 from torch_es.cli import config
 from torch_es.report.plotting import read_metrics
@@ -30,8 +27,6 @@ from torch_es.report.plotting import read_metrics
 ROOT = Path(__file__).parent.parent
 RUNS, ZOO = ROOT / "runs" / "zoo", ROOT / "zoo"
 KEPT = ("config.yaml", "summary.json")
-PROCESSES: set[subprocess.Popen[bytes]] = set()  # that train now
-UNTOLD = ("seed", *config.CHANGEABLE)  # of the settings: what a result does not depend on
 LONG = {"walker2d": 3, "humanoid_standup": 3, "pusher": 3, "bipedal_walker": 3}  # seeds, where a run takes half an hour
 LONGEST = {"ant": 2, "humanoid": 2, "bipedal_walker_hardcore": 2, "freeway": 2}  # an hour
 
@@ -42,8 +37,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", help="by default 0 to 4; 3 or 2 of them for long runs")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     given = parser.parse_args()
-    os.nice(10)  # other work comes first
-    signal.signal(signal.SIGTERM, stop)
+    processes.yield_to_others()
     wanted = [(task, seed) for task in given.tasks for seed in given.seeds or seeds(task)]
     with ThreadPoolExecutor(given.jobs) as pool:
         running = {pool.submit(trained, *job): job[0] for job in [job for job in wanted if job[1] not in rows(job[0])]}
@@ -52,13 +46,6 @@ def main() -> None:
             write(task, row)
             keep_best(task)
             print(task, {key: value for key, value in row.items() if key != "curve"}, flush=True)
-
-
-def stop(*_: object) -> None:
-    """End the runs, which save themselves, and this process."""
-    for process in list(PROCESSES):
-        process.terminate()
-    os._exit(128 + signal.SIGTERM)
 
 
 def tasks() -> list[str]:
@@ -72,12 +59,9 @@ def seeds(task: str) -> range:
     return range((LONG | LONGEST).get(task, 5))
 
 
-@cache
 def settings_hash(task: str) -> str:
-    """Return the hash of everything that decides what a task's runs reach, besides the seed and the code."""
-    settings = {k: v for k, v in config.compose_config([f"env={task}"]).items() if k not in UNTOLD}
-    settings["total_timesteps"] = config.compose_config([f"env={task}"])["total_timesteps"]
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+    """Return the hash of a task's settings."""
+    return digest(decisive(f"env={task}"))
 
 
 def rows(task: str) -> dict[int, dict[str, Any]]:
@@ -91,18 +75,12 @@ def trained(task: str, seed: int) -> dict[str, Any]:
     """Train one run, or continue it; return its row."""
     path = RUNS / task / f"{settings_hash(task)}-seed{seed}"
     words = [f"env={task}", f"seed={seed}", f"run_dir={path}", "resume=auto", "video=false", "evaluator=serial"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_suffix(".log").open("a") as log:
-        process = subprocess.Popen([sys.executable, "-m", "torch_es", *words], stdout=log, stderr=log)
-        PROCESSES.add(process)
-        _, status, usage = os.wait4(process.pid, 0)
-        PROCESSES.remove(process)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    costs = path.with_suffix(".cost")  # a run that was cut has several
+    log, costs = path.with_suffix(".log"), path.with_suffix(".cost")  # a run that was cut has several costs
+    code, seconds = processes.run(["-m", "torch_es", *words], log)
     with costs.open("a") as file:
-        file.write(f"{usage.ru_utime + usage.ru_stime}\n")
-    if process.returncode:
-        raise SystemExit(f"{task}, seed {seed} failed: see {path.with_suffix('.log')}")
+        file.write(f"{seconds}\n")
+    if code:
+        raise SystemExit(f"{task}, seed {seed} failed: see {log}")
     summary, metrics = json.loads((path / "summary.json").read_text()), read_metrics(path)
     return {
         "seed": seed,

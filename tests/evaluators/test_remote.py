@@ -79,11 +79,11 @@ def test_an_id_that_the_script_alone_knows_is_played_by_workers(tmp_path):
 
         gym.register("Class-v0", Own, max_episode_steps=3)
         gym.register("String-v0", "__main__:Own", max_episode_steps=4)
-        for name in ("Class-v0", "String-v0"):
-            with ES(mlp(3, 1), name, num_workers=1) as es:
+        for env in ("Class-v0", "String-v0", lambda: gym.make("Class-v0"), lambda: gym.make("String-v0")):
+            with ES(mlp(3, 1), env, num_workers=1) as es:
                 print(es.evaluate(1)[0].length)
     """
-    assert script(code, tmp_path) == "3\n4\n"
+    assert script(code, tmp_path) == "3\n4\n3\n4\n"
 
 
 # what Windows or macOS lack of Linux, each taken away from the parent and from its workers

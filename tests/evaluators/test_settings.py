@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from helpers import Stepper
 
 from torch_es import ES
 from torch_es.evaluators.settings import _SETTINGS, adopt, settings
@@ -22,6 +23,7 @@ OTHER = {
     "autocast": lambda: (torch.set_autocast_enabled("cpu", True), torch.set_autocast_dtype("cpu", torch.float16)),
     "numpy": partial(np.seterr, divide="raise", invalid="ignore"),
     "gymnasium": partial(setattr, gym.logger, "min_level", 50),
+    "registry": partial(gym.register, "Travelling-v0", Stepper),
     "recursion": partial(sys.setrecursionlimit, 12_345),
 }
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import Stepper, boxed, played_alike
+from sample_spaces import BOX1, BOX3
 from torch import nn
 
 from torch_es import ES, Policy
@@ -174,3 +175,10 @@ def test_seeded_and_the_global_state_is_left():
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
+
+
+def test_an_initial_state_that_is_no_tensor_is_named():
+    network = RecurrentNetwork(3, 1)
+    network.initial_state = lambda batch_size: None  # as torch's own cells take it
+    with pytest.raises(TypeError, match=r"`policy\.initial_state` must return tensors, in any tree, got None"):
+        Policy(network, BOX3, BOX1)

@@ -53,7 +53,7 @@ def test_param_groups_have_their_own_sigma_and_learning_rate():
 def test_an_exception_among_the_members_leaves_the_centre_where_it_was(dtype):
     module = nn.Linear(3, 1, dtype=dtype)
     before = [p.clone() for p in module.parameters()]
-    returns = np.random.default_rng(0).normal(size=(32, 2))
+    returns = np.random.default_rng(0).normal(size=(16, 2))
     undisturbed = OpenAIES(copy.deepcopy(module), sigma=0.5)
     undisturbed.tell(returns)
 
@@ -94,7 +94,7 @@ def test_weights_do_not_drift_over_many_evaluations():
 def test_an_absurd_learning_rate_is_refused_before_it_is_kept():
     strategy = OpenAIES(torch.ones(3), partial(torch.optim.SGD, lr=3e38))
     with pytest.raises(NonFiniteError, match="lower the learning rate"):
-        strategy.tell(np.random.default_rng(0).normal(size=(32, 2)))
+        strategy.tell(np.random.default_rng(0).normal(size=(16, 2)))
     assert torch.equal(strategy.theta, torch.ones(3))
 
 
@@ -102,7 +102,7 @@ def test_bfloat16_modules_learn_through_a_float32_master():
     module = nn.Linear(3, 1).to(torch.bfloat16)
     strategy = OpenAIES(module, partial(torch.optim.SGD, lr=1e-4))
     start = strategy.theta.clone()
-    strategy.tell(np.random.default_rng(0).normal(size=(32, 2)))
+    strategy.tell(np.random.default_rng(0).normal(size=(16, 2)))
     assert strategy.theta.dtype == torch.float32
     assert not torch.equal(strategy.theta, start)
     assert module.weight.dtype == torch.bfloat16
@@ -133,3 +133,13 @@ def test_a_search_may_begin_and_continue_in_inference_mode():
     for each in returns:
         straight.tell(each)
     assert torch.equal(continued.theta, straight.theta)
+
+
+@pytest.mark.parametrize("number", [6, 10])
+def test_every_member_must_be_told(number):
+    strategy = OpenAIES(torch.zeros(3), num_pairs=4)
+    with pytest.raises(ValueError, match=f"`tell` must get a fitness for each of 8 members, got {number}"):
+        strategy.tell(list(range(number)))
+    with pytest.raises(TypeError, match=r"`tell` must get numbers, got \[1.0, None"):
+        strategy.tell([1.0, None, *range(6)])
+    assert strategy.generation == 0

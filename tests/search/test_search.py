@@ -92,7 +92,7 @@ def test_a_generation_without_a_finite_pair_raises_and_moves_nothing(name):
 
 
 def test_raise_names_the_pair():
-    strategy = make("openai_es", non_finite="raise")
+    strategy = make("openai_es", non_finite="raise", num_pairs=4)
     with pytest.raises(NonFiniteError, match="the first is pair 2"):
         strategy.tell([1.0, 2.0, 3.0, 4.0, float("nan"), 1.0, 2.0, 3.0])
 

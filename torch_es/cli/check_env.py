@@ -9,7 +9,6 @@ from pathlib import Path
 
 from torch_es.checks import check_count
 from torch_es.cli import config
-from torch_es.envs import EnvFactory, env_factory
 from torch_es.envs.check import Transcript, compare, objections
 from torch_es.loggers.progress import Terminal
 from torch_es.types import EpisodeResult, Task
@@ -49,7 +48,7 @@ def check_env(arguments: list[str]) -> None:
     settings = config.compose_config([*own, f"episode.max_steps={given.steps}", *given.overrides])
     tasks = [Task(0, 2 * pair, world=pair) for pair in range(given.episodes)]
     console = Terminal()
-    refused, notes = objections(_factory(settings["env"]))
+    refused, notes = objections(config.environments(settings["env"]))
     for note in notes:
         console.print(f"note     gymnasium's checker: {note}", markup=False)
     if refused:
@@ -79,12 +78,8 @@ def _play(settings: config.Config, way: str, folder: Path, tasks: list[Task]) ->
     """Play the tasks, write the episodes to `folder`, and return them with their seeds."""
     folder.mkdir()
     where, fresh, _ = _WAYS[way]
-    factory = partial(Transcript, _factory(settings["env"]), folder, fresh)
+    factory = partial(Transcript, config.environments(settings["env"]), folder, fresh)
     evaluator = {**where, "tolerance": settings["evaluator"].get("tolerance", {})}
     with config.build({**settings, "evaluator": evaluator}, factory) as es:
         episodes = es.trainer.play(es.evaluator(), tasks)
         return episodes, [es.trainer.rules.environment_seed(es.seed, task) for task in tasks]
-
-
-def _factory(env: config.Config) -> EnvFactory:
-    return env_factory(env["id"], **env.get("kwargs", {}))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
+import pickle
 from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
+import cloudpickle
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, load_env_creator, parse_env_id
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
@@ -82,6 +85,26 @@ def _by_value(spec: EnvSpec) -> EnvSpec:
     if isinstance(spec.entry_point, str) and spec.entry_point.startswith("__main__:"):
         return dataclasses.replace(spec, entry_point=cast(Any, load_env_creator(spec.entry_point)))
     return spec
+
+
+def registered() -> dict[str, bytes]:
+    """Return, by id, the pickled specs that are not Gymnasium's own; one that pickle refuses is left out.
+
+    A worker that calls `gymnasium.make` itself would not know what the user's script or its imports registered.
+    """
+    found = {}
+    for name, spec in gym.registry.items():
+        if not str(spec.entry_point).startswith("gymnasium."):
+            with contextlib.suppress(Exception):
+                found[name] = cloudpickle.dumps(_by_value(spec))
+    return found
+
+
+def register(specs: dict[str, bytes]) -> None:
+    """Register what `registered` returned, where it is not known yet."""
+    for name in specs.keys() - gym.registry.keys():
+        with contextlib.suppress(Exception):  # it needs a module that cannot be imported here
+            gym.registry[name] = pickle.loads(specs[name])
 
 
 def _make(spec: EnvSpec, **kwargs: Any) -> Env:

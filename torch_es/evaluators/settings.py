@@ -10,6 +10,8 @@ import gymnasium as gym
 import numpy as np
 import torch
 
+from torch_es.envs.make import register, registered
+
 Settings = tuple[Any, ...]
 
 
@@ -29,6 +31,7 @@ _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
     (lambda: (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")), _set_autocast),
     (np.geterr, lambda how: np.seterr(**how)),
     (lambda: gym.logger.min_level, lambda level: setattr(gym.logger, "min_level", level)),
+    (registered, register),
     (sys.getrecursionlimit, sys.setrecursionlimit),
 )
 

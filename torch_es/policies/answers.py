@@ -6,6 +6,7 @@ from typing import Any
 
 import gymnasium as gym
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from torch_es.checks import described
 
@@ -32,6 +33,17 @@ def check_answer(answer: Any, size: int, recurrent: bool) -> None:
             f"`policy` must answer (batch, {size}) to fit the action space, "
             f"got {tuple(output.shape)} for a batch of one."
         )
+
+
+def check_state(state: Any) -> None:
+    """Check what a network's `initial_state` returned.
+
+    Raises:
+        TypeError: If it is made of anything but tensors, as None is.
+    """
+    for leaf in tree_leaves(state):
+        if not isinstance(leaf, Tensor):
+            raise TypeError(f"`policy.initial_state` must return tensors, in any tree, got {described(leaf)}.")
 
 
 def refusal(network: nn.Module, space: gym.Space[Any], error: Exception) -> str:

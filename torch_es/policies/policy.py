@@ -18,7 +18,7 @@ from torch_es.heads import BoxHead, GivenNoise, make_action_noise, make_head, un
 from torch_es.nn import ObservationNorm, batch_norms, find_norm, prepare, virtual_batch_norms
 from torch_es.nn.buffers import kept
 from torch_es.nn.prepare import prepared_parts
-from torch_es.policies.answers import check_answer, refusal
+from torch_es.policies.answers import check_answer, check_state, refusal
 from torch_es.policies.export import export
 from torch_es.policies.recurrent import State, dtype_of, initial_state, is_recurrent, respond, restarted
 from torch_es.spaces.layout import Layout, concatenated, flat_rows
@@ -199,6 +199,7 @@ class Policy(nn.Module):
                 "`policy` gets observations as they come, and one of this space may hold %.6g. A network learns from "
                 "numbers near 1: put `torch_es.nn.ObservationNorm(env.observation_space)` first in it.", largest
             )  # fmt: skip
+        check_state(self.initial_state(1))
         seen: list[Any] = []
         hook = norm.register_forward_pre_hook(lambda _, given: seen.append(given[0])) if norm is not None else None
         try:

@@ -137,6 +137,9 @@ class CentreSearch:
         if own_loop and isinstance(population.perturbation, Unperturbed):
             raise ValueError("`sigma` must be positive for a function of the weights: there are no actions to search.")
         outcome = as_outcome(outcome)
+        told, members = outcome.fitness.size, len(population)
+        if own_loop and told != members:
+            raise ValueError(f"`tell` must get a fitness for each of {members} members, got {told}.")
         plan, kept = self.plan(outcome)
         if self.generation == 0:
             _warn_of_equals(outcome.fitness, own_loop)

@@ -103,6 +103,14 @@ def test_every_command_that_composes_takes_a_folder_of_configs(flag, own):
     assert config.load_config(own / "s" / "trial-0000")["policy"]["name"] == "mine_abroad:Net"
 
 
+def test_an_environment_of_ones_own_needs_an_id(own):
+    (own / "my conf" / "env" / "nameless.yaml").write_text("kwargs: {}\n")
+    for words in (["check-env", "nameless"], ["env=nameless"]):
+        done = torch_es(*words, "-cd", "my conf", "run_dir=r", cwd=own)
+        assert done.returncode == 2
+        assert "`env.id` must be the id of an environment, got None" in done.stderr
+
+
 def test_the_values_of_an_experiment_replace_the_defaults():
     composed = config.compose_config(["experiment=salimans_atari"])
     assert composed["episode"]["max_steps"] == "members:5_000"

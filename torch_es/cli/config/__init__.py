@@ -5,6 +5,7 @@ from torch_es.cli.config.build import Config as Config
 from torch_es.cli.config.build import build as build
 from torch_es.cli.config.build import build_loggers as build_loggers
 from torch_es.cli.config.build import check_values as check_values
+from torch_es.cli.config.build import environments as environments
 from torch_es.cli.config.build import name_group as name_group
 from torch_es.cli.config.compose import compose_config as compose_config
 from torch_es.cli.config.compose import tuned_env as tuned_env

@@ -76,7 +76,7 @@ def build(config: Config, factory: EnvFactory | None = None, **options: Any) -> 
     env, policy, strategy = config["env"], dict(config["policy"]), dict(config["strategy"])
     tolerance = FaultTolerance(**config["evaluator"].get("tolerance", {}))
     evaluator = _evaluator({**config["evaluator"], "tolerance": tolerance})
-    made = factory or env_factory(env["id"], **env.get("kwargs", {}))
+    made = factory or environments(env)
     factory = repeated(made, check_count("env.action_repeat", env.get("action_repeat", 1)))
     acting = {name: policy.pop(name) for name in ACTING if name in policy}
     probe = factory()
@@ -93,6 +93,21 @@ def build(config: Config, factory: EnvFactory | None = None, **options: Any) -> 
         **strategy,
     }
     return ES(network, factory, **{**arguments, **options})
+
+
+def environments(env: Config) -> EnvFactory:
+    """Return what makes the environments of the group `env` of a config.
+
+    Raises:
+        ValueError: If the group has no id, or it is unknown.
+
+    Example:
+        >>> environments({"id": "CartPole-v1"})().spec.id
+        'CartPole-v1'
+    """
+    if not isinstance(env.get("id"), str):
+        raise ValueError(f"`env.id` must be the id of an environment, got {env.get('id')!r}.")
+    return env_factory(env["id"], **env.get("kwargs", {}))
 
 
 def build_loggers(config: Config) -> list[Logger]:

@@ -1,0 +1,36 @@
+"""Runs in processes of their own, several side by side, that end when this one is told to end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_RUNNING: set[subprocess.Popen[bytes]] = set()
+
+
+def yield_to_others() -> None:
+    """Let other work of the machine come first; on SIGTERM end the runs, which have saved themselves, and this."""
+    os.nice(10)
+    signal.signal(signal.SIGTERM, _stop)
+
+
+def run(words: Sequence[str], log: Path) -> tuple[int, float]:
+    """Run `python WORDS` and append what it prints to `log`; return its exit code and the core-seconds it took."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a") as file:
+        process = subprocess.Popen([sys.executable, *words], stdout=file, stderr=file)
+        _RUNNING.add(process)
+        _, status, usage = os.wait4(process.pid, 0)
+        _RUNNING.remove(process)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_utime + usage.ru_stime
+
+
+def _stop(*_: object) -> None:
+    for process in list(_RUNNING):
+        process.terminate()
+    os._exit(128 + signal.SIGTERM)

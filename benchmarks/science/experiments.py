@@ -1,0 +1,179 @@
+"""All jobs, in the order in which they are worth their time."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import cache
+from typing import Any
+
+import yaml
+
+from science.baselines import Baseline
+from science.evolution import Evolution
+from science.jobs import Job
+from science.update import Update
+from torch_es.cli.config import conf_dir
+
+TABLE1 = (
+    "inverted_pendulum", "inverted_double_pendulum", "swimmer", "hopper", "half_cheetah", "walker2d",
+)  # fmt: skip
+PACE: dict[str, dict[str, Any]] = {
+    "trpo": {"steps": 5_000_000, "every": 50_000},  # where Salimans et al. take TRPO's progress
+    "sac": {"every": 2_000},  # it learns more from each step, and takes longer
+}
+MINUTES = ("swimmer", "reacher", "inverted_pendulum")  # tasks that ES learns in minutes: long, short, until a fall
+PPO_STEPS = 1_000_000  # rl-zoo's budget for them
+REPEATS = (1, 2, 3, 4)
+NOISE = {  # task: steps, noise on actions
+    "cartpole": (300_000, "sample"),
+    "half_cheetah": (2_000_000, "gaussian:0.2"),
+}
+PLAIN = ("env.tuned=null", "strategy.num_pairs=32", "optimizer.lr=0.01")  # tuned is what noise on parameters needs
+ATARI = (  # Boxing: no action alone wins anything there, as a game of Freeway is won by one
+    "env=atari", "env.id=ALE/Boxing-v5", "policy=atari_cnn", "strategy.sigma=0.02", "strategy.num_pairs=16",
+    "optimizer.lr=0.01", "episode.max_steps=members:500",
+)  # fmt: skip
+ATARI_STEPS = 2_000_000
+FEW, SEEDS = 3, 5
+NAMES = {"es": "ES", "trpo": "TRPO", "ppo": "PPO", "ars": "ARS", "a2c": "A2C", "sac": "SAC"}
+
+
+@cache
+def env_id(task: str) -> str:
+    """Return Gymnasium's id of a task.
+
+    Example:
+        >>> env_id("hopper")
+        'Hopper-v5'
+    """
+    return str(yaml.safe_load((conf_dir() / "env" / f"{task}.yaml").read_text())["id"])
+
+
+def table1_evolution() -> list[Job]:
+    """ES on the six tasks of Table 1 of Salimans et al. 2017."""
+    return [Job("table1", "es", t, seed, Evolution((f"env={t}",), points=100)) for seed in range(FEW) for t in TABLE1]
+
+
+def table1_baselines(algorithms: dict[str, int]) -> list[Job]:
+    """Baselines on these tasks: TRPO for 5 million steps, the others for the core-seconds that ES took."""
+    evolved, made = table1_evolution(), []
+    for algorithm, seeds in algorithms.items():
+        for seed in range(seeds):
+            for task in TABLE1:
+                beside = tuple(job for job in evolved if job.task == task and algorithm != "trpo")
+                work = Baseline(algorithm, env_id(task), **PACE.get(algorithm, {}))
+                made.append(Job("table1", algorithm, task, seed, work, beside))
+    return made
+
+
+def frame_skip() -> list[Job]:
+    """An action held for 1 to 4 steps; the budget is of the environment's steps, so that all see as much of it."""
+    made = []
+    for seed in range(SEEDS):
+        for task in MINUTES:
+            for n in REPEATS:
+                made.append(Job("frame_skip", f"es_{n}", task, seed, Evolution((f"env={task}",), repeat=n)))
+                work = Baseline("ppo", env_id(task), PPO_STEPS, repeat=n)
+                made.append(Job("frame_skip", f"ppo_{n}", task, seed, work))
+    return made
+
+
+def noise() -> list[Job]:
+    """Noise on the parameters, on the actions, on both: nothing else differs."""
+    made = []
+    for seed in range(SEEDS):
+        for task, (steps, kind) in NOISE.items():
+            for arm, (sigma, noise_on_actions) in {
+                "parameters": (0.02, "null"), "actions": (0, kind), "both": (0.02, kind),
+            }.items():  # fmt: skip
+                words = (f"env={task}", *PLAIN, f"strategy.sigma={sigma}", f"policy.action_noise={noise_on_actions}")
+                made.append(Job("noise", arm, task, seed, Evolution(words, steps)))
+    return made
+
+
+def bins() -> list[Job]:
+    """Ten bins for each component of an action, as in the paper, beside continuous actions."""
+    heads = {"continuous": "clip", "bins": "uniform:10"}
+    return [
+        Job("bins", arm, task, seed, Evolution((f"env={task}", f"policy.box_head={head}")))
+        for seed in range(SEEDS)
+        for task in ("hopper", "swimmer")
+        for arm, head in heads.items()
+    ]
+
+
+def delayed() -> list[Job]:
+    """The reward at the end of the episode alone; `frame_skip` has the same arms with a reward in each step."""
+    made = []
+    for seed in range(SEEDS):
+        for task in MINUTES:
+            whole = (f"env={task}", "episode.max_steps=null")  # an episode that is cut would pay nothing
+            made.append(Job("delayed", "es", task, seed, Evolution(whole, delayed=True)))
+            work = Baseline("ppo", env_id(task), PPO_STEPS, delayed=True)
+            made.append(Job("delayed", "ppo", task, seed, work))
+    return made
+
+
+def vbn() -> list[Job]:
+    """The paper's network with and without virtual batch norm."""
+    return [
+        Job("vbn", arm, "boxing", seed, Evolution((*ATARI, f"policy.batch_norm={value}"), ATARI_STEPS, points=20))
+        for seed in range(SEEDS)
+        for arm, value in (("with", "true"), ("without", "false"))
+    ]
+
+
+def update() -> list[Job]:
+    """The cost of one update."""
+    return [
+        Job("update", algorithm, f"{size}x{size}", seed, Update(algorithm, (size, size)))
+        for seed in range(SEEDS)
+        for size in (64, 256)
+        for algorithm in ("es", "ppo")
+    ]
+
+
+def all_jobs() -> list[Job]:
+    """Return all jobs in order."""
+    return [
+        *table1_evolution(),
+        *table1_baselines({"trpo": FEW, "ppo": FEW}),
+        *frame_skip(),
+        *table1_baselines({"ars": 2, "a2c": 2, "sac": 2}),
+        *noise(),
+        *bins(),
+        *delayed(),
+        *vbn(),
+        *update(),
+    ]
+
+
+def names() -> list[str]:
+    """Return the names of the experiments, in order."""
+    return list(dict.fromkeys(job.experiment for job in all_jobs()))
+
+
+def labels(experiment: str, job: Job) -> tuple[str, str]:
+    """Return the row and the column of a job in the table of an experiment: its panel and its line in the figure.
+
+    `delayed` also shows jobs of `frame_skip`, whose arms name the repeat of an action.
+    """
+    algorithm, _, repeat = job.arm.partition("_")
+    if experiment == "frame_skip":
+        return f"{job.task}, {NAMES[algorithm]}", f"repeat {repeat}"
+    if experiment == "delayed":
+        return f"{job.task}, {NAMES[algorithm]}", "in each step" if repeat else "at the end"
+    return job.task, job.arm
+
+
+def smoke_jobs() -> list[Job]:
+    """Return every arm once, on the first task and seed of its experiment, with a tiny budget."""
+    first: dict[tuple[str, str], Job] = {}
+    for job in all_jobs():
+        first.setdefault((job.experiment, job.arm), job)
+    return [_tiny(job) for job in first.values()]
+
+
+def _tiny(job: Job) -> Job:
+    beside = tuple(_tiny(other) for other in job.beside if other.seed == job.seed)
+    return dataclasses.replace(job, work=job.work.tiny(), beside=beside)

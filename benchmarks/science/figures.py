@@ -1,0 +1,66 @@
+"""The figures of docs/science.md: the mean over seeds, and their range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import comparison
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, NullFormatter
+
+from science.curves import CORE, RETURN, STEPS, WALL, mean_curve
+from science.experiments import env_id, labels
+from science.summaries import Found
+
+AXES = {STEPS: "environment steps", CORE: "core-seconds", WALL: "wall-clock seconds"}
+
+
+def draw(experiment: str, rows: Sequence[Found], out: Path) -> None:
+    """Draw the figure of an experiment."""
+    if experiment == "table1":
+        table1(rows, out)
+    else:
+        panels(experiment, rows, out)
+
+
+def table1(rows: Sequence[Found], out: Path) -> None:
+    """Draw a line of panels for each task: return against steps, core-seconds and wall-clock."""
+    tasks = list(dict.fromkeys(job.task for job, _ in rows))
+    figure = Figure(figsize=(14, 3.6 * len(tasks)), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid: Any = figure.subplots(len(tasks), len(AXES), squeeze=False)
+    for line, task in zip(grid, tasks, strict=True):
+        for panel, (axis, name) in zip(line, AXES.items(), strict=True):
+            for i, arm in enumerate(dict.fromkeys(job.arm for job, _ in rows)):
+                curves = [result["curve"] for job, result in rows if (job.task, job.arm) == (task, arm)]
+                if curves:
+                    _line(panel, curves, axis, arm.upper(), f"C{i}")
+            panel.set(title=env_id(task), xlabel=name, ylabel="return, noise-free", xscale="log")
+            panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+            panel.xaxis.set_minor_formatter(NullFormatter())
+            panel.grid(alpha=0.3)
+        line[0].legend(frameon=False)
+    figure.savefig(out, dpi=90)
+
+
+def _line(panel: Any, curves: Sequence[Any], axis: int, name: str, colour: str) -> None:
+    x, mean = mean_curve(curves, axis)
+    each = np.array([np.interp(x, *np.array(curve)[:, [axis, RETURN]].T) for curve in curves])
+    later = x > 0  # the start has no place on a logarithmic axis
+    panel.plot(x[later], mean[later], color=colour, label=f"{name} ({len(curves)} seeds)")
+    panel.fill_between(x[later], each.min(0)[later], each.max(0)[later], color=colour, alpha=0.15, linewidth=0)
+
+
+def panels(experiment: str, rows: Sequence[Found], out: Path) -> None:
+    """Draw a panel for each row of the experiment's table, and a line in it for each column."""
+    made = []
+    for job, result in rows:
+        task, arm = labels(experiment, job)
+        repeat = getattr(job.work, "repeat", 1)
+        steps, centre = [repeat * point[STEPS] for point in result["curve"]], [p[RETURN] for p in result["curve"]]
+        made.append({"task": task, "arm": arm, "steps": steps, "centre": centre})
+    comparison.draw(made, out)

@@ -1,0 +1,129 @@
+"""The tables of docs/science.md, each from the jobs of one experiment that have results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from science import curves
+from science.experiments import NAMES, TABLE1, env_id, labels
+from science.jobs import Job, Result
+
+
+class Found(NamedTuple):
+    """A job that has a result."""
+
+    job: Job
+    result: Result
+
+
+def by(rows: Iterable[Found], **values: Any) -> list[Found]:
+    """Return the rows whose jobs have these values, as `arm="es"`."""
+    return [row for row in rows if all(getattr(row.job, name) == value for name, value in values.items())]
+
+
+def curves_of(rows: Iterable[Found]) -> list[Any]:
+    """Return their curves."""
+    return [row.result["curve"] for row in rows]
+
+
+def table1(rows: list[Found]) -> str:
+    """Return Table 1 in steps and beside it in core-seconds, and on how many tasks ES costs a fifth."""
+    lines = [
+        "| task | progress | return | TRPO steps | ES steps | ratio | TRPO core-s | ES core-s | ratio |",
+        "|" + "---|" * 9,
+    ]
+    cheap, compared = [], []
+    for task in TABLE1:
+        trpo, es = (curves_of(by(rows, task=task, arm=arm)) for arm in ("trpo", "es"))
+        if not (trpo and es):
+            continue
+        steps, cores = (curves.table1(trpo, es, axis) for axis in (curves.STEPS, curves.CORE))
+        for step, core in zip(steps, cores, strict=True):
+            cells = [env_id(task), f"{step.share:.0%}", number(step.target), *costs(step), *costs(core)]
+            lines.append(f"| {' | '.join(cells)} |")
+        compared.append(task)
+        cheap += [task] if cores and cores[-1].ratio is not None and cores[-1].ratio <= 0.2 else []
+    said = f"ES is at TRPO's final score in at most a fifth of its core-seconds on **{len(cheap)} of {len(compared)}**"
+    return "\n".join([*lines, "", f"{said} tasks{': ' * bool(cheap)}{', '.join(map(env_id, cheap))}."])
+
+
+def costs(reached: curves.Reached) -> list[str]:
+    """Return the cells of one comparison."""
+    es = "not reached" if reached.es is None else f"{reached.es:,.0f}"
+    return [f"{reached.trpo:,.0f}", es, "" if reached.ratio is None else f"**{reached.ratio:.2f}**"]
+
+
+def scores(rows: list[Found]) -> str:
+    """Return each algorithm's return on each task and its cost, and interquartile means across tasks."""
+    lines = ["| task | algorithm | return (lowest seed) | seeds | steps | core-s | wall-clock s |", "|" + "---|" * 7]
+    for task in TABLE1:
+        for arm in NAMES:
+            if own := by(rows, task=task, arm=arm):
+                mean = {key: np.mean([r.result[key] for r in own]) for key in ("steps", "core_seconds", "wall_seconds")}
+                cells = [env_id(task), NAMES[arm], cell(own), str(len(own))]
+                lines.append(f"| {' | '.join([*cells, *(f'{value:,.0f}' for value in mean.values())])} |")
+    return "\n".join([*lines, "", *across(rows)])
+
+
+def across(rows: list[Found]) -> list[str]:
+    """Return the interquartile means across tasks, of the share of TRPO's progress that each run made."""
+    whole = [t for t in TABLE1 if by(rows, task=t, arm="trpo") and by(rows, task=t, arm="es")]
+    spans = {task: curves.progress(curves_of(by(rows, task=task, arm="trpo"))) for task in whole}
+    lines = ["| algorithm | interquartile mean of the share of TRPO's progress | 95% | tasks |", "|---|---|---|---|"]
+    for arm, name in NAMES.items():
+        shares = []
+        for task, (start, end) in spans.items():
+            if end > start and (own := by(rows, task=task, arm=arm)):
+                shares.append([(row.result["return"] - start) / (end - start) for row in own])
+        if shares:
+            mean, low, high = curves.interquartile_mean(shares)
+            interval = "needs two seeds" if low is None else f"{low:.2f} to {high:.2f}"
+            lines.append(f"| {name} | **{mean:.2f}** | {interval} | {len(shares)} |")
+    return lines if len(lines) > 2 else []
+
+
+def means(experiment: str, rows: list[Found]) -> str:
+    """Return a table with the mean return and the lowest of each arm, over the seeds that there are."""
+    cells: dict[str, dict[str, list[Found]]] = {}
+    for row in rows:
+        name, column = labels(experiment, row.job)
+        cells.setdefault(name, {}).setdefault(column, []).append(row)
+    columns = list(dict.fromkeys(column for line in cells.values() for column in line))
+    lines = [f"| Mean return (lowest seed) | {' | '.join(columns)} | seeds |", "|---" * (len(columns) + 2) + "|"]
+    for name, line in cells.items():
+        seeds = min(map(len, line.values()))
+        shown = " | ".join(cell(line[column]) if column in line else "" for column in columns)
+        lines.append(f"| {name} | {shown} | {seeds} |")
+    return "\n".join(lines)
+
+
+def cell(rows: Sequence[Found]) -> str:
+    """Return the mean and the lowest return."""
+    returns = [row.result["return"] for row in rows]
+    return f"**{number(np.mean(returns))}** ({number(min(returns))})"
+
+
+def number(value: Any) -> str:
+    """Return a return, with a decimal where one matters.
+
+    Example:
+        >>> number(-4.52), number(3350.2)
+        ('-4.5', '3,350')
+    """
+    return f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def update(rows: list[Found]) -> str:
+    """Return what an update costs, as medians over the measurements."""
+    titles = ("steps a core-second", "update, ms for 1,000 steps", "peak of an update, MiB", "stored episodes, KiB")
+    lines = [f"| network | algorithm | {' | '.join(titles)} |", "|" + "---|" * 6]
+    for task in dict.fromkeys(row.job.task for row in rows):
+        for arm in ("es", "ppo"):
+            if own := [row.result for row in by(rows, task=task, arm=arm)]:
+                keys = {"steps_per_core_second": 1, "update_ms": 1, "peak_mib": 1, "stored_bytes": 1 / 1024}
+                values = [np.median([result[key] for result in own]) * scale for key, scale in keys.items()]
+                lines.append(f"| {task} | {NAMES[arm]} | {' | '.join(f'**{number(v)}**' for v in values)} |")
+    return "\n".join(lines)
