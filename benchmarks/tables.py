@@ -129,7 +129,9 @@ def gallery() -> str:
     lines = ["| Task | one episode | return in training, mean and range of the seeds |", "|---|---|---|"]
     for path in sorted((RESULTS / "zoo").glob("*.json")):
         env = yaml.safe_load((ROOT / "conf" / "env" / f"{path.stem}.yaml").read_text())["id"]
-        film, curve = (f"![{what} of {env}](zoo/{path.stem}.{kind})" for what, kind in (("Film", "gif"), ("Curve", "png")))
+        film, curve = (
+            f"![{what} of {env}](zoo/{path.stem}.{kind})" for what, kind in (("Film", "gif"), ("Curve", "png"))
+        )
         lines.append(f"| `torch-es env={path.stem}` | {film} | {curve} |")
     return "\n".join(lines)
 

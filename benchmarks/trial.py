@@ -1,0 +1,48 @@
+"""Try settings for a task, and keep what they reached in benchmarks/results/tuning.jsonl, whether it is good or not.
+
+    python benchmarks/trial.py env=hopper env.tuned=null policy=linear strategy=ars seed=100
+
+Trains the command line `torch-es WORDS` in one process. Seeds of trials start at 100, since the zoo's results have the
+small ones.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from machine import RESULTS
+
+from torch_es.cli import config
+from torch_es.cli.run import run
+
+
+def main(words: list[str]) -> None:
+    curve = []
+
+    def keep(metrics: dict[str, float]) -> None:
+        if "eval/mean_reward" in metrics:
+            curve.append([int(metrics["global_step"]), round(metrics["eval/mean_reward"], 2)])
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings = config.compose_config([*words, "evaluator=serial", "video=false", f"run_dir={folder}/run"])
+        start = time.process_time()
+        returns = [e.return_ for e in run(settings, Path(folder) / "run", resume=False, callback=keep, quiet=True)]
+    row = {
+        "words": " ".join(words),
+        "return": round(float(np.mean(returns)), 2),
+        "std": round(float(np.std(returns)), 2),
+        "core_seconds": round(time.process_time() - start, 1),
+        "curve": curve,
+    }
+    with (RESULTS / "tuning.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    print({key: value for key, value in row.items() if key != "curve"})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
