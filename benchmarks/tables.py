@@ -114,7 +114,8 @@ def zoo() -> str:
     found = {}
     for path in sorted((RESULTS / "zoo").glob("*.json")):
         found[path.stem] = json.loads(path.read_text())
-        rows, env = found[path.stem]["rows"], yaml.safe_load((ROOT / "conf" / "env" / path.name).read_text())
+        rows = found[path.stem]["rows"]
+        env = yaml.safe_load((ROOT / "conf" / "env" / f"{path.stem}.yaml").read_text())
         returns, costs = [row["return"] for row in rows], [row["core_seconds"] for row in rows]
         how = ", ".join(str(env["tuned"].get(group, default)) for group, default in DEFAULTS.items())
         worst, steps = f"{min(returns):,.1f}", f"{mean(row['steps'] for row in rows) / 1e6:.2g} M"
