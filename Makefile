@@ -48,7 +48,7 @@ bench: $(READY) ## Measure speed beside the physics alone and other libraries
 	$(BIN)/python benchmarks/throughput.py $(ARGS)
 	$(BIN)/python benchmarks/tables.py
 
-zoo: $(READY) ## Train every task that has tuned settings, hours in all; ARGS="hopper walker2d" says which
+zoo: $(READY) ## Train every task that has tuned settings, hours in all; ARGS="hopper swimmer" says which
 	$(BIN)/python benchmarks/zoo.py $(ARGS)
 	$(BIN)/python benchmarks/gallery.py $(ARGS)
 	$(BIN)/python benchmarks/tables.py

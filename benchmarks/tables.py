@@ -116,7 +116,7 @@ def zoo() -> str:
         found[path.stem] = json.loads(path.read_text())
         rows = found[path.stem]["rows"]
         env = yaml.safe_load((ROOT / "conf" / "env" / f"{path.stem}.yaml").read_text())
-        returns, costs = [row["return"] for row in rows], [row["core_seconds"] for row in rows]
+        returns, costs = [row["return"] for row in rows], [cost for row in rows if (cost := row["core_seconds"])]
         how = ", ".join(str(env["tuned"].get(group, default)) for group, default in DEFAULTS.items())
         worst, steps = f"{min(returns):,.1f}", f"{mean(row['steps'] for row in rows) / 1e6:.2g} M"
         cells = [f"{mean(returns):,.1f}", worst, f"{len(rows)}{'' if len(rows) >= 5 else ' (indicative)'}", steps]
@@ -127,7 +127,10 @@ def zoo() -> str:
 
 def gallery() -> str:
     """A film and a curve of each task."""
-    lines = ["| Task | one episode | return in training, mean and range of the seeds |", "|---|---|---|"]
+    lines = [
+        "| Task | four seconds of the best seed | return of the centre: mean and range of the seeds |",
+        "|---|---|---|",
+    ]
     for path in sorted((RESULTS / "zoo").glob("*.json")):
         env = yaml.safe_load((ROOT / "conf" / "env" / f"{path.stem}.yaml").read_text())["id"]
         film, curve = (

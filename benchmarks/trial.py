@@ -2,8 +2,8 @@
 
     python benchmarks/trial.py env=hopper env.tuned=null policy=linear strategy=ars seed=100
 
-Trains the command line `torch-es WORDS` in one process. Seeds of trials start at 100, since the zoo's results have the
-small ones.
+Trains the command line `torch-es WORDS` in one process. With `env.tuned=null`, the values that are tuned already have
+no part in it. Seeds of trials start at 100, since the zoo's results have the small ones.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/zoo.py [TASK ...] [--seeds 0 1 2 3 4] [--jobs 2]
 
-Each run is the command `torch-es env=TASK seed=S` in a process of its own; `--jobs` of them run side by side. A run
-that has a result is skipped, and one that was cut continues. Writes benchmarks/results/zoo/TASK.json, and the best
+Each run is the command `torch-es env=TASK seed=S evaluator=serial`, one process; `--jobs` of them run side by side. A
+run that has a result is skipped, and one that was cut continues. Writes benchmarks/results/zoo/TASK.json, and the best
 seed's policy to zoo/. A run's cost is the CPU time of all its processes, in core-seconds.
 """
 
@@ -29,20 +29,20 @@ RUNS, ZOO = ROOT / "runs" / "zoo", ROOT / "zoo"
 KEPT = ("config.yaml", "summary.json")
 LONG = {"walker2d": 3, "humanoid_standup": 3, "pusher": 3, "bipedal_walker": 3}  # seeds, where a run takes half an hour
 LONGEST = {"ant": 2, "humanoid": 2, "bipedal_walker_hardcore": 2, "freeway": 2}  # an hour
-FIRST = {
-    "pendulum": 10,
-    "mountain_car_continuous": 10,
-}  # seeds 0 to 4 showed that earlier settings were not good enough
+# seeds 0 to 4 showed that earlier settings of these were not good enough, so they count as used for tuning
+FIRST_SEED = {"pendulum": 10, "mountain_car_continuous": 10}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", nargs="*", default=tasks())
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help="by default all: " + ", ".join(tasks()))
     parser.add_argument("--seeds", type=int, nargs="+", help="by default five; three or two for long runs")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     given = parser.parse_args()
+    if unknown := set(given.tasks) - set(tasks()):
+        parser.error(f"there are no tuned settings for {', '.join(unknown)}; there are for {', '.join(tasks())}")
     processes.yield_to_others()
-    wanted = [(task, seed) for task in given.tasks for seed in given.seeds or seeds(task)]
+    wanted = [(task, seed) for task in given.tasks or tasks() for seed in given.seeds or seeds(task)]
     with ThreadPoolExecutor(given.jobs) as pool:
         running = {pool.submit(trained, *job): job[0] for job in [job for job in wanted if job[1] not in rows(job[0])]}
         for done in as_completed(running):
@@ -60,7 +60,7 @@ def tasks() -> list[str]:
 
 def seeds(task: str) -> range:
     """Return the seeds of a task's results."""
-    first = FIRST.get(task, 0)
+    first = FIRST_SEED.get(task, 0)
     return range(first, first + (LONG | LONGEST).get(task, 5))
 
 
@@ -80,9 +80,12 @@ def trained(task: str, seed: int) -> dict[str, Any]:
     """Train one run, or continue it; return its row."""
     path = RUNS / task / f"{settings_hash(task)}-seed{seed}"
     words = [f"env={task}", f"seed={seed}", f"run_dir={path}", "resume=auto", "video=false", "evaluator=serial"]
-    log, costs = path.with_suffix(".log"), path.with_suffix(".cost")  # a run that was cut has several costs
-    code, seconds = processes.run(["-m", "torch_es", *words], log)
+    log, costs = path.with_suffix(".log"), path.with_suffix(".cost")  # a run that was cut has several starts and costs
+    costs.parent.mkdir(parents=True, exist_ok=True)
     with costs.open("a") as file:
+        file.write("start\n")
+        file.flush()
+        code, seconds = processes.run(["-m", "torch_es", *words], log)
         file.write(f"{seconds}\n")
     if code:
         raise SystemExit(f"{task}, seed {seed} failed: see {log}")
@@ -92,9 +95,20 @@ def trained(task: str, seed: int) -> dict[str, Any]:
         "return": summary["eval/mean_reward"],
         "std": summary["eval/std_reward"],
         "steps": int(metrics[-1]["global_step"]),
-        "core_seconds": round(sum(map(float, costs.read_text().split())), 1),
+        "core_seconds": total(costs.read_text().split()),
         "curve": [[int(m["global_step"]), round(m["eval/mean_reward"], 2)] for m in metrics if "eval/mean_reward" in m],
     }
+
+
+def total(costs: list[str]) -> float | None:
+    """Return the sum of a run's costs, or None if this process was killed and did not learn one of them.
+
+    Example:
+        >>> total(["start", "1.5", "start", "2"]), total(["start", "start", "2"])
+        (3.5, None)
+    """
+    known = [float(cost) for cost in costs if cost != "start"]
+    return round(sum(known), 1) if len(known) == costs.count("start") else None
 
 
 def write(task: str, row: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "torch_es"
 ROOMS = [
     "__main__",
-    "tasks",
+    "trainers",
     "cli",
     "hub",
     "sb3",

@@ -16,7 +16,7 @@ from torch_es.search import ARS, PGPE, SNES, OpenAIES, SearchGradient
 from torch_es.types import EpisodeResult, Task
 
 if TYPE_CHECKING:
-    from torch_es.tasks import from_run, from_task
+    from torch_es.trainers import from_run, from_task
 
 __version__ = "0.1.0"
 
@@ -48,7 +48,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import `from_task` and `from_run` when they are first used, because they bring Hydra."""
     if name in ("from_run", "from_task"):
-        from torch_es import tasks
+        from torch_es import trainers
 
-        return getattr(tasks, name)
+        return getattr(trainers, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

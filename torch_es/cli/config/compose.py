@@ -15,7 +15,7 @@ from torch_es.cli.config.build import Config
 from torch_es.cli.config.overrides import check_overrides, conf_dir, config_files, options, parsed_overrides, plain
 from torch_es.runs.commands import override
 
-_GROUPS = ("policy", "strategy", "optimizer")  # whose tuned values belong to the option that they were tuned with
+_GROUPS = ("policy", "strategy", "optimizer")  # values tuned with one option of these are wrong for another
 
 
 def compose_config(overrides: Sequence[str] = (), name: str = "config") -> Config:
@@ -58,7 +58,7 @@ def with_tuned(overrides: Sequence[str], name: str = "config") -> list[str]:
         return list(overrides)
     tuned = _tuned([o for o in parsed if o.key_or_group in ("env", "env.id", "hydra.searchpath")], name)
     dropped = {g for g in _GROUPS if f"{g}.name" in given or given.get(g, tuned.get(g)) != tuned.get(g)}
-    if "strategy" in dropped:
+    if "strategy" in dropped:  # each has steps of another size, so a learning rate does not carry over
         dropped.add("optimizer")
     if "optimizer" in dropped:
         dropped.add("scheduler")
@@ -78,7 +78,7 @@ def tuned_env(text: str) -> str:
         >>> tuned_env("Hopper-v5")
         'hopper'
     """
-    names = {key: path.stem for path, env in _files([]) if "tuned" in env for key in (path.stem, str(env["id"]))}
+    names = {key: path.stem for path, env in _files([]) if env.get("tuned") for key in (path.stem, str(env["id"]))}
     if text not in names:
         raise ValueError(f"There are no tuned settings for `{text}`; there are for {', '.join(sorted(names))}.")
     return names[text]

@@ -42,6 +42,8 @@ def from_task(task: str, *overrides: str, seed: int = 0, **options: Any) -> ES:
 def from_run(folder: str | Path, *, best: bool = False, imports: Collection[str] = (), **options: Any) -> ES:
     """Return the trainer of a run folder that the command line wrote, to act or to train on; a zoo policy is one.
 
+    It continues with the run's settings. A learning-rate scheduler that has reached its end stays there.
+
     Args:
         folder: With the run's `config.yaml` and its checkpoints.
         best: Take the best centre evaluated in training, not the last.
@@ -59,6 +61,4 @@ def from_run(folder: str | Path, *, best: bool = False, imports: Collection[str]
     path = Path(folder)
     settings = config.load_config(path)
     config.check_imports(path, settings, imports)
-    es = config.restored(path, settings, best=best, **options)
-    es.budget = settings["total_timesteps"]
-    return es
+    return config.restored(path, settings, best=best, **options)
