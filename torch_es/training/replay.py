@@ -14,6 +14,7 @@ from torch_es.evaluators import Evaluator
 from torch_es.runs.machine import difference
 from torch_es.runs.replay_log import Record, digest, fingerprint, read
 from torch_es.search import Outcome
+from torch_es.search.perturbation import serial_sum
 from torch_es.training.trainer import Trainer
 
 
@@ -58,7 +59,7 @@ def rebuild(
         if trainer.snapshot().searches_actions:
             trainer.run_generation(evaluator())
         else:
-            strategy.tell(Outcome(record.fitness, behaviours=record.arrays.get("behaviours")))
+            strategy.tell(Outcome(record.fitness, behaviours=record.arrays.get("behaviours")), serial_sum)
         trainer.load_progress_dict(record.progress)
         if digest(strategy.theta) != record.theta:  # replay-a
             raise RunFolderError(

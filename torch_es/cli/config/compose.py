@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from torch_es.cli.config.build import Config
-from torch_es.cli.config.overrides import check_overrides, conf_dir, config_files, options, parsed_overrides, plain
+from torch_es.cli.config.overrides import check_overrides, conf_dir, config_files, parsed_overrides, plain
 from torch_es.runs.commands import override
 
 _GROUPS = ("policy", "strategy", "optimizer")  # values tuned with one option of these are wrong for another
@@ -56,7 +56,7 @@ def with_tuned(overrides: Sequence[str], name: str = "config") -> list[str]:
     given = {o.key_or_group: o.value() for o in parsed}
     if ("env.tuned" in given and given["env.tuned"] is None) or given.get("experiment", "none") != "none":
         return list(overrides)
-    tuned = _tuned([o for o in parsed if o.key_or_group in ("env", "env.id", "hydra.searchpath")], name)
+    tuned = _tuned([o for o in parsed if o.key_or_group in ("env", "env.id", "hydra.searchpath")])
     dropped = {g for g in _GROUPS if f"{g}.name" in given or given.get(g, tuned.get(g)) != tuned.get(g)}
     if "strategy" in dropped:  # each has steps of another size, so a learning rate does not carry over
         dropped.add("optimizer")
@@ -78,30 +78,36 @@ def tuned_env(text: str) -> str:
         >>> tuned_env("Hopper-v5")
         'hopper'
     """
-    names = {key: path.stem for path, env in _files([]) if env.get("tuned") for key in (path.stem, str(env["id"]))}
+    known = [(name, env) for name, env in _files([conf_dir()]) if env.get("tuned")]
+    names = {key: name for name, env in known for key in (name, str(env["id"]))}
     if text not in names:
         raise ValueError(f"There are no tuned settings for `{text}`; there are for {', '.join(sorted(names))}.")
     return names[text]
 
 
-def _tuned(words: Sequence[Override], name: str) -> Config:
+def _tuned(words: Sequence[Override]) -> Config:
     """Return the tuned settings of the environment that `env` and `env.id` of a command line name."""
     given: dict[str, Any] = {o.key_or_group: o.value() for o in words}
+    folders = [conf_dir(), *given.get("hydra.searchpath", [])]  # in Hydra's order: the first that has a file
     if "env.id" in given:
-        found = [env for _, env in _files(given.get("hydra.searchpath", [])) if env["id"] == given["env.id"]]
-        return dict(found[0].get("tuned") or {}) if found else {}
-    lines = [str(o.input_line) for o in words]
-    if given.get("env") not in (None, *options("env", lines)):
-        return {}  # the check of all words names the nearest option
-    with config_files():
-        return dict(plain(compose(name, overrides=lines).env).get("tuned") or {})
+        found = [env for _, env in _files(folders) if env.get("id") == given["env.id"]]
+    else:
+        chosen = given.get("env") or _default_env()
+        found = [env for _, env in _files(folders, str(chosen))]  # none if there is no such file: the check says so
+    return dict(found[0].get("tuned") or {}) if found else {}
 
 
-def _files(search_path: Sequence[str]) -> Iterator[tuple[Path, Config]]:
-    """Yield the files of all environments, those of the user first, and what is in them."""
-    for folder in (*search_path, conf_dir()):
-        for path in sorted(Path(str(folder).removeprefix("file://")).glob("env/*.yaml")):
-            yield path, plain(OmegaConf.load(path))  # type: ignore[arg-type]
+def _default_env() -> str:
+    """Return the environment of a command line that names none."""
+    defaults = OmegaConf.load(conf_dir() / "config.yaml").defaults
+    return next(str(choice["env"]) for choice in defaults if "env" in choice)
+
+
+def _files(folders: Sequence[str | Path], name: str = "*") -> Iterator[tuple[str, Config]]:
+    """Yield the names of environments and what is in their files; each is read by itself, which Hydra would not do."""
+    for folder in folders:
+        for path in sorted(Path(str(folder).removeprefix("file://")).glob(f"env/{name}.yaml")):
+            yield path.stem, OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[misc]
 
 
 def _word(key: str, value: Any) -> str:
