@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from gif import cut
 from matplotlib.ticker import EngFormatter
 
 from torch_es.report.plotting import new_figure
@@ -22,7 +23,6 @@ from zoo import folder, rows, tasks
 OUT = Path(__file__).parent.parent / "docs" / "zoo"
 START, SECONDS = 1, 4  # of the video; a body needs a second to find its stride
 SHAPE = "fps=12,scale=160:-1:flags=lanczos"
-COLOURS = "split[a][b];[a]palettegen=max_colors=32[p];[b][p]paletteuse=dither=none"  # dithering would triple the file
 
 
 def main() -> None:
@@ -48,15 +48,11 @@ def draw(task: str) -> None:
 
 def film(task: str) -> None:
     """Film the policy of a task."""
-    import imageio_ffmpeg
-
     with tempfile.TemporaryDirectory() as scratch:
         video = Path(scratch) / "video.mp4"
         words = ["record", str(folder(task)), "--out", str(video)]
         subprocess.run([sys.executable, "-m", "torch_es", *words], check=True)
-        cut = ["-ss", str(START), "-t", str(SECONDS), "-i", str(video), "-vf", f"{SHAPE},{COLOURS}"]
-        ffmpeg = [imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-loglevel", "error"]
-        subprocess.run([*ffmpeg, *cut, str(OUT / f"{task}.gif")], check=True)
+        cut(video, OUT / f"{task}.gif", START, SECONDS, SHAPE, colours=32)
 
 
 if __name__ == "__main__":

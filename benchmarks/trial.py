@@ -19,25 +19,21 @@ from machine import RESULTS
 
 from torch_es.cli import config
 from torch_es.cli.run import run
+from zoo import curve
 
 
 def main(words: list[str]) -> None:
-    curve = []
-
-    def keep(metrics: dict[str, float]) -> None:
-        if "eval/mean_reward" in metrics:
-            curve.append([int(metrics["global_step"]), round(metrics["eval/mean_reward"], 2)])
-
     with tempfile.TemporaryDirectory() as folder:
         settings = config.compose_config([*words, "evaluator=serial", "video=false", f"run_dir={folder}/run"])
         start = time.process_time()
-        returns = [e.return_ for e in run(settings, Path(folder) / "run", resume=False, callback=keep, quiet=True)]
+        returns = [episode.return_ for episode in run(settings, Path(folder) / "run", resume=False, quiet=True)]
+        points = curve(Path(folder) / "run")
     row = {
         "words": " ".join(words),
         "return": round(float(np.mean(returns)), 2),
         "std": round(float(np.std(returns)), 2),
         "core_seconds": round(time.process_time() - start, 1),
-        "curve": curve,
+        "curve": points,
     }
     with (RESULTS / "tuning.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")

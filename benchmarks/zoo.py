@@ -54,8 +54,7 @@ def main() -> None:
 
 def tasks() -> list[str]:
     """Return the names of all tasks that have tuned settings."""
-    names = sorted(path.stem for path in (ROOT / "conf" / "env").glob("*.yaml"))
-    return [name for name in names if config.with_tuned([f"env={name}"])[:-1]]
+    return list(config.tuned_envs())
 
 
 def seeds(task: str) -> range:
@@ -89,15 +88,21 @@ def trained(task: str, seed: int) -> dict[str, Any]:
         file.write(f"{seconds}\n")
     if code:
         raise SystemExit(f"{task}, seed {seed} failed: see {log}")
-    summary, metrics = json.loads((path / "summary.json").read_text()), read_metrics(path)
+    summary = json.loads((path / "summary.json").read_text())
     return {
         "seed": seed,
         "return": summary["eval/mean_reward"],
         "std": summary["eval/std_reward"],
-        "steps": int(metrics[-1]["global_step"]),
+        "steps": int(read_metrics(path)[-1]["global_step"]),
         "core_seconds": total(costs.read_text().split()),
-        "curve": [[int(m["global_step"]), round(m["eval/mean_reward"], 2)] for m in metrics if "eval/mean_reward" in m],
+        "curve": curve(path),
     }
+
+
+def curve(run: Path) -> list[list[float]]:
+    """Return the evaluations of a run's centre: environment steps and mean return of each."""
+    rows = read_metrics(run)
+    return [[int(m["global_step"]), round(m["eval/mean_reward"], 2)] for m in rows if "eval/mean_reward" in m]
 
 
 def total(costs: list[str]) -> float | None:
@@ -125,7 +130,7 @@ def write(task: str, row: dict[str, Any]) -> None:
 
 def folder(task: str) -> Path:
     """Return the folder of a task's trained policy."""
-    return ZOO / str(config.compose_config([f"env={task}"])["env"]["id"]).replace("/", "-")
+    return ZOO / config.tuned_envs()[task].replace("/", "-")
 
 
 def keep_best(task: str) -> None:

@@ -9,6 +9,7 @@ from torch_es.cli.config.build import environments as environments
 from torch_es.cli.config.build import name_group as name_group
 from torch_es.cli.config.compose import compose_config as compose_config
 from torch_es.cli.config.compose import tuned_env as tuned_env
+from torch_es.cli.config.compose import tuned_envs as tuned_envs
 from torch_es.cli.config.compose import with_tuned as with_tuned
 from torch_es.cli.config.overrides import check_overrides as check_overrides
 from torch_es.cli.config.overrides import conf_dir as conf_dir

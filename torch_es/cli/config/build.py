@@ -143,8 +143,8 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
     return kind
 
 
-def optimizer_arguments(kind: type[torch.optim.Optimizer]) -> list[str]:
-    """Return the names of an optimiser's arguments, without the parameters it steps."""
+def optional_arguments(kind: type) -> list[str]:
+    """Return the names of the arguments of a class of torch.optim, without the first: what it steps."""
     return list(inspect.signature(kind).parameters)[1:]
 
 
@@ -221,7 +221,7 @@ def _checked(key: str, kind: type, options: Config, first: Any) -> Any:
     try:
         kind(first, **keywords)
     except (TypeError, ValueError) as error:
-        takes = list(inspect.signature(kind).parameters)[1:]
+        takes = optional_arguments(kind)
         near = next((suggestion(k, takes) for k in keywords if k not in takes), "")
         raise ValueError(f"`{key}`: {kind.__name__} does not take {keywords}: {error}.{near}") from error
     return partial(kind, **keywords)

@@ -78,11 +78,15 @@ def tuned_env(text: str) -> str:
         >>> tuned_env("Hopper-v5")
         'hopper'
     """
-    known = [(name, env) for name, env in _files([conf_dir()]) if env.get("tuned")]
-    names = {key: name for name, env in known for key in (name, str(env["id"]))}
+    names = {key: name for name, env_id in tuned_envs().items() for key in (name, env_id)}
     if text not in names:
         raise ValueError(f"There are no tuned settings for `{text}`; there are for {', '.join(sorted(names))}.")
     return names[text]
+
+
+def tuned_envs() -> dict[str, str]:
+    """Return the options of `env` that have tuned settings, and Gymnasium's id of each."""
+    return {name: str(env["id"]) for name, env in _files([conf_dir()]) if env.get("tuned")}
 
 
 def _tuned(words: Sequence[Override]) -> Config:

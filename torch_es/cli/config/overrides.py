@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from torch_es.checks import check_flag, flat, suggestion
-from torch_es.cli.config.build import Config, optimizer_arguments, optimizer_class
+from torch_es.cli.config.build import Config, optimizer_class, optional_arguments
 from torch_es.loggers import WandbLogger
 from torch_es.runs.commands import override
 
@@ -185,7 +185,7 @@ def _check_new(given: Override, known: Sequence[str], optimizer: str) -> None:
         raise ValueError(f"`{key}` is not in the config.{near} A further argument takes a plus: `+{line}`.")
     elif key.startswith("optimizer."):
         kind = optimizer_class(optimizer)
-        takes = [f"optimizer.{argument}" for argument in optimizer_arguments(kind)]
+        takes = [f"optimizer.{argument}" for argument in optional_arguments(kind)]
         if key in takes:
             raise ValueError(f"`{key}` is not in the config; a further argument takes a plus: `+{line}`.")
         raise ValueError(f"`{key}` is not an argument of torch.optim.{kind.__name__}.{suggestion(key, takes)}")
