@@ -19,7 +19,7 @@ train: $(READY) ## Train a policy on HalfCheetah, under three minutes; ARGS="env
 	$(BIN)/torch-es train $(ARGS)
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest --durations=25
+	$(BIN)/python -m pytest --numprocesses logical --dist loadfile --durations=25
 
 oldest: ## Run the tests with the oldest versions allowed; ARGS="tests/envs" says which
 	PYTHON=$(PYTHON) tests/oldest.sh $(ARGS)

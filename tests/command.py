@@ -36,7 +36,8 @@ def torch_es(*arguments, cwd):
         except SystemExit as stop:
             code = stop.code or 0
         finally:
-            root.handlers[:], root.level = handlers, level  # Hydra has set its own
+            root.handlers[:] = handlers  # Hydra has set its own
+            root.setLevel(level)
             os.environ.clear()
             os.environ.update(variables)  # without the renderer that a film needs
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
