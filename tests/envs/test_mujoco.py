@@ -5,7 +5,7 @@ import pytest
 
 from torch_es.envs import env_factory, mujoco
 
-TASKS = ["HalfCheetah-v5", "Hopper-v5"]
+TASKS = ["HalfCheetah-v5", "Hopper-v5", "Humanoid-v5"]
 OTHERWISE = {
     "HalfCheetah-v5": {"ctrl_cost_weight": 0.3},
     "Hopper-v5": {
@@ -14,6 +14,7 @@ OTHERWISE = {
         "healthy_reward": 0.7,
         "terminate_when_unhealthy": False,
     },
+    "Humanoid-v5": {"contact_cost_weight": 1e-3, "contact_cost_range": (0.02, 0.5), "ctrl_cost_weight": 0.3},
 }
 SEEN = {"exclude_current_positions_from_observation": False}
 
@@ -50,7 +51,7 @@ def test_every_bit_of_a_step_is_gymnasiums(env_id, kwargs):
     for seed, dtype in ((0, np.float32), (1, np.float64)):
         actions = generator.uniform(-1, 1, (150, ours.model.nu)).astype(dtype) * ours.action_space.high
         ended = assert_alike(ours, plain, actions, seed)
-        if env_id == "Hopper-v5" and kwargs != "otherwise":
+        if env_id != "HalfCheetah-v5" and kwargs != "otherwise":
             assert 0 < ended < 150
 
 
@@ -69,14 +70,25 @@ def test_health_is_gymnasiums_in_any_state():
     assert 0 < sum(healthy) < 500
 
 
-@pytest.mark.parametrize("where", ["qpos", "qvel"])
-def test_what_is_not_a_number_is_treated_alike(where):
-    ours, plain = both("Hopper-v5")
+@pytest.mark.parametrize("where", ["qpos", "qvel", "cfrc_ext"])
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "Humanoid-v5"])
+def test_what_is_not_a_number_is_treated_alike(env_id, where):
+    ours, plain = both(env_id)
     for env in (ours, plain):
         env.reset(seed=0)
         getattr(env.data, where)[-1] = np.nan
     assert ours.is_healthy == plain.is_healthy
     np.testing.assert_array_equal(ours._get_obs(), plain._get_obs())
+    if env_id == "Humanoid-v5":
+        np.testing.assert_array_equal(ours.contact_cost, plain.contact_cost)
+
+
+def test_a_contact_cost_outside_its_range_is_clipped():
+    ours, plain = both("Humanoid-v5", contact_cost_range=(0.5, 2.0))
+    for force in (0.0, 1000.0, 1e9):
+        for env in (ours, plain):
+            env.data.cfrc_ext[:] = force
+        assert ours.contact_cost == plain.contact_cost
 
 
 def test_an_action_of_another_shape_is_refused():

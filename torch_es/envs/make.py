@@ -25,6 +25,7 @@ EnvFactory = Callable[[], Env]
 _LEANER = {
     "gymnasium.envs.mujoco.half_cheetah_v5:HalfCheetahEnv": "torch_es.envs.mujoco:HalfCheetah",
     "gymnasium.envs.mujoco.hopper_v5:HopperEnv": "torch_es.envs.mujoco:Hopper",
+    "gymnasium.envs.mujoco.humanoid_v5:HumanoidEnv": "torch_es.envs.mujoco:Humanoid",
 }
 
 
