@@ -9,7 +9,7 @@ import torch
 from torch_es.evaluators import SerialEvaluator
 
 sys.path.insert(0, str(Path(__file__).parent))
-collect_ignore = ["helpers.py", "scipy_free.py"]  # the doctest collector would import them a second time
+collect_ignore = ["helpers.py", "machines.py", "scipy_free.py"]  # the doctest collector would import them a second time
 torch.set_num_threads(1)  # as in a worker; small tensors are slower with more
 
 
@@ -30,6 +30,16 @@ def _interruptible():
 def _seeded():
     """Initial weights of torch's own modules are the same in every run."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def machines():
+    """A Ray cluster with one node."""
+    from machines import Machines
+
+    found = Machines(nodes=1)
+    yield found
+    found.close()
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ ROOMS = [
     "report",
     "es",
     "training",
+    "cluster",
     "runs",
     "evaluators",
     "rollout",

@@ -37,12 +37,17 @@ def dumps(objective: Objective) -> bytes:
         ) from error
 
 
+def objective(payload: bytes) -> Objective:
+    """Return what is evaluated, and adopt the settings of the process that pickled it."""
+    made: Objective
+    made, given = cloudpickle.loads(payload)  # modules are imported before, as they were in the parent
+    adopt(given)
+    return made
+
+
 def player(payload: bytes) -> Player:
     """Make the player, with the settings of the process that pickled it."""
-    objective, given = cloudpickle.loads(payload)  # modules are imported before, as they were in the parent
-    adopt(given)
-    made: Player = objective.player()
-    return made
+    return objective(payload).player()
 
 
 def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any]:

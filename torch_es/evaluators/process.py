@@ -6,7 +6,7 @@ import contextlib
 import logging
 import pickle
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -21,8 +21,7 @@ from torch_es.evaluators.resources import check_descriptors, default_num_workers
 from torch_es.evaluators.tolerance import TOLERANCE, EndlessWarning, FaultTolerance, nothing
 from torch_es.evaluators.wire import FAILED, LANES, SUMMED, Board, unpack_results
 from torch_es.rollout import Objective, Snapshot
-from torch_es.search.noise import num_blocks
-from torch_es.search.perturbation import Noisy, chunks, serial_sum
+from torch_es.search.perturbation import Noisy, add_chunks, chunks, serial_sum, sum_parts
 from torch_es.types import EpisodeResult, Float64Array
 
 _log = logging.getLogger(__name__)
@@ -58,7 +57,7 @@ class ProcessEvaluator:
         self.attend: Callable[[], None] = nothing
         self._endless = EndlessWarning()
         self._tolerance = tolerance
-        self._ledger = Ledger(tolerance, objective.task_name)
+        self._ledger: Ledger[Remote] = Ledger(tolerance, objective.task_name)
         self._payload = dumps(objective)
         self._board = Board(snapshot)
         self._snapshot = snapshot
@@ -82,6 +81,16 @@ class ProcessEvaluator:
     def restarts(self) -> int:
         """How many workers were replaced so far."""
         return self._ledger.restarts
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """See `Evaluator.metrics`."""
+        return {"es/worker_restarts": float(self.restarts)} if self.restarts else {}
+
+    @property
+    def num_lanes(self) -> int:
+        """How many tasks all workers together play at once."""
+        return sum(worker.num_lanes for worker in self._workers)
 
     @property
     def pids(self) -> list[int]:
@@ -111,10 +120,15 @@ class ProcessEvaluator:
 
     def noise_sum(self, noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Tensor:
         """See `Evaluator.noise_sum`; the workers share its parts."""
-        blocks, count = num_blocks(noise.dim), len(chunks(noise.dim, len(linear)))
-        parts = [(chunk, block) for chunk in range(count) for block in range(blocks)]
-        if len(parts) == 1:  # done before a worker would have read the request
-            return serial_sum(noise, linear, squared)
+        parts = sum_parts(noise.dim, len(linear))
+        # one is done before a worker would have read the request
+        sums = None if len(parts) == 1 else self.compute(noise, parts, linear, squared)
+        return serial_sum(noise, linear, squared) if sums is None else add_chunks(sums)
+
+    def compute(
+        self, noise: Noisy, parts: Sequence[tuple[int, int]], linear: Float64Array, squared: Float64Array | None
+    ) -> Tensor | None:
+        """Compute parts of a sum, each in its place of `(chunks, 1 or 2, dim)`; None if a worker was lost meanwhile."""
         if not self._posted or noise is not self._snapshot.perturbation:
             self._post(self._snapshot._replace(perturbation=noise))
         pending = set(self._workers)
@@ -126,12 +140,13 @@ class ProcessEvaluator:
                 if message == SUMMED:
                     pending.discard(worker)
             if any(worker not in self._workers for worker in pending):  # one was replaced: its parts are missing
-                return serial_sum(noise, linear, squared)
-        first: Tensor
-        first, *others = self._board.parts[:count, : 1 if squared is None else 2]
-        for part in others:
-            first += part
-        return first
+                return None
+        sums: Tensor = self._board.parts[: len(chunks(noise.dim, len(linear))), : 1 if squared is None else 2]
+        return sums
+
+    def wake(self) -> None:
+        """Make `evaluate` ask for tasks now; from another thread."""
+        self._ears.ring()
 
     def close(self) -> None:
         """End the workers: idle ones are asked first and killed after a grace period, busy ones are killed at once."""

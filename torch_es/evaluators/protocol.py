@@ -9,7 +9,7 @@ from torch import Tensor
 
 from torch_es.rollout import Objective, Snapshot
 from torch_es.search.perturbation import Noisy
-from torch_es.types import EpisodeResult, Float64Array, Task
+from torch_es.types import EpisodeResult, Float64Array, Metrics, Task
 
 NextTasks = Callable[[], tuple[Task, ...] | None]
 """Returns tasks to play side by side (a pair); `()` if there is nothing to do now, so that the evaluator asks again
@@ -20,8 +20,8 @@ class Evaluator(Protocol):
     """Plays tasks somewhere; the results depend only on the tasks and the snapshot."""
 
     @property
-    def restarts(self) -> int:
-        """How many workers were replaced so far."""
+    def metrics(self) -> Metrics:
+        """What each generation logs of the workers, such as how many were replaced so far."""
         ...
 
     attend: Callable[[], None]

@@ -69,6 +69,9 @@ class Remote:
         theirs.close()
         their_stacks.close()
 
+    def __str__(self) -> str:
+        return f"Worker {self.number}"
+
     def silence(self) -> float:
         """Return for how many seconds the worker has neither answered nor taken a step."""
         now, steps = time.monotonic(), int(self._steps)
@@ -129,6 +132,16 @@ class Ears:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector() if hasattr(select, "poll") else None
         self._workers: dict[Any, Remote] = {}
+        self._bell, self._rope = mp.get_context("spawn").Pipe(duplex=False)
+        self._rung = threading.Event()  # so that the pipe never fills
+        if self._selector is not None:
+            self._selector.register(self._bell, selectors.EVENT_READ)
+
+    def ring(self) -> None:
+        """End a wait, from another thread."""
+        if not self._rung.is_set():
+            self._rung.set()
+            self._rope.send_bytes(b"!")
 
     def watch(self, worker: Remote, on: bool) -> None:
         """Listen to a worker, or no longer."""
@@ -143,15 +156,23 @@ class Ears:
                     self._selector.unregister(handle)
 
     def hear(self, timeout: float) -> set[Remote]:
-        """Return the workers that said something or died, as soon as there is one."""
+        """Return the workers that said something or died, as soon as there is one, or none if the bell rang."""
         if self._selector is None:
-            return {self._workers[handle] for handle in wait(list(self._workers), timeout)}
-        return {self._workers[key.fileobj] for key, _ in self._selector.select(timeout)}
+            handles = set(wait([*self._workers, self._bell], timeout))
+        else:
+            handles = {key.fileobj for key, _ in self._selector.select(timeout)}  # type: ignore[misc]
+        if self._bell in handles:
+            handles.remove(self._bell)
+            self._bell.recv_bytes()
+            self._rung.clear()
+        return {self._workers[handle] for handle in handles}
 
     def close(self) -> None:
         """Listen no longer."""
         if self._selector is not None:
             self._selector.close()
+        self._bell.close()
+        self._rope.close()
 
 
 def _kill(process: Any) -> None:

@@ -21,7 +21,7 @@ class SerialEvaluator:
     """
 
     def __init__(self, objective: Objective) -> None:
-        self.restarts = 0
+        self.metrics: dict[str, float] = {}
         self.attend: Callable[[], None] = nothing
         self._endless = EndlessWarning()
         self._player = objective.player()

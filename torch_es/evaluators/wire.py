@@ -70,6 +70,23 @@ def unpack_results(message: bytes, moments_size: int) -> Iterator[EpisodeResult]
         yield EpisodeResult(task, return_, length, bool(flags & _TRUNCATED), moments, None, behaviour)
 
 
+def detach(snapshot: Snapshot) -> tuple[bytes, list[Tensor]]:
+    """Pickle a snapshot without its tensors, which are returned beside the bytes."""
+    file, tensors = io.BytesIO(), []
+
+    def place(tensor: Tensor) -> int:
+        tensors.append(tensor)
+        return len(tensors) - 1
+
+    _Pickler(file, place).dump(snapshot)
+    return file.getvalue(), tensors
+
+
+def attach(message: bytes, tensors: Sequence[Tensor]) -> Snapshot:
+    """Return the snapshot whose bytes and tensors `detach` returned."""
+    return _Unpickler(io.BytesIO(message), tensors).load()  # type: ignore[no-any-return]
+
+
 class Board:
     """The shared memory: the parent posts a snapshot before it gives tasks, workers write parts of sums, and scores.
 
@@ -80,8 +97,7 @@ class Board:
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
-        found: list[Tensor] = []
-        _Pickler(io.BytesIO(), found.append).dump(snapshot)
+        _, found = detach(snapshot)
         dim = len(snapshot.theta)
         perturbation = snapshot.perturbation
         scored = perturbation.num_members if isinstance(perturbation, Unperturbed) else 0
@@ -109,7 +125,7 @@ class Board:
 
     def load(self, message: bytes) -> Snapshot:
         """Read what `dump` wrote, as views of the shared memory."""
-        return _Unpickler(io.BytesIO(message), self._slots).load()  # type: ignore[no-any-return]
+        return attach(message, self._slots)
 
     def keep_score(self, result: EpisodeResult) -> None:
         """Write the member's score, if there is one, to its row."""
@@ -135,7 +151,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: io.BytesIO, slots: list[Tensor]) -> None:
+    def __init__(self, file: io.BytesIO, slots: Sequence[Tensor]) -> None:
         super().__init__(file)
         self._slots = slots
 

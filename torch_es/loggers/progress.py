@@ -72,6 +72,9 @@ class ProgressLogger:
             f"population {metrics.get('rollout/ep_rew_mean', 0):,.1f}",
             f"centre {self._centre}",
         )
+        if "cluster/nodes" in metrics:
+            nodes, workers, tasks = (metrics[f"cluster/{name}"] for name in ("nodes", "workers", "tasks_in_flight"))
+            facts.append(f"{nodes:.0f} nodes with {workers:.0f} workers, {tasks:.0f} tasks in flight")
         if self._bar is None:
             self._console.print(" | ".join([generation, *facts]), markup=False)
         else:  # the centre first: a narrow terminal cuts the end

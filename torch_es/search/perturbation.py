@@ -159,6 +159,25 @@ def chunks(dim: int, num_pairs: int) -> list[range]:
     return [range(first, last) for first, last in pairwise(bounds)]
 
 
+def sum_parts(dim: int, num_pairs: int) -> list[tuple[int, int]]:
+    """Return the parts of a sum that can be computed apart: (chunk of pairs, block of parameters).
+
+    Example:
+        >>> sum_parts(5_702, 128)
+        [(0, 0), (1, 0)]
+    """
+    return [(chunk, block) for chunk in range(len(chunks(dim, num_pairs))) for block in range(num_blocks(dim))]
+
+
+def add_chunks(parts: Tensor) -> Tensor:
+    """Return the sums of all chunks `(chunks, 1 or 2, dim)`, added in order; the first is written over."""
+    first: Tensor
+    first, *others = parts
+    for part in others:
+        first += part
+    return first
+
+
 def serial_sum(noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Tensor:
     """Compute the sums in this process; see `Summation`."""
     total = torch.empty(1 if squared is None else 2, noise.dim)

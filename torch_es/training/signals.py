@@ -23,7 +23,7 @@ from torch_es.evaluators.protocol import NextTasks
 from torch_es.evaluators.tolerance import nothing
 from torch_es.rollout import Snapshot
 from torch_es.search.perturbation import Noisy
-from torch_es.types import EpisodeResult, Float64Array
+from torch_es.types import EpisodeResult, Float64Array, Metrics
 
 _log = logging.getLogger(__name__)
 
@@ -112,9 +112,9 @@ class _Watched:
         self.attend = nothing
 
     @property
-    def restarts(self) -> int:
-        """See `Evaluator.restarts`."""
-        return self._evaluator.restarts
+    def metrics(self) -> Metrics:
+        """See `Evaluator.metrics`."""
+        return self._evaluator.metrics
 
     def evaluate(self, snapshot: Snapshot, next_tasks: NextTasks) -> Iterator[EpisodeResult]:
         """See `Evaluator.evaluate`."""

@@ -80,8 +80,7 @@ class Trainer:
         self.seconds += elapsed
         metrics = self._report(generation, again, elapsed)
         self.max_steps = self.rules.next_cap(self.max_steps, generation.lengths, generation.truncated)
-        restarts = {"es/worker_restarts": float(evaluator.restarts)} if evaluator.restarts else {}
-        return {**metrics, **step, **restarts}
+        return {**metrics, **step, **evaluator.metrics}
 
     def snapshot(self, population: Population | None = None) -> Snapshot:
         """Return what evaluations of the next generation depend on."""

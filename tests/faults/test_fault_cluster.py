@@ -1,0 +1,122 @@
+"""Nodes die, hang, join and all leave; the driver dies: the bits are those of the undisturbed run on one machine."""
+
+import threading
+from functools import partial
+
+import pytest
+from harness import Faulty, bits, golden, make, until
+from machines import actors, kill_an_actor, pause
+
+from torch_es.cluster import RayEvaluator
+from torch_es.errors import WorkerError
+from torch_es.seeding import derive_seed
+
+POISON = derive_seed("environment", 0, 0, 2, 0)  # the environments of generation 0, pair 2
+GENERATIONS = 3
+
+
+def trained(happens=lambda: None, at=(1,), pause=0.05, generations=GENERATIONS, **options):
+    """Train on the cluster; during the generations `at`, something happens while episodes are played."""
+    seen = []
+
+    def callback(row):
+        seen.append(row)
+        if row["time/iterations"] in at:
+            threading.Timer(0.3, happens).start()
+        return row["time/iterations"] < generations
+
+    with make(partial(Faulty, pause=pause), evaluator=RayEvaluator(**options)) as es:
+        es.learn(10**9, callback=callback)
+    return es, seen
+
+
+def test_F56_a_node_that_dies_changes_nothing(machines, caplog):
+    machines.have(2)
+    es, seen = trained(lambda: machines.kill(machines.nodes[0]))
+    assert bits(es) == golden(GENERATIONS)
+    assert [row["cluster/nodes"] for row in seen] == [2, 1, 1]
+    (record,) = [r for r in caplog.records if "and left" in r.message]
+    assert "Node 127.0.1." in record.message
+    assert "1 remain. Its tasks run again: generation 1 member" in record.message
+
+
+def test_F57_an_actor_that_dies_changes_nothing(machines, caplog):
+    machines.have(1)
+    es, seen = trained(kill_an_actor)
+    assert bits(es) == golden(GENERATIONS)
+    assert seen[-1]["es/worker_restarts"] == 1
+    assert caplog.text.count("and left; 0 remain") == 1
+
+
+@pytest.mark.slow
+def test_F58_a_node_that_joins_plays_too(machines):
+    machines.have(1)
+    es, seen = trained(machines.add_from_outside, generations=30)
+    assert bits(es) == golden(30)
+    assert seen[0]["cluster/workers"] == 2
+    assert seen[-1]["cluster/workers"] == 4
+
+
+@pytest.mark.slow
+def test_F59_a_node_that_is_silent_is_given_up(machines, caplog):
+    machines.have(1)
+    es, _ = trained(lambda: pause(actors()[0]), silence=3.0)
+    assert bits(es) == golden(GENERATIONS)
+    assert "did not answer for 3 s and left" in caplog.text
+
+
+@pytest.mark.slow
+def test_F60_without_any_node_a_run_waits_and_then_stops(machines, tmp_path):
+    machines.have(1)
+
+    def gone_for_a_while():
+        machines.have(0)
+        machines.add_from_outside()
+
+    es, _ = trained(gone_for_a_while, node_timeout=60.0)
+    assert bits(es) == golden(GENERATIONS)
+    seen = []
+
+    def callback(row):
+        seen.append(row)
+        if len(seen) == 2:
+            machines.have(0)
+
+    with (
+        make(evaluator=RayEvaluator(node_timeout=2.0)) as es,
+        pytest.raises(WorkerError, match=r"no node with workers for 2 s \(`node_timeout`\)"),
+    ):
+        es.learn(10**9, callback=callback, folder=tmp_path / "r", checkpoint_every=1000)
+    machines.have(1)
+    with make(evaluator=RayEvaluator()) as es:
+        es.learn(10**9, callback=until(GENERATIONS), folder=tmp_path / "r", resume=True)
+    assert bits(es) == golden(GENERATIONS)
+
+
+@pytest.mark.slow
+def test_F62_a_member_that_takes_workers_down_is_named_with_its_node(machines):
+    machines.have(1)
+    with (
+        make(partial(Faulty, "segfault", seed=POISON), evaluator=RayEvaluator()) as es,
+        pytest.raises(WorkerError, match=r"(?s)Node 127.0.1.*generation 0 member [45] .*took down a worker 3 times"),
+    ):
+        es.learn(10**9)
+
+
+def test_an_exception_arrives_with_its_type_and_traceback(machines):
+    machines.have(1)
+    with (
+        make(partial(Faulty, "raise"), evaluator=RayEvaluator()) as es,
+        pytest.raises(WorkerError, match=r"(?s)Node 127.0.1.*OwnError: the joint broke.*in step") as caught,
+    ):
+        es.learn(10**9)
+    assert type(caught.value.__cause__).__name__ == "OwnError"
+
+
+def test_a_constructor_that_fails_ends_the_start(machines, tmp_path):
+    machines.have(1)
+    with (
+        make(partial(Faulty, "constructor", str(tmp_path / "calls")), evaluator=RayEvaluator()) as es,
+        pytest.raises(WorkerError, match=r"Node 127.0.1.*OSError: no such robot"),
+    ):
+        es.learn(10**9)
