@@ -1,5 +1,6 @@
 """A Ray cluster whose nodes are real Ray nodes, on one machine, each with an address of its own."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -68,18 +69,17 @@ class Machines:
         self.cluster.shutdown()
 
 
-def actors():
-    """The process ids of the actors that are alive."""
-    found = []
+def _commands():
+    """Yield the id and the words of every process."""
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
-            try:
-                with open(f"/proc/{entry.name}/cmdline") as file:
-                    if file.read().startswith("ray::NodeActor"):
-                        found.append(int(entry.name))
-            except OSError:
-                pass
-    return found
+            with contextlib.suppress(OSError):
+                yield int(entry.name), Path(entry.path, "cmdline").read_text()
+
+
+def actors():
+    """The process ids of the actors that are alive."""
+    return [pid for pid, words in _commands() if words.startswith("ray::NodeActor")]
 
 
 def kill_an_actor():
@@ -96,3 +96,8 @@ def wait_for(true, seconds=60):
 def pause(pid):
     """Hold a process, as a network that is lost would."""
     os.kill(pid, signal.SIGSTOP)
+
+
+def raylets():
+    """The process ids of Ray's own processes on all nodes but the head."""
+    return [pid for pid, words in _commands() if "raylet/raylet" in words.split("\0")[0] and "127.0.1." in words]

@@ -40,6 +40,9 @@ TESTS = Path(__file__).parent
 NO_ROOM = {"faults"}  # folders of tests that follow a fault through all rooms
 COVERED = {  # modules without a test file of their own, and the one that would turn red
     "__main__": "cli/test_cli.py",
+    "cluster/actor": "cluster/test_driver.py",
+    "cluster/messages": "cluster/test_driver.py",
+    "cluster/node": "faults/test_fault_cluster.py",
     "cli/check_env": "faults/test_fault_environments.py",
     "cli/export": "faults/test_fault_leaving.py",
     "cli/plot": "cli/test_playing.py",

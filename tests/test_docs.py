@@ -22,7 +22,19 @@ PUBLIC = [
     "torch_es",
     *(
         f"torch_es.{n}"
-        for n in ("search", "nn", "heads", "envs", "evaluators", "loggers", "report", "sb3", "adapters", "hub")
+        for n in (
+            "search",
+            "nn",
+            "heads",
+            "envs",
+            "evaluators",
+            "cluster",
+            "loggers",
+            "report",
+            "sb3",
+            "adapters",
+            "hub",
+        )
     ),
 ]
 CODE = re.compile(r"(?<=[_\"'])F\d\d(?=[_\"'])")  # in a test's name, or a parameter

