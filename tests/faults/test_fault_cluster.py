@@ -1,14 +1,20 @@
 """Nodes die, hang, join and all leave; the driver dies: the bits are those of the undisturbed run on one machine."""
 
+import os
+import random
+import signal
+import subprocess
 import threading
+import time
 from functools import partial
 
 import pytest
-from harness import CONFIG, Faulty, bits, golden, make, until
-from machines import actors, kill_an_actor, pause
+from harness import CONFIG, Faulty, bits, command, golden, make, rows, torch_es, until
+from machines import actors, kill_an_actor, pause, raylets, wait_for
 
 from torch_es.cluster import RayEvaluator
 from torch_es.errors import WorkerError
+from torch_es.evaluators import FaultTolerance
 from torch_es.seeding import derive_seed
 
 POISON = derive_seed("environment", 0, 0, 2, 0)  # the environments of generation 0, pair 2
@@ -132,7 +138,7 @@ def test_F61_a_killed_driver_is_resumed(machines, tmp_path, tried):
     for _ in range(10):
         arguments, own = command("-m", "torch_es", *words)
         process = subprocess.Popen(arguments, cwd=tmp_path, env=own, stdout=subprocess.DEVNULL)
-        wait_for(lambda: process.poll() is not None or actors())
+        wait_for(actors)
         time.sleep(moments.uniform(3, 7))
         process.kill()
         process.wait()

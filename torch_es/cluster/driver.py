@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _CHANCES = 3  # nodes are lost for reasons of their own, so a task is suspected later than with workers
+_STARTS = 3  # that may fail on a node before it is left alone
 _LOOK = 1.0  # seconds between two looks at who is there
 
 
@@ -59,6 +61,7 @@ class ClusterEvaluator:
         self._payload = dumps(objective)
         self._nodes: list[Node] = []
         self._starting: list[Node] = []
+        self._failed_starts: Counter[str] = Counter()
         self._refused: set[str] = set()
         self._number, self._most = 0, 0
         self._looked, self._manned = 0.0, time.monotonic()
@@ -193,7 +196,7 @@ class ClusterEvaluator:
     def _look(self) -> None:
         """Start workers on nodes that joined; stop if there has been no node for too long."""
         now = time.monotonic()
-        if self._nodes:
+        if self._nodes or self._starting:
             self._manned = now
         elif now - self._manned > self._options.node_timeout:
             raise WorkerError(
@@ -235,6 +238,9 @@ class ClusterEvaluator:
         if node in self._starting:
             self._starting.remove(node)
             _log.warning("%s %s while its workers started.", node, reason)
+            self._failed_starts[node.id] += 1
+            if self._failed_starts[node.id] == _STARTS:
+                self._refused.add(node.id)
             return
         self._nodes.remove(node)
         named = self._ledger.lose(node, reason, "")
