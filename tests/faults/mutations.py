@@ -72,7 +72,7 @@ MUTATIONS = [
              "workers.py::test_F06_a_constructor_that_fails_fails_once"),
     Mutation("F07", "silence has a limit", "if False:", "workers.py::test_F07_F09"),
     Mutation("F10", "a new worker gets the snapshot", "pass", DIES),
-    Mutation("F11a", "workers die with the parent", "if False:", "signals.py::test_F11_workers_die"),
+    Mutation("F11a", "workers die with the parent", "pass", "signals.py::test_F11_workers_die"),
     Mutation("F11b", "workers end with a program that forgot them", "self._kill = lambda: _kill(self.process.pid)",
              "signals.py::test_F11_a_program_that_closes_nothing_ends"),
     Mutation("F11c", "a worker that holds the interpreter's lock ends too", "pass", "signals.py::test_F11_workers_die"),

@@ -66,6 +66,8 @@ def test_F11_workers_die_with_a_parent_that_is_killed(moment, tmp_path, tried):
         mishap = [f"+env.kwargs.mishap={kind}", f"+env.kwargs.fuse={fuse}"]
     if moment == "holding":  # the interpreter's lock: it ends when the parent would have ended it, and 5 seconds
         mishap, most = [*mishap, "evaluator.tolerance.task_timeout=3"], 9
+    if moment == "spawning":  # a worker notices once it has imported torch
+        most = 9
     for delay in (0.0, 0.3, 0.8) if moment == "spawning" else (0.0,):
         command = Command(*LONG, *mishap, "resume=auto", cwd=tmp_path)
         if moment in ("hanging", "holding"):

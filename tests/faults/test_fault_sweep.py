@@ -46,7 +46,7 @@ def test_F54_a_killed_sweep_goes_on_and_a_NaN_fails_a_trial(tmp_path, tried):
     assert kinds == {"null": TrialState.COMPLETE, "nan_observation": TrialState.FAIL}
     said = (error + more).count("failed: The mean return of the centre's last episodes is nan")
     assert said == sum(t.params["+env.kwargs.mishap"] == "nan_observation" for t in found if t.number != 2)
-    assert "completed, 0 given up" in out
+    assert "completed, 0 stopped early" in out
     tried(1 + said)
 
     assert torch_es(*SWEEP, cwd=tmp_path)[0] == 0

@@ -20,27 +20,12 @@ from typing import Any
 import torch.multiprocessing as mp
 from torch import Tensor
 
-from torch_es.evaluators.resources import libc
 from torch_es.evaluators.wire import Board
 from torch_es.evaluators.worker import PARENTS_SIGNALS, SAY_WHERE, main
 
 _DUMP_SECONDS = 0.5  # for a hung worker to write its stack, which it does even if something holds the GIL
 _DUMP_BYTES = 1 << 16
 _starting = threading.Lock()  # a start changes settings of the whole process
-
-
-class _WithParent:
-    """Makes the process that unpickles it die with its parent, while it still imports torch; later it checks itself.
-
-    The kernel does this (prctl with PR_SET_PDEATHSIG), and asking it needs nothing but Python. To the kernel, the
-    parent is the thread that started the process, so the worker cancels it once it is up. Afterwards it checks whether
-    the parent died before the kernel was asked.
-    """
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        ask = f"__import__('ctypes').CDLL(None).prctl(1, {int(signal.SIGKILL)})"
-        look = f"__import__('os').getppid() == {os.getpid()} or __import__('os')._exit(1)"
-        return eval, (f"({ask}, {look})",)
 
 
 class Remote:
@@ -60,8 +45,6 @@ class Remote:
             args=(theirs, their_stacks, board, steps, payload, number, patience),
             name=f"torch-es-worker-{number}",
         )
-        if libc("prctl"):  # F11a
-            self.process._config["dies"] = _WithParent()  # type: ignore[attr-defined]  # unpickled before our modules
         with _starting, _single_thread_libraries(), _without_main(), _known_start_method(), _signals_blocked():
             self.process.start()
             # runs before Python waits for its children at exit, so nobody has to close the evaluator

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from torch_es.errors import ResourceError
@@ -21,18 +20,6 @@ _SHARED = Path("/dev/shm")  # noqa: S108 - where Linux keeps shared memory
 _SPARE_DESCRIPTORS = 32  # Python, torch, environments, loggers
 _MIB = 2**20
 _CGROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
-
-
-def libc(name: str) -> Callable[..., int] | None:
-    """Return a function of the C library, or None where there is none of that name.
-
-    Example:
-        >>> libc("no_such_function") is None
-        True
-    """
-    with contextlib.suppress(TypeError):  # of Windows, where a process has no library that is its own
-        return getattr(ctypes.CDLL(None), name, None)
-    return None
 
 
 def check_shared_memory(needed: int) -> None:

@@ -23,7 +23,6 @@ from torch import Tensor
 
 from torch_es.envs.index import set_worker
 from torch_es.evaluators import pickling
-from torch_es.evaluators.resources import libc
 from torch_es.evaluators.wire import FAILED, LANES, SUMMED, Board, pack_results
 from torch_es.rollout import Player, Snapshot
 from torch_es.search.perturbation import Noisy, chunks
@@ -88,9 +87,7 @@ def _settle(stacks: Connection) -> None:
     """Use one thread, leave signals to the parent, end when the parent ends, and write the stack after a crash."""
     if hasattr(os, "setpgrp"):
         os.setpgrp()  # so that whatever an environment starts can be killed together with the worker
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    if prctl := libc("prctl"):
-        prctl(1, 0)  # see `remote._WithParent`: not with the thread that started us
+    threading.Thread(target=_end_with_parent, daemon=True).start()  # F11a
     own = os.getpid()
 
     def leave_to_parent(number: int, _: FrameType | None) -> None:

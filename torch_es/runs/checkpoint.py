@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import logging
@@ -18,7 +19,6 @@ import safetensors.torch
 import torch
 
 from torch_es.errors import NonFiniteError
-from torch_es.evaluators.resources import libc
 from torch_es.runs.machine import version
 
 Tree = Any  # nested dicts and lists of tensors, arrays, numbers, strings, None
@@ -266,8 +266,12 @@ def _replace(folder: Path, staging: Path) -> None:
 
 def _exchange(one: Path, other: Path) -> bool:
     """Exchange two paths in one step (Linux, renameat2 with RENAME_EXCHANGE)."""
-    rename, here, exchange = libc("renameat2"), -100, 2
-    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (AttributeError, TypeError):  # macOS has no such function, Windows no library of the process
+        return False
+    here, exchange = -100, 2
+    return bool(rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0)
 
 
 def _write(path: Path, content: bytes) -> None:
