@@ -160,6 +160,7 @@ class CentreSearch:
         if self._ended is not None:
             done = self.generation - 1
             raise ValueError(f"`scheduler` cannot go on after generation {done}: {self._ended}") from self._ended
+        _check_flags(self.optimizer)  # again: anyone may write into param groups
         before, self._half_done = self.theta, True
         self.parameters.write_module(before)  # a loop over members that an exception ended moved the module
         self.parameters.set_grad(gradient)
@@ -284,11 +285,15 @@ def check_optimizer(factory: OptimizerFactory, parameters: Sequence[nn.Parameter
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     if held.isdisjoint(map(id, parameters)):
         raise ValueError("`optimizer` must step the parameters that it is given, and it holds none of them.")
+    _check_flags(optimizer)
+    return optimizer
+
+
+def _check_flags(optimizer: torch.optim.Optimizer) -> None:
     for group in optimizer.param_groups:
         for flag, reason in _UNFIT_FLAGS.items():
             if group.get(flag):
                 raise ValueError(f"`optimizer` must not have `{flag}=True`: {reason}; leave it out.")
-    return optimizer
 
 
 def resolve_pairs(num_pairs: int | None, population_size: int | None) -> int:
