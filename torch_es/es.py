@@ -69,7 +69,9 @@ class ES:
         tolerance: Timeouts and retries for workers that crash or hang; see `FaultTolerance`.
         evaluator: Makes the evaluator, in place of worker processes: `evaluator(objective, snapshot)` returns a
             `torch_es.evaluators.Evaluator`.
-        strategy_options: Arguments of the strategy: sigma, num_pairs, optimizer, ...; see `torch_es.OpenAIES`.
+        strategy_options: Arguments of the strategy. Those of openai_es are sigma=0.04, num_pairs=16,
+            optimizer=partial(torch.optim.Adam, lr=0.02), shaping=centered_ranks, scheduler, population_size and
+            non_finite; see `torch_es.OpenAIES`.
 
     Raises:
         TypeError: If an argument is of the wrong kind.

@@ -151,4 +151,6 @@ def test_every_member_must_be_told(number):
         strategy.tell(list(range(number)))
     with pytest.raises(TypeError, match=r"`tell` must get numbers, got \[1.0, None"):
         strategy.tell([1.0, None, *range(6)])
+    with pytest.raises(TypeError, match=r"`tell` must get numbers, got \{0: 1.0\}"):
+        strategy.tell({0: 1.0})
     assert strategy.generation == 0

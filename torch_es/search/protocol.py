@@ -48,12 +48,12 @@ def as_outcome(told: object) -> Outcome:
     """
     if isinstance(told, Outcome):
         return told
-    if isinstance(told, (list, tuple)) and not any(isinstance(value, (list, tuple)) for value in told):
-        try:
+    try:
+        if isinstance(told, (list, tuple)) and not any(isinstance(value, (list, tuple)) for value in told):
             told = [float(value) for value in told]
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"`tell` must get numbers, got {told!r}.") from error
-    fitness = np.asarray(told, dtype=np.float64)
+        fitness = np.asarray(told, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`tell` must get numbers, got {told!r}.") from error
     if not fitness.size or not (fitness.ndim == 1 or (fitness.ndim == 2 and fitness.shape[1] == 2)):
         raise ValueError(_SHAPE.format(fitness.shape))
     return Outcome(fitness.ravel())

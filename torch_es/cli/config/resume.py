@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from torch_es.checks import differences, flat
-from torch_es.cli.config.build import Config, build
+from torch_es.cli.config.build import GROUPS, Config, build
 from torch_es.cli.config.overrides import parsed_overrides, plain
 from torch_es.envs import EnvFactory
 from torch_es.es import ES
@@ -118,6 +118,8 @@ def load_config(folder: Path) -> Config:
         raise ValueError(f"`{path}` cannot be read: {error}") from error
     if not isinstance(loaded, dict):
         raise ValueError(f"`{path}` is not the config of a run.")
+    if absent := [group for group in GROUPS if not isinstance(loaded.get(group), dict)]:
+        raise ValueError(f"`{path}` is not the config of a run: it has no group {', '.join(absent)}.")
     return loaded  # type: ignore[return-value]
 
 
