@@ -141,20 +141,32 @@ def test_an_environment_in_place_of_a_factory_is_refused(made):
 
 
 class Growing(Stepper):
-    """Keeps to its space in the first episode alone."""
+    """Right in the first episode alone."""
 
     episodes = 0
 
+    def __init__(self, later):
+        super().__init__()
+        self.later = later
+
     def reset(self, *, seed=None, options=None):
-        observation, info = super().reset(seed=seed)
+        answer = super().reset(seed=seed)
         self.episodes += 1
-        return (observation[:1] if self.episodes > 1 else observation), info
+        return self.later if self.episodes > 1 else answer
 
 
-def test_the_form_is_compared_at_each_reset():
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [
+        ((np.zeros(1), {}), r"an observation of Box.*of shape \(1,\), float64"),
+        (np.zeros(3), r"\(observation, info\), got \[0.0, 0.0, 0.0\] of shape \(3,\)"),
+        (np.zeros(2), r"\(observation, info\), got \[0.0, 0.0\] of shape \(2,\)"),
+    ],
+)
+def test_the_form_is_compared_at_each_reset(later, message):
     with (
-        ES(mlp(3, 1), Growing, num_workers=0, num_lanes=1) as es,
-        pytest.raises(ValueError, match=r"Growing.reset must return an observation of Box.*of shape \(1,\), float64"),
+        ES(mlp(3, 1), partial(Growing, later), num_workers=0, num_lanes=1) as es,
+        pytest.raises(ValueError, match=f"Growing.reset must return {message}"),
     ):
         es.evaluate(3)
 

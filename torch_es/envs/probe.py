@@ -14,6 +14,11 @@ from torch_es.envs.make import Env, EnvFactory
 
 _log = logging.getLogger(__name__)
 
+_PARTS = {
+    "reset": ("observation", "info"),
+    "step": ("observation", "reward", "terminated", "truncated", "info"),
+}
+
 MASKS = (
     "action masks are not used; put the mask into the observation, a Dict, and give torch_es.ES a network that "
     "sets the scores of masked actions to -inf."
@@ -63,7 +68,7 @@ def _check_play(env: Env) -> None:
     if env.has_wrapper_attr("action_masks"):  # MaskablePPO's
         _log.warning("`env` has `action_masks`, but %s", MASKS)
     begun: Any = env.reset(seed=0)
-    _check_answer(env, "reset", begun, ("observation", "info"))
+    _check_answer(env, "reset", begun)
     env.action_space.seed(0)
     check_step(env, env.step(env.action_space.sample()))
 
@@ -79,17 +84,27 @@ def check_step(env: Env, answer: Any) -> None:
         Traceback (most recent call last):
         ValueError: CartPoleEnv.step must return a number as reward, got None.
     """
-    _check_answer(env, "step", answer, ("observation", "reward", "terminated", "truncated", "info"))
+    _check_answer(env, "step", answer)
     kinds = {"reward": "number", "terminated": "bool", "truncated": "bool"}
     for (name, kind), value in zip(kinds.items(), answer[1:4], strict=True):
         if np.asarray(value).dtype.kind not in "biuf" or np.shape(value):
             raise ValueError(f"{_name(env)}.step must return a {kind} as {name}, got {_described(value)}.")
 
 
-def _check_answer(env: Env, method: str, answer: Any, parts: tuple[str, ...]) -> None:
+def check_form(env: Env, method: str, answer: Any) -> None:
+    """Check that `reset` or `step` returned a tuple of as many parts as Gymnasium asks for.
+
+    Raises:
+        ValueError: If it did not.
+    """
+    parts = _PARTS[method]
     whole = isinstance(answer, tuple) and len(answer) == len(parts)
     if not whole or (method == "reset" and not isinstance(answer[1], dict)):
         raise ValueError(f"{_name(env)}.{method} must return ({', '.join(parts)}), got {_described(answer)}.")
+
+
+def _check_answer(env: Env, method: str, answer: Any) -> None:
+    check_form(env, method, answer)
     check_observation(env, env.observation_space, answer[0], method)
     _check_values(env, answer[0], method)
 

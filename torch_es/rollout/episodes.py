@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from torch_es.envs import EnvFactory, bare, check_observation, check_step, environments
+from torch_es.envs import EnvFactory, bare, check_form, check_observation, check_step, environments
 from torch_es.envs.rules import EpisodeRules
 from torch_es.heads import unbatched
 from torch_es.lanes import LaneChoice, default_num_lanes, lanes_for
@@ -115,7 +115,9 @@ class Rollout:
         if self._snapshot is None:
             raise RuntimeError("begin() must be called before submit().")
         self._lanes.write(lane, self._snapshot.weights(task.member, self._weights))
-        observation, _ = self._envs[lane].reset(seed=self._rules.environment_seed(self.seed, task))
+        answer: Any = self._envs[lane].reset(seed=self._rules.environment_seed(self.seed, task))
+        check_form(self._envs[lane], "reset", answer)
+        observation = answer[0]
         check_observation(self._envs[lane], self._policy.layout.space, observation)
         self._observations[lane] = self._row(observation)
         if self._normalizer is not None:

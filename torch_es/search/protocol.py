@@ -59,6 +59,22 @@ def as_outcome(told: object) -> Outcome:
     return Outcome(fitness.ravel())
 
 
+def as_number(fitness: Any) -> float:
+    """Return what a `fitness_fn` returned as a float.
+
+    Raises:
+        TypeError: If it is not a number.
+
+    Example:
+        >>> as_number(torch.tensor(0.5))
+        0.5
+    """
+    try:
+        return float(fitness)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`fitness_fn` must return a number, got {fitness!r}.") from error
+
+
 def as_pairs(fitness: Float64Array) -> Float64Array:
     """Return the fitness of members `(2 * num_pairs,)` as that of mirrored pairs, `(num_pairs, 2)`.
 
