@@ -31,6 +31,7 @@ from torch_es.runs.options import saved_options
 from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record, fingerprint
 from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_strategy
+from torch_es.search import strategy_options as options_of
 from torch_es.search.arguments import check_arguments
 from torch_es.seeding import derive
 from torch_es.training.loop import Callback, loop
@@ -114,7 +115,8 @@ class ES:
         if not isinstance(policy, nn.Module):
             raise TypeError(f"`policy` must be a torch.nn.Module, got {type(policy).__name__}.")
         self.network = policy
-        check_arguments(ES, strategy, strategy_options)
+        if isinstance(strategy, str):  # one of the user's own checks its options itself
+            check_arguments(ES, strategy, options_of(strategy), strategy_options)
         self.strategy: Strategy = make_strategy(strategy, policy, seed=seed, **strategy_options)
         self.seed = self.strategy.seed
         if num_workers is not None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from torch_es.checks import check_choice, check_count, check_kind, check_positive
 from torch_es.errors import NonFiniteError
+from torch_es.search.arguments import hint
 from torch_es.search.parameters import FlatParameters, as_module
 from torch_es.search.perturbation import Mirrored, Perturbation, Sigma, Summation, Unperturbed, serial_sum
 from torch_es.search.protocol import OptimizerFactory, Population, SchedulerFactory, as_outcome, as_pairs
@@ -73,7 +74,11 @@ class CentreSearch:
         scheduler: SchedulerFactory | None = None,
         adapts_sigma: bool = False,
         perturb: Callable[[int, int, int, Sigma], Perturbation] = Mirrored,
+        **unknown: Any,
     ) -> None:
+        for name in unknown:
+            known = {"sigma", "optimizer", *SearchOptions.__annotations__}
+            raise TypeError(f"`{name}` is not an argument of this strategy.{hint(name, known)}")
         self.num_pairs = resolve_pairs(num_pairs, population_size)
         self.seed = check_seed(seed)
         self.non_finite = check_choice("non_finite", non_finite, get_args(NonFinite))
