@@ -1,5 +1,6 @@
 """What a user of the library does."""
 
+import inspect
 import multiprocessing
 import os
 import subprocess
@@ -16,7 +17,7 @@ from modules import Branching
 from torch import nn
 from torch.optim import SGD
 
-from torch_es import ES, mlp
+from torch_es import ES, OpenAIES, mlp
 from torch_es.loggers import CsvLogger
 
 LOOSE = nn.Parameter(torch.zeros(1))  # of no policy
@@ -108,6 +109,23 @@ def test_saving_into_a_run_folder_is_refused(tmp_path):
         es.save(tmp_path / "r")
     assert (tmp_path / "r" / "metrics.jsonl").is_file()
     es.save(tmp_path / "r" / "model")
+
+
+def test_a_run_folder_in_place_of_a_checkpoint_is_named(tmp_path):
+    with ES(mlp(4, 2), "CartPole-v1", num_workers=0, num_pairs=2) as es:
+        es.learn(1, folder=tmp_path / "r")
+    with pytest.raises(ValueError, match=r"r` is not a whole checkpoint: .* is loaded by `torch_es\.from_run`"):
+        ES.load(tmp_path / "r", mlp(4, 2))
+    (checkpoint,) = (tmp_path / "r" / "checkpoints").iterdir()
+    assert ES.load(checkpoint, mlp(4, 2), num_workers=0).strategy.generation == 1
+
+
+def test_help_shows_the_defaults_of_the_default_strategy():
+    shown, own = " ".join(ES.__doc__.split()), inspect.signature(OpenAIES).parameters
+    rate, pairs = own["optimizer"].default.keywords["lr"], OpenAIES(mlp(4, 2)).num_pairs
+    for name, default in (("sigma", own["sigma"].default), ("num_pairs", pairs), ("shaping", own["shaping"].default)):
+        assert f"{name}={default}" in shown
+    assert f"torch.optim.Adam, lr={rate})" in shown
 
 
 def test_a_checkpoint_for_another_architecture_is_refused(tmp_path):

@@ -31,6 +31,7 @@ from torch_es.runs.options import saved_options
 from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record, fingerprint
 from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_strategy
+from torch_es.search import strategy_options as options_of
 from torch_es.search.arguments import check_arguments
 from torch_es.seeding import derive
 from torch_es.training.loop import Callback, loop
@@ -69,7 +70,9 @@ class ES:
         tolerance: Timeouts and retries for workers that crash or hang; see `FaultTolerance`.
         evaluator: Makes the evaluator, in place of worker processes: `evaluator(objective, snapshot)` returns a
             `torch_es.evaluators.Evaluator`.
-        strategy_options: Arguments of the strategy: sigma, num_pairs, optimizer, ...; see `torch_es.OpenAIES`.
+        strategy_options: Arguments of the strategy. Those of openai_es are sigma=0.04, num_pairs=16,
+            optimizer=partial(torch.optim.Adam, lr=0.02), shaping=centered_ranks, scheduler, population_size and
+            non_finite; see `torch_es.OpenAIES`.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -112,7 +115,8 @@ class ES:
         if not isinstance(policy, nn.Module):
             raise TypeError(f"`policy` must be a torch.nn.Module, got {type(policy).__name__}.")
         self.network = policy
-        check_arguments(ES, strategy, strategy_options)
+        if isinstance(strategy, str):  # one of the user's own checks its options itself
+            check_arguments(ES, strategy, options_of(strategy), strategy_options)
         self.strategy: Strategy = make_strategy(strategy, policy, seed=seed, **strategy_options)
         self.seed = self.strategy.seed
         if num_workers is not None:

@@ -1,3 +1,5 @@
+import copy
+import pickle
 import re
 
 import gymnasium as gym
@@ -49,6 +51,17 @@ def actions_of(env, number, seed=0):
 def test_it_is_an_environment_as_gymnasium_wants_it():
     check_env(Atari("ALE/Breakout-v5", render_mode="rgb_array"), skip_render_check=True)
     assert Atari("ALE/Pong-v5", frame_skip=2).metadata["render_fps"] == 30
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))])
+def test_a_copy_plays_the_same_game(copied):
+    env = Atari("ALE/Breakout-v5", 2, 3, 42, 12, 0.25, True, 900, "rgb_array")
+    copy_of = copied(env)
+    starts = [
+        (made.reset(seed=3), made.observation_space, made.action_space, made.render_mode) for made in (env, copy_of)
+    ]
+    np.testing.assert_equal(*starts)
+    assert trace(env, actions_of(env, 300)) == trace(copy_of, actions_of(env, 300))
 
 
 @pytest.mark.parametrize("frame_skip", [1, 2, 4])

@@ -1,5 +1,7 @@
 """What environments and factories get wrong is said at the start: who, what came, what was expected."""
 
+from functools import partial
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from helpers import Stepper
 from torch_es import ES, mlp
 from torch_es.envs import env_factory, probed, random_observations
 from torch_es.nn import convert_batch_norm
+from torch_es.policies import Concatenate
 
 BOX = gym.spaces.Box(-1, 1, (3,), np.float32)
 
@@ -87,6 +90,16 @@ def test_numbers_of_every_kind_are_taken(caplog):
     assert not caplog.records
 
 
+class Masking(Stepper):
+    def action_masks(self):
+        return np.ones(1, bool)
+
+
+def test_masks_that_are_not_used_are_told(caplog):
+    ES(mlp(3, 1), lambda: gym.wrappers.TimeLimit(Masking(), 3))
+    assert caplog.text.count("`env` has `action_masks`, but action masks are not used; put the mask into") == 1
+
+
 def test_an_observation_outside_its_space_is_told(caplog):
     probed(lambda: Odd(next=np.array([0, 0, 3], np.float32))).close()
     (record,) = caplog.records
@@ -128,22 +141,77 @@ def test_an_environment_in_place_of_a_factory_is_refused(made):
 
 
 class Growing(Stepper):
-    """Keeps to its space in the first episode alone."""
+    """Right in the first episode alone."""
 
     episodes = 0
 
+    def __init__(self, later):
+        super().__init__()
+        self.later = later
+
     def reset(self, *, seed=None, options=None):
-        observation, info = super().reset(seed=seed)
+        answer = super().reset(seed=seed)
         self.episodes += 1
-        return (observation[:1] if self.episodes > 1 else observation), info
+        return self.later if self.episodes > 1 else answer
 
 
-def test_the_form_is_compared_at_each_reset():
+@pytest.mark.parametrize(
+    ("later", "message"),
+    [
+        ((np.zeros(1), {}), r"an observation of Box.*of shape \(1,\), float64"),
+        (np.zeros(3), r"\(observation, info\), got \[0.0, 0.0, 0.0\] of shape \(3,\)"),
+        (np.zeros(2), r"\(observation, info\), got \[0.0, 0.0\] of shape \(2,\)"),
+    ],
+)
+def test_the_form_is_compared_at_each_reset(later, message):
     with (
-        ES(mlp(3, 1), Growing, num_workers=0, num_lanes=1) as es,
-        pytest.raises(ValueError, match=r"Growing.reset must return an observation of Box.*of shape \(1,\), float64"),
+        ES(mlp(3, 1), partial(Growing, later), num_workers=0, num_lanes=1) as es,
+        pytest.raises(ValueError, match=f"Growing.reset must return {message}"),
     ):
         es.evaluate(3)
+
+
+class Later(Odd):
+    """Right until the third step of an episode."""
+
+    def reset(self, *, seed=None, options=None):
+        self.at = 0
+        return super().reset(seed=seed)
+
+    def _say(self, name, usual):
+        return super()._say(name, usual) if self.at > 2 or name == "first" else usual
+
+    def step(self, action):
+        self.at += 1
+        whole = super().step(action)
+        return whole if self.at > 2 else (*whole[:3], False, {})
+
+
+@pytest.mark.parametrize("num_lanes", [1, 2])
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        ({"next": None}, r"Later.step must return an observation of Box\(.*got None"),
+        ({"next": 0.7}, r"Later.step .*got 0.7 of type float"),
+        ({"next": np.array([0.7])}, r"Later.step .*got \[0.7\] of shape \(1,\), float64"),
+        ({"next": np.zeros((1, 3))}, r"Later.step .*of shape \(1, 3\)"),
+        ({"next": np.array([0.1, None, 0.2], object)}, r"Later.step .*of shape \(3,\), object"),
+        ({"reward": None}, "Later.step must return a number as reward, got None"),
+        ({"reward": np.array([1.0])}, r"a number as reward, got \[1.0\] of shape \(1,\)"),
+        ({"terminated": np.array([True, False])}, "a bool as terminated, got"),
+        ({"step": (BOX.sample(), 1.0, True, {})}, r"Later.step must return \(observation, .*got a tuple of 4 \(nd"),
+        ({"space": DICT, "next": {"arm": [0.5], "gear": 1}}, r"observation\['arm'\] of Box.*got a list of 1"),
+    ],
+)
+def test_the_form_is_compared_at_each_step(odd, message, num_lanes):
+    odd = {"first": {"arm": np.zeros(3), "gear": 0}, **odd} if "space" in odd else odd
+    size = 6 if "space" in odd else 3
+    network = torch.nn.Sequential(Concatenate(), torch.nn.Linear(size, 1))
+    with (
+        ES(network, partial(Later, **odd), num_workers=0, num_lanes=num_lanes) as es,
+        pytest.raises(ValueError, match=message),
+    ):
+        es.evaluate(2)
 
 
 class Reused(Stepper):

@@ -71,19 +71,33 @@ def test_workers_outlive_the_thread_that_started_them():
 def test_an_id_that_the_script_alone_knows_is_played_by_workers(tmp_path):
     code = """
         import gymnasium as gym
+        from gymnasium.envs.registration import WrapperSpec
         from torch_es import ES, mlp
         from helpers import Stepper
 
         class Own(Stepper):
             pass
 
+        class Shorter(gym.Wrapper):
+            def __init__(self, env, by):
+                super().__init__(env)
+                self.left = env.unwrapped.length - by
+
+            def step(self, action):
+                self.left -= 1
+                observation, reward, _, *rest = super().step(action)
+                return observation, reward, self.left <= 0, *rest
+
+        wrapper = WrapperSpec("Shorter", "__main__:Shorter", {"by": 3})
         gym.register("Class-v0", Own, max_episode_steps=3)
         gym.register("String-v0", "__main__:Own", max_episode_steps=4)
-        for env in ("Class-v0", "String-v0", lambda: gym.make("Class-v0"), lambda: gym.make("String-v0")):
-            with ES(mlp(3, 1), env, num_workers=1) as es:
-                print(es.evaluate(1)[0].length)
+        gym.register("Wrapped-v0", Own, additional_wrappers=(wrapper,))
+        for name in ("Class-v0", "String-v0", "Wrapped-v0"):
+            for env in (name, lambda: gym.make(name)):
+                with ES(mlp(3, 1), env, num_workers=1) as es:
+                    print(es.evaluate(1)[0].length)
     """
-    assert script(code, tmp_path) == "3\n4\n3\n4\n"
+    assert script(code, tmp_path) == "3\n3\n4\n4\n2\n2\n"
 
 
 # what Windows or macOS lack of Linux, each taken away from the parent and from its workers

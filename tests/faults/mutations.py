@@ -122,7 +122,7 @@ MUTATIONS = [
     Mutation("F43", "ties share their rank",
              "ranks = np.argsort(np.argsort(returns.ravel())).reshape(returns.shape)", "numerics.py::test_F43"),
     Mutation("F45", "returns start at zero", "self._started[lane] = self._clock", "numerics.py::test_F45"),
-    Mutation("F46", "episodes are capped", "if terminated or truncated:", "numerics.py::test_F46"),
+    Mutation("F46", "episodes are capped", "over = terminated or truncated", "numerics.py::test_F46"),
     Mutation("F48a", "an episode is asked for twice", "again = 0", "environments.py::test_F48_training_warns_once"),
     Mutation("F48b", "an environment is played in twice", "if self._seed is not None:",
              "environments.py::test_F48_check_env_finds"),

@@ -169,7 +169,7 @@ def test_F16_all_workers_die_at_once_and_the_budget_is_kept(caplog):
 
 def test_F17_what_cannot_be_sent_is_named():
     file = open(os.devnull, "w")  # noqa: SIM115
-    with file, pytest.raises(TypeError, match=r"objective\.factory\.file`, a TextIOWrapper.*inside the function"):
+    with file, pytest.raises(TypeError, match=r"`env\.file`, a TextIOWrapper.*inside the function"):
         train(lambda: file and Faulty())
 
 

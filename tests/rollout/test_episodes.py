@@ -4,6 +4,7 @@ import pytest
 import torch
 from helpers import Stepper, by_task, env, env_policy, evaluator, pairs, snapshot, stepper_policy
 
+from torch_es import ES, mlp
 from torch_es.envs.rules import EpisodeRules
 from torch_es.lanes import lanes_for
 from torch_es.nn.observation_norm import normalize
@@ -126,3 +127,23 @@ def test_the_order_of_members_changes_nothing(branching):
         played.append(by_task(running.evaluate(snapshot(policy), lambda w=waiting: next(w, None))))
     assert played[0] == played[1] == played[2]
     assert len({result[0] for result in played[0].values()}) > 4
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"),
+    [
+        (lambda observation, info: None, "`behaviour` must return numbers, got None"),
+        (lambda observation, info: info, "`behaviour` must return numbers, got a dict with nothing"),
+        (lambda observation, info: ["far"], "`behaviour` must return numbers, got a list of str"),
+        (
+            lambda observation, info, seen=[]: seen.append(1) or seen,
+            r"must return \d+ numbers each time, as at first, got",
+        ),
+    ],
+)
+def test_a_behaviour_that_is_not_numbers_is_refused(behaviour, message):
+    with (
+        ES(mlp(3, 1), Stepper, num_workers=0, num_pairs=2, behaviour=behaviour) as es,
+        pytest.raises((TypeError, ValueError), match=message),
+    ):
+        es.learn(20)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from torch_es import ES, OpenAIES
+from torch_es.search import STRATEGIES
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,16 @@ def test_an_argument_of_another_trainer_is_refused_with_what_to_use(name, instea
         ES(nn.Linear(4, 2), "CartPole-v1", **{name: 1})
     for argument in ("num_workers", "rules", "optimizer", "sigma", "eval_every", "policy"):
         assert f" {argument}," in str(told.value)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES.values())
+def test_so_it_is_by_a_strategy_that_is_used_by_itself(strategy):
+    with pytest.raises(
+        TypeError, match=r"`lr` is not an argument of this strategy. .*partial\(torch.optim.Adam, lr=...\)"
+    ):
+        strategy(torch.zeros(3), lr=0.1)
+    with pytest.raises(TypeError, match=r"`sigmas` is not an argument of this strategy. Did you mean `sigma`"):
+        strategy(torch.zeros(3), sigmas=4)
 
 
 @pytest.mark.parametrize(

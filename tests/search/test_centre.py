@@ -135,6 +135,15 @@ def test_a_search_may_begin_and_continue_in_inference_mode():
     assert torch.equal(continued.theta, straight.theta)
 
 
+def test_a_flag_that_is_set_afterwards_is_refused_before_the_step():
+    strategy = OpenAIES(torch.zeros(3), num_pairs=2)
+    strategy.optimizer.param_groups[0]["maximize"] = True
+    with pytest.raises(ValueError, match=r"`optimizer` must not have `maximize=True`: .* for the worst"):
+        strategy.tell([1.0, 2.0, 3.0, 4.0])
+    assert not strategy.theta.any()
+    assert strategy.state_dict()["generation"] == 0
+
+
 @pytest.mark.parametrize("number", [6, 10])
 def test_every_member_must_be_told(number):
     strategy = OpenAIES(torch.zeros(3), num_pairs=4)
@@ -142,4 +151,6 @@ def test_every_member_must_be_told(number):
         strategy.tell(list(range(number)))
     with pytest.raises(TypeError, match=r"`tell` must get numbers, got \[1.0, None"):
         strategy.tell([1.0, None, *range(6)])
+    with pytest.raises(TypeError, match=r"`tell` must get numbers, got \{0: 1.0\}"):
+        strategy.tell({0: 1.0})
     assert strategy.generation == 0

@@ -35,6 +35,14 @@ def test_with_an_optimiser_it_is_openai_es_bit_for_bit():
     assert torch.equal(torch.nn.utils.parameters_to_vector(one.parameters()), strategy.theta)
 
 
+def test_what_is_no_number_is_named_and_changes_nothing():
+    module = network()
+    before = [p.clone() for p in module.parameters()]
+    with pytest.raises(TypeError, match="`fitness_fn` must return a number, got None"):
+        SearchGradient(module).backward(lambda module: None)
+    assert all(p.grad is None and torch.equal(p, kept) for p, kept in zip(module.parameters(), before, strict=True))
+
+
 def test_a_word_it_does_not_know_is_refused():
     with pytest.raises(ValueError, match="`non_finite` must be one of drop, raise; got 'rais'"):
         SearchGradient(network(), non_finite="rais")

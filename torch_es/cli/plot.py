@@ -52,7 +52,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     """Return the settings that determine a run, one level deep, without the seed."""
     if not (folder / "config.yaml").is_file():
         return {}
-    kept = {k: v for k, v in config.load_config(folder).items() if k not in (*config.CHANGEABLE, "seed")}
+    kept = {k: v for k, v in config.read_config(folder).items() if k not in (*config.CHANGEABLE, "seed")}
     parts = {key: value if isinstance(value, dict) else {"": value} for key, value in kept.items()}
     return {f"{key}.{name}".rstrip("."): value for key, part in parts.items() for name, value in part.items()}
 

@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+from gymnasium.utils import EzPickle
 
 from torch_es.checks import check_count, suggestion
 from torch_es.errors import needs
@@ -22,7 +23,7 @@ Pictures = npt.NDArray[np.uint8]
 _SETTLING = 2  # no-ops before the state is saved: saved earlier, Q*bert is not restored as it was
 
 
-class Atari(gym.Env[Pictures, Any]):
+class Atari(gym.Env[Pictures, Any], EzPickle):
     """One game; observations are the latest `frame_stack` pictures, uint8 `(frame_stack, screen_size, screen_size)`.
 
     Each action is repeated for `frame_skip` frames. A picture is the brighter of the last two frames, grey and scaled
@@ -63,6 +64,10 @@ class Atari(gym.Env[Pictures, Any]):
         max_frames: int = 108_000,
         render_mode: str | None = None,
     ) -> None:
+        EzPickle.__init__(
+            self, env_id, frame_skip, frame_stack, screen_size, noop_max, repeat_action_probability, full_action_space,
+            max_frames, render_mode,
+        )  # fmt: skip
         if not 0 <= repeat_action_probability < 1:
             raise ValueError(
                 f"`repeat_action_probability` must be at least 0 and below 1, got {repeat_action_probability}."

@@ -12,7 +12,14 @@ from typing import Any, cast
 
 import cloudpickle
 import gymnasium as gym
-from gymnasium.envs.registration import EnvSpec, find_highest_version, get_env_id, load_env_creator, parse_env_id
+from gymnasium.envs.registration import (
+    EnvSpec,
+    WrapperSpec,
+    find_highest_version,
+    get_env_id,
+    load_env_creator,
+    parse_env_id,
+)
 from gymnasium.wrappers import OrderEnforcing, PassiveEnvChecker, TimeLimit
 
 from torch_es.checks import check_count, suggestion
@@ -82,10 +89,24 @@ def _spec(env_id: str) -> EnvSpec:
 
 
 def _by_value(spec: EnvSpec) -> EnvSpec:
-    """Return the spec with the class itself, if it names one of the user's script, which workers do not import."""
+    """Return the spec with the classes themselves that it names in the user's script, which workers do not import."""
+    wrappers = tuple(_wrapper_by_value(each) for each in spec.additional_wrappers)
+    spec = dataclasses.replace(spec, additional_wrappers=wrappers)
     if isinstance(spec.entry_point, str) and spec.entry_point.startswith("__main__:"):
         return dataclasses.replace(spec, entry_point=cast(Any, load_env_creator(spec.entry_point)))
     return spec
+
+
+def _wrapper_by_value(spec: WrapperSpec) -> WrapperSpec:
+    """Do the same for a wrapper, which Gymnasium knows by name alone; without arguments, it cannot be made again."""
+    if spec.kwargs is None or not spec.entry_point.startswith("__main__:"):
+        return spec
+    by_value: dict[str, Any] = {"wrapper": load_env_creator(spec.entry_point), "arguments": spec.kwargs}
+    return dataclasses.replace(spec, entry_point=f"{__name__}:_wrapped", kwargs=by_value)
+
+
+def _wrapped(env: Env, wrapper: Callable[..., Env], arguments: dict[str, Any]) -> Env:
+    return wrapper(env=env, **arguments)
 
 
 def registered() -> dict[str, bytes]:

@@ -14,6 +14,16 @@ from torch_es.envs.make import Env, EnvFactory
 
 _log = logging.getLogger(__name__)
 
+_PARTS = {
+    "reset": ("observation", "info"),
+    "step": ("observation", "reward", "terminated", "truncated", "info"),
+}
+
+MASKS = (
+    "action masks are not used; put the mask into the observation, a Dict, and give torch_es.ES a network that "
+    "sets the scores of masked actions to -inf."
+)
+
 
 def probed(factory: EnvFactory) -> Env:
     """Return a new environment, after one reset and one step whose results were compared with its spaces.
@@ -55,21 +65,46 @@ def _made(factory: EnvFactory) -> Env:
 
 
 def _check_play(env: Env) -> None:
+    if env.has_wrapper_attr("action_masks"):  # MaskablePPO's
+        _log.warning("`env` has `action_masks`, but %s", MASKS)
     begun: Any = env.reset(seed=0)
-    _check_answer(env, "reset", begun, ("observation", "info"))
+    _check_answer(env, "reset", begun)
     env.action_space.seed(0)
-    answer: Any = env.step(env.action_space.sample())
-    _check_answer(env, "step", answer, ("observation", "reward", "terminated", "truncated", "info"))
+    check_step(env, env.step(env.action_space.sample()))
+
+
+def check_step(env: Env, answer: Any) -> None:
+    """Compare what `step` returned with what Gymnasium asks for, and its observation with the space.
+
+    Raises:
+        ValueError: If they differ; it names the environment, what came and what was expected.
+
+    Example:
+        >>> check_step(gym.make("CartPole-v1"), (np.zeros(4), None, False, False, {}))
+        Traceback (most recent call last):
+        ValueError: CartPoleEnv.step must return a number as reward, got None.
+    """
+    _check_answer(env, "step", answer)
     kinds = {"reward": "number", "terminated": "bool", "truncated": "bool"}
     for (name, kind), value in zip(kinds.items(), answer[1:4], strict=True):
         if np.asarray(value).dtype.kind not in "biuf" or np.shape(value):
             raise ValueError(f"{_name(env)}.step must return a {kind} as {name}, got {_described(value)}.")
 
 
-def _check_answer(env: Env, method: str, answer: Any, parts: tuple[str, ...]) -> None:
+def check_form(env: Env, method: str, answer: Any) -> None:
+    """Check that `reset` or `step` returned a tuple of as many parts as Gymnasium asks for.
+
+    Raises:
+        ValueError: If it did not.
+    """
+    parts = _PARTS[method]
     whole = isinstance(answer, tuple) and len(answer) == len(parts)
     if not whole or (method == "reset" and not isinstance(answer[1], dict)):
         raise ValueError(f"{_name(env)}.{method} must return ({', '.join(parts)}), got {_described(answer)}.")
+
+
+def _check_answer(env: Env, method: str, answer: Any) -> None:
+    check_form(env, method, answer)
     check_observation(env, env.observation_space, answer[0], method)
     _check_values(env, answer[0], method)
 
@@ -114,10 +149,12 @@ def _leaves(space: gym.Space[Any], value: Any, path: str = "") -> Iterator[tuple
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:
+    """Return the shape of numbers, or None if there are others, such as None, among them."""
     try:
-        return tuple(np.shape(value))
+        array = np.asarray(value)
     except ValueError:  # lists of different lengths
         return None
+    return array.shape if array.dtype.kind in "biuf" else None
 
 
 def _expected(env: Env, method: str, path: str, space: gym.Space[Any], value: Any) -> str:

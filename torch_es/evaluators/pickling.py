@@ -13,6 +13,12 @@ from torch_es.nn import carried
 from torch_es.rollout import Objective, Player
 
 _DEPTH = 8
+_ARGUMENTS = {  # of `ES`, by where an objective keeps them
+    "objective.factory": "env",
+    "objective.module._modules['network']": "policy",
+    "objective._behaviour": "behaviour",
+    "objective.fitness_fn": "fitness_fn",
+}
 
 
 def dumps(objective: Objective) -> bytes:
@@ -27,13 +33,18 @@ def dumps(objective: Objective) -> bytes:
         Traceback (most recent call last):
         TypeError: A worker cannot be sent `objective.lock`, a lock: cannot pickle '_thread.lock' object. ...
     """
+    getattr(objective, "lanes", None)  # they are made now, and say themselves what is wrong with the policy
     try:
         return carried.dumps((objective, settings()))
     except Exception as error:
         path, culprit = _culprit(objective, "objective", _DEPTH)  # F17
+        way = "Make it inside the function that makes the environment, which runs in the worker"
+        for inner, argument in _ARGUMENTS.items():
+            if path.startswith(inner):
+                path, way = argument + path.removeprefix(inner), way if argument == "env" else "Keep it out of there"
+                break
         raise TypeError(
-            f"A worker cannot be sent `{path}`, a {type(culprit).__name__}: {error}. "
-            "Make it inside the function that makes the environment, which runs in the worker, or use `num_workers=0`."
+            f"A worker cannot be sent `{path}`, a {type(culprit).__name__}: {error}. {way}, or use `num_workers=0`."
         ) from error
 
 

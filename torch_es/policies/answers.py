@@ -54,4 +54,5 @@ def refusal(network: nn.Module, space: gym.Space[Any], error: Exception) -> str:
     if hasattr(network, "get_action_and_value"):
         hint = " An agent of CleanRL is given as `torch_es.adapters.from_cleanrl(agent)`."
     what = f"shape {space.shape}" if box else f"{space}"
-    return f"`policy` must take a batch of observations of {what}; it raised {type(error).__name__}: {error}.{hint}"
+    raised = f"{type(error).__name__}: {error}".rstrip(".")
+    return f"`policy` must take a batch of observations of {what}; it raised {raised}.{hint}"

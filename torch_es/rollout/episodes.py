@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from torch_es.envs import EnvFactory, bare, check_observation, environments
+from torch_es.envs import EnvFactory, bare, check_form, check_observation, check_step, environments
 from torch_es.envs.rules import EpisodeRules
 from torch_es.heads import unbatched
 from torch_es.lanes import LaneChoice, default_num_lanes, lanes_for
@@ -18,7 +18,7 @@ from torch_es.nn.observation_norm import normalize
 from torch_es.policies import Policy
 from torch_es.rollout.action_draws import Draws
 from torch_es.rollout.normalizer import Normalizer
-from torch_es.rollout.player import ROUNDS, Behaviour, Snapshot
+from torch_es.rollout.player import ROUNDS, Behaviour, Snapshot, as_numbers
 from torch_es.rollout.score import Scorer
 from torch_es.search.parameters import FlatParameters
 from torch_es.types import CENTRE, EpisodeResult, Float32Array, Task
@@ -115,7 +115,9 @@ class Rollout:
         if self._snapshot is None:
             raise RuntimeError("begin() must be called before submit().")
         self._lanes.write(lane, self._snapshot.weights(task.member, self._weights))
-        observation, _ = self._envs[lane].reset(seed=self._rules.environment_seed(self.seed, task))
+        answer: Any = self._envs[lane].reset(seed=self._rules.environment_seed(self.seed, task))
+        check_form(self._envs[lane], "reset", answer)
+        observation = answer[0]
         check_observation(self._envs[lane], self._policy.layout.space, observation)
         self._observations[lane] = self._row(observation)
         if self._normalizer is not None:
@@ -136,15 +138,25 @@ class Rollout:
     def advance(self, interrupt: Callable[[], bool] = lambda: False) -> list[EpisodeResult]:
         """See `Player.advance`."""
         observations, returns, ends, steps = self._observations, self._returns, self._ends, self._steps
+        space = self._policy.layout.space
+        shape, dtype = space.shape, space.dtype  # None of a Dict or Tuple, which is compared part by part
         results: list[EpisodeResult] = []
         for _ in range(ROUNDS if self._active else 0):
             actions = self._act()
             self._clock = clock = self._clock + 1
             for lane in self._active:
-                observation, reward, terminated, truncated, info = steps[lane](actions[lane])
-                observations[lane] = observation if self._flat else self._row(observation)
-                returns[lane] += float(reward)
-                if terminated or truncated or ends[lane] <= clock:  # F46
+                answer = steps[lane](actions[lane])
+                try:
+                    observation, reward, terminated, truncated, info = answer
+                    if getattr(observation, "dtype", 0) is not dtype or observation.shape != shape:
+                        check_observation(self._envs[lane], space, observation, "step")
+                    observations[lane] = observation if self._flat else self._row(observation)
+                    returns[lane] += float(reward)
+                    over = terminated or truncated or ends[lane] <= clock  # F46
+                except Exception:
+                    check_step(self._envs[lane], answer)  # it says what is wrong with it
+                    raise
+                if over:
                     results.append(self._finish(lane, bool(terminated), observation, info))
             if results or (len(self._active) < self.num_lanes and interrupt()):
                 break
@@ -171,7 +183,7 @@ class Rollout:
         member = task.member != CENTRE
         seen = self._normalizer.sums[lane].copy() if self._normalizer is not None and member else None
         score = None if self._draws is None else self._draws.score(lane)
-        how = None if self._behaviour is None else np.array(self._behaviour(observation, info), np.float64).ravel()
+        how = None if self._behaviour is None else as_numbers(self._behaviour(observation, info))
         length = self._clock - self._started[lane]
         return EpisodeResult(task, float(self._returns[lane]), length, not terminated, seen, score, how)
 

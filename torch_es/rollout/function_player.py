@@ -13,6 +13,7 @@ from torch_es.nn import prepare
 from torch_es.nn.carried import copied
 from torch_es.rollout.player import Snapshot
 from torch_es.search.parameters import FlatParameters
+from torch_es.search.protocol import as_number
 from torch_es.types import EpisodeResult, Task
 
 
@@ -56,10 +57,7 @@ class FunctionPlayer:
         prepare(self._module)
         with torch.no_grad():
             fitness = self._fitness_fn(self._module)
-        try:
-            return [EpisodeResult(task, float(fitness), 1, False, None)]
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"`fitness_fn` must return a number, got {fitness!r}.") from error
+        return [EpisodeResult(task, as_number(fitness), 1, False, None)]
 
     def close(self) -> None:
         """Do nothing: there are no environments."""

@@ -6,16 +6,34 @@ import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 from torch import Tensor
 
+from torch_es.checks import described
 from torch_es.nn.observation_norm import Statistics
 from torch_es.search.perturbation import Perturbation, Unperturbed
-from torch_es.types import CENTRE, EpisodeResult, Task
+from torch_es.types import CENTRE, EpisodeResult, Float64Array, Task
 
 ROUNDS = 16  # steps of all lanes after which control returns to the evaluator
 
 Behaviour = Callable[[Any, dict[str, Any]], Any]
 """`behaviour(observation, info)` returns numbers that describe how an episode ended."""
+
+
+def as_numbers(answer: object) -> Float64Array:
+    """Return what a `Behaviour` answered, flat.
+
+    Raises:
+        TypeError: If it is not made of numbers.
+
+    Example:
+        >>> as_numbers([1, True])
+        array([1., 1.])
+    """
+    array = np.asarray(answer)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"`behaviour` must return numbers, got {described(answer)}.")
+    return np.array(array, np.float64).ravel()
 
 
 class Snapshot(NamedTuple):

@@ -100,7 +100,8 @@ def load(folder: str | Path) -> Tree:
         UnicodeDecodeError,
         safetensors.SafetensorError,
     ) as error:
-        raise ValueError(f"`{folder}` is not a whole checkpoint: {error}.") from error
+        hint = " A run folder is loaded by `torch_es.from_run`." if (folder / "metrics.jsonl").exists() else ""
+        raise ValueError(f"`{folder}` is not a whole checkpoint: {error}.{hint}") from error
 
 
 def newest(folder: str | Path) -> Tree | None:

@@ -23,12 +23,12 @@ from torch import nn
 
 from torch_es import es as evolution
 from torch_es.checks import check_count
-from torch_es.envs import Env, EnvFactory
+from torch_es.envs import MASKS, Env, EnvFactory
 from torch_es.nn import ObservationNorm
 from torch_es.policies import Policy
 from torch_es.sb3 import archive, episodes, statistics
 from torch_es.sb3.actor import actor, check_acts_alike
-from torch_es.sb3.arguments import MASKS, check_arguments, warn_of_masks
+from torch_es.sb3.arguments import check_arguments
 from torch_es.sb3.callbacks import expect
 from torch_es.sb3.environments import playable
 from torch_es.sb3.features import normalize
@@ -118,7 +118,6 @@ class ES(BaseAlgorithm):
             seed=drawn,
         )
         assert self.env is not None
-        warn_of_masks(self.env)
         if seed is not None:
             self.env.seed(seed)
         if self.env.get_attr("metadata", 0)[0].get("spaces_only"):  # it is given later, by `set_env`

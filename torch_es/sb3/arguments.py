@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 from typing import Any
 
 import torch
@@ -11,21 +10,9 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import get_device
-from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
-_log = logging.getLogger(__name__)
-
-MASKS = (
-    "action masks are not used; put the mask into the observation, a Dict, and give torch_es.ES a network that "
-    "sets the scores of masked actions to -inf."
-)
-
-
-def warn_of_masks(env: VecEnv) -> None:
-    """Warn that the masks of an environment for MaskablePPO have no effect."""
-    if env.has_attr("action_masks"):
-        _log.warning("`env` has `action_masks`, but %s", MASKS)
+from torch_es.envs import MASKS
 
 
 def check_arguments(

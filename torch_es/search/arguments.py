@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch_es.checks import suggestion
-from torch_es.search import strategy_options
 
 _RATE = "the learning rate belongs to the optimiser: optimizer=partial(torch.optim.Adam, lr=...)"
 _EPISODES = "a generation plays whole episodes; `num_pairs`, `min_episodes` and `min_timesteps` say how many"
@@ -34,23 +33,29 @@ _INSTEAD = {
 }  # fmt: skip
 
 
-def check_arguments(trainer: type, strategy: object, options: Mapping[str, Any]) -> None:
-    """Refuse options that a strategy does not have; a strategy of the user's own checks its options itself.
+def hint(name: str, known: Iterable[str]) -> str:
+    """Say what to use instead of an argument that is not known.
+
+    Example:
+        >>> hint("lr", ["sigma"])
+        ' The learning rate belongs to the optimiser: optimizer=partial(torch.optim.Adam, lr=...).'
+    """
+    instead = _INSTEAD.get(name)
+    return f" {instead[0].upper()}{instead[1:]}." if instead else suggestion(name, known)
+
+
+def check_arguments(trainer: type, strategy: str, taken: Iterable[str], options: Mapping[str, Any]) -> None:
+    """Refuse options that a strategy does not take.
 
     `trainer` is the class that was called, which has arguments of its own.
 
     Raises:
-        ValueError: If one is not an argument; the error says what to use instead. Or if there is no such strategy.
+        ValueError: If one is not an argument; the error says what to use instead.
     """
-    if not isinstance(strategy, str):
-        return
-    taken = set(strategy_options(strategy))
-    own = set(inspect.signature(trainer).parameters) - {"strategy_options"}
+    known = {*taken, *inspect.signature(trainer).parameters} - {"strategy_options"}
     for name in options:
         if name not in taken:
-            instead = _INSTEAD.get(name)
-            hint = f" {instead[0].upper()}{instead[1:]}." if instead else suggestion(name, taken | own)
             raise ValueError(
-                f"`{name}` is not an argument of {trainer.__name__} with strategy={strategy}.{hint} "
-                f"Its arguments are {', '.join(sorted(taken | own))}."
+                f"`{name}` is not an argument of {trainer.__name__} with strategy={strategy}.{hint(name, known)} "
+                f"Its arguments are {', '.join(sorted(known))}."
             )

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from torch_es.checks import check_choice, check_count, check_kind, check_positive
 from torch_es.errors import NonFiniteError
+from torch_es.search.arguments import hint
 from torch_es.search.parameters import FlatParameters, as_module
 from torch_es.search.perturbation import Mirrored, Perturbation, Sigma, Summation, Unperturbed, serial_sum
 from torch_es.search.protocol import OptimizerFactory, Population, SchedulerFactory, as_outcome, as_pairs
@@ -73,7 +74,11 @@ class CentreSearch:
         scheduler: SchedulerFactory | None = None,
         adapts_sigma: bool = False,
         perturb: Callable[[int, int, int, Sigma], Perturbation] = Mirrored,
+        **unknown: Any,
     ) -> None:
+        for name in unknown:
+            known = {"sigma", "optimizer", *SearchOptions.__annotations__}
+            raise TypeError(f"`{name}` is not an argument of this strategy.{hint(name, known)}")
         self.num_pairs = resolve_pairs(num_pairs, population_size)
         self.seed = check_seed(seed)
         self.non_finite = check_choice("non_finite", non_finite, get_args(NonFinite))
@@ -160,6 +165,7 @@ class CentreSearch:
         if self._ended is not None:
             done = self.generation - 1
             raise ValueError(f"`scheduler` cannot go on after generation {done}: {self._ended}") from self._ended
+        _check_flags(self.optimizer)  # again: anyone may write into param groups
         before, self._half_done = self.theta, True
         self.parameters.write_module(before)  # a loop over members that an exception ended moved the module
         self.parameters.set_grad(gradient)
@@ -284,11 +290,15 @@ def check_optimizer(factory: OptimizerFactory, parameters: Sequence[nn.Parameter
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     if held.isdisjoint(map(id, parameters)):
         raise ValueError("`optimizer` must step the parameters that it is given, and it holds none of them.")
+    _check_flags(optimizer)
+    return optimizer
+
+
+def _check_flags(optimizer: torch.optim.Optimizer) -> None:
     for group in optimizer.param_groups:
         for flag, reason in _UNFIT_FLAGS.items():
             if group.get(flag):
                 raise ValueError(f"`optimizer` must not have `{flag}=True`: {reason}; leave it out.")
-    return optimizer
 
 
 def resolve_pairs(num_pairs: int | None, population_size: int | None) -> int:

@@ -48,15 +48,31 @@ def as_outcome(told: object) -> Outcome:
     """
     if isinstance(told, Outcome):
         return told
-    if isinstance(told, (list, tuple)) and not any(isinstance(value, (list, tuple)) for value in told):
-        try:
+    try:
+        if isinstance(told, (list, tuple)) and not any(isinstance(value, (list, tuple)) for value in told):
             told = [float(value) for value in told]
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"`tell` must get numbers, got {told!r}.") from error
-    fitness = np.asarray(told, dtype=np.float64)
+        fitness = np.asarray(told, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`tell` must get numbers, got {told!r}.") from error
     if not fitness.size or not (fitness.ndim == 1 or (fitness.ndim == 2 and fitness.shape[1] == 2)):
         raise ValueError(_SHAPE.format(fitness.shape))
     return Outcome(fitness.ravel())
+
+
+def as_number(fitness: Any) -> float:
+    """Return what a `fitness_fn` returned as a float.
+
+    Raises:
+        TypeError: If it is not a number.
+
+    Example:
+        >>> as_number(torch.tensor(0.5))
+        0.5
+    """
+    try:
+        return float(fitness)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"`fitness_fn` must return a number, got {fitness!r}.") from error
 
 
 def as_pairs(fitness: Float64Array) -> Float64Array:

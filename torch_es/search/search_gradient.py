@@ -17,7 +17,7 @@ from torch_es.search.centre import resolve_pairs
 from torch_es.search.openai_es import search_gradient
 from torch_es.search.parameters import FlatParameters
 from torch_es.search.perturbation import Mirrored, serial_sum
-from torch_es.search.protocol import Population, as_pairs
+from torch_es.search.protocol import Population, as_number, as_pairs
 from torch_es.search.rule import NonFinite, kept_pairs, sums_for
 from torch_es.search.shaping import Shaping, resolve
 from torch_es.seeding import check_seed
@@ -107,7 +107,7 @@ class SearchGradient:
         with torch.no_grad(), closing(iter(population)) as members:
             try:
                 for member in members:
-                    returns.append(float(fitness_fn(member)))
+                    returns.append(as_number(fitness_fn(member)))
                     _restore(module, buffers)
             finally:
                 _restore(module, buffers)

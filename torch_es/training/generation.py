@@ -95,6 +95,10 @@ class Generation:
             if vector is not None:
                 if name not in self._known:
                     self._known[name] = np.full_like(self._empty(np.float64, len(vector)), np.nan)
+                if len(vector) != (size := self._known[name].shape[-1]):
+                    raise ValueError(
+                        f"`behaviour` must return {size} numbers each time, as at first, got {len(vector)}."
+                    )
                 self._put(name, at, vector)
         if result.score is not None:
             self._scores[member] = result.score

@@ -70,6 +70,10 @@ def test_a_module_that_the_user_names_is_imported(run, tmp_path):
     [
         ("env: [", "cannot be read"),
         ("- a", "is not the config of a run"),
+        (
+            "env: {id: CartPole-v1}\nevaluator: 3",
+            "is not the config of a run: it has no group policy, .*, evaluator, lo",
+        ),
     ],
 )
 def test_a_file_that_is_not_the_config_of_a_run_is_refused(content, message, tmp_path):

@@ -25,6 +25,7 @@ from torch_es.cli.config.resume import check_imports as check_imports
 from torch_es.cli.config.resume import find_run as find_run
 from torch_es.cli.config.resume import fixed_differences as fixed_differences
 from torch_es.cli.config.resume import load_config as load_config
+from torch_es.cli.config.resume import read_config as read_config
 from torch_es.cli.config.resume import restored as restored
 from torch_es.cli.config.resume import resumed_config as resumed_config
 from torch_es.cli.config.resume import save_config as save_config

@@ -25,7 +25,7 @@ from torch_es.seeding import check_seed
 
 Config = dict[str, Any]
 
-_GROUPS = ("env", "policy", "strategy", "optimizer", "evaluator", "logger", "episode")
+GROUPS = ("env", "policy", "strategy", "optimizer", "evaluator", "logger", "episode")
 ACTING = ("box_head", "action_noise")  # of a policy, besides its network
 _LOGGERS: dict[str, type] = {"csv": CsvLogger, "tensorboard": TensorBoardLogger, "wandb": WandbLogger}
 
@@ -70,7 +70,7 @@ def build(config: Config, factory: EnvFactory | None = None, **options: Any) -> 
         TypeError: If a value is of the wrong kind.
         ValueError: If a value is out of its range.
     """
-    for group in _GROUPS:
+    for group in GROUPS:
         if not isinstance(config.get(group), dict):
             raise ValueError(f"The config must have a group `{group}`, got {config.get(group)!r}.")
     env, policy, strategy = config["env"], dict(config["policy"]), dict(config["strategy"])

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from torch_es.checks import differences, flat
-from torch_es.cli.config.build import Config, build
+from torch_es.cli.config.build import GROUPS, Config, build
 from torch_es.cli.config.overrides import parsed_overrides, plain
 from torch_es.envs import EnvFactory
 from torch_es.es import ES
@@ -57,7 +57,7 @@ def find_run(config: Config, named: bool) -> Path | None:
     if named:
         return None
     beside = sorted(folder.parent.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return next((path.parent for path in beside if not fixed_differences(load_config(path.parent), config)), None)
+    return next((path.parent for path in beside if not fixed_differences(read_config(path.parent), config)), None)
 
 
 def resumed_config(folder: Path, config: Config) -> Config:
@@ -104,10 +104,22 @@ def save_config(config: Config, folder: Path) -> None:
 
 
 def load_config(folder: Path) -> Config:
-    """Read a run's `config.yaml`.
+    """Read a run's `config.yaml`, to build the run again.
 
     Raises:
         ValueError: If the folder is not a run folder, or the file is not a run's config.
+    """
+    loaded = read_config(folder)
+    if absent := [group for group in GROUPS if not isinstance(loaded.get(group), dict)]:
+        raise ValueError(f"`{folder}/config.yaml` is not the config of a run: it has no group {', '.join(absent)}.")
+    return loaded
+
+
+def read_config(folder: Path) -> Config:
+    """Read a `config.yaml` to look at, whatever is missing in it.
+
+    Raises:
+        ValueError: If there is none, or it is not made of keys and values.
     """
     path = folder / "config.yaml"
     if not path.is_file():
