@@ -42,8 +42,8 @@ EPISODES, NODES, LANES, FEATURES = 100_000, 4, 1_000, 348  # of Humanoid's obser
 SIZES = (5_702, 159_505, 10_000_000)
 
 
-class Cluster4:
-    """A head without CPUs and four nodes; the driver is connected to it."""
+class Nodes:
+    """A head without CPUs, and nodes; this process has joined it."""
 
     def __init__(self, nodes: int, cpus: int) -> None:
         head = {"num_cpus": 0, "node_ip_address": "127.0.0.2", "include_dashboard": False}
@@ -63,7 +63,7 @@ class Cluster4:
 def node_rows(pairs: int) -> Iterator[Row]:
     """Yield training on a cluster of one node beside training with worker processes."""
     case = physics.CASES[0]
-    with Cluster4(1, physics.WORKERS), physics.trainer(case, case.env, physics.WORKERS) as alone:
+    with Nodes(1, physics.WORKERS), physics.trainer(case, case.env, physics.WORKERS) as alone:
         probe = gym.make(case.env)
         network = mlp(probe.observation_space.shape[0], probe.action_space.shape[0], hidden=case.hidden, seed=0)
         options = {"num_pairs": case.num_pairs, "sigma": 0.02, "eval_every": 0}
@@ -85,12 +85,12 @@ class AtOnce:
         self._checksum = parcel.checksum
 
     def start(self) -> Greeting | Failure:
-        return Greeting(1, LANES, processor(), arithmetic())
+        return Greeting(1, int(os.environ.get("TORCH_ES_LANES", LANES)), processor(), arithmetic())
 
     def exchange(self, number: int, units: Units, patience: float, parcel: Posted | None = None) -> Answer:
         self._checksum = self._checksum if parcel is None else parcel.checksum
         results = [EpisodeResult(task, 1.0, 100, False, np.ones(2 * FEATURES)) for unit in units for task in unit]
-        return Answer(self._checksum, pack_results(results), [None] * len(results), 0, ())
+        return Answer(self._checksum, pack_results(results), [None] * len(results), 0.0, 0, ())
 
     def stop(self) -> None:
         pass
@@ -102,7 +102,7 @@ def driver_rows(pairs: int) -> Iterator[Row]:
     es = ES(mlp(FEATURES, 17, seed=0), "Humanoid-v5", num_pairs=EPISODES // 2, num_workers=0)
     population = es.strategy.ask()
     snapshot = es.trainer.snapshot(population)
-    with Cluster4(NODES, 1):
+    with Nodes(NODES, 1):
         running = RayEvaluator()(es.objective, snapshot)
 
         def rate() -> float:
@@ -132,7 +132,7 @@ class Holder:
 
 def theta_rows(pairs: int) -> Iterator[Row]:
     """Yield what a broadcast of theta to two nodes takes, beside each node's own computing of the update."""
-    with Cluster4(2, 1):
+    with Nodes(2, 1):
         made = ray.remote(Holder)
         holders = [made.options(num_cpus=1, scheduling_strategy="SPREAD").remote() for _ in range(2)]
         for dim in SIZES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import threading
+import time
 from collections import deque
 from typing import Any
 
@@ -71,8 +72,10 @@ class NodeActor:
             self._begin(parcel)
         self._tasks.extend(units)
         self._evaluator.wake()
+        start = time.monotonic()
         with self._news:
             self._news.wait_for(lambda: self._results or self._error, patience)
+            waited = time.monotonic() - start
             results, self._results = self._results, []
         if self._error is not None:
             return Failure.of(self._error)
@@ -80,6 +83,7 @@ class NodeActor:
             self._checksum,
             pack_results(results),
             [None if result.score is None else result.score.numpy() for result in results],
+            waited,
             self._evaluator.restarts,
             self._warnings.taken(),
         )

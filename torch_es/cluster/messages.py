@@ -70,6 +70,7 @@ class Answer(NamedTuple):
         checksum: Of the snapshot that it plays.
         results: Packed by `torch_es.evaluators.wire.pack_results`.
         scores: The scores of these results, None where there is none.
+        waited: How many seconds of the call passed until there was a result.
         restarts: How many workers the node has replaced so far.
         warnings: What it logged since its last answer.
     """
@@ -77,6 +78,7 @@ class Answer(NamedTuple):
     checksum: int
     results: bytes
     scores: list[npt.NDArray[np.float32] | None]
+    waited: float
     restarts: int
     warnings: tuple[str, ...]
 

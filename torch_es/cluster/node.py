@@ -37,7 +37,7 @@ class Node:
         self.id: str = info["NodeID"]
         self.address: str = info["NodeManagerAddress"]
         self.greeting: Greeting | None = None
-        self.num_lanes = 0  # and as many tasks more as come back within a call
+        self.num_lanes = 0  # and a few tasks ahead
         self.restarts = 0
         self._posted = -1
         self._waiting: Units = []
@@ -88,10 +88,12 @@ class Node:
         return answer
 
     def note(self, answer: Answer) -> None:
-        """Keep what an answer says of the node; twice as many tasks as came back at once are handed out ahead."""
+        """Keep what an answer says of the node; as many tasks are handed out ahead as may end while messages travel."""
         assert self.greeting is not None
         self.restarts = answer.restarts
-        self.num_lanes = self.greeting.num_lanes + min(2 * len(answer.scores), self.greeting.num_lanes)
+        took = time.monotonic() - self._called
+        ahead = round(2 * len(answer.scores) * (took - answer.waited) / took)
+        self.num_lanes = self.greeting.num_lanes + min(ahead, self.greeting.num_lanes)
 
     def silence(self) -> float:
         """Return for how many seconds a call has not been answered."""
