@@ -132,8 +132,8 @@ def test_a_constructor_that_fails_ends_the_start(machines, tmp_path):
 def test_F61_a_killed_driver_is_resumed(machines, tmp_path, tried):
     """Ten times, at random moments; then to the end."""
     machines.have(1)
-    words = [*CONFIG, "evaluator=ray", f"evaluator.address={machines.cluster.address}", "+env.kwargs.pause=0.01"]
-    words += ["total_timesteps=2000", "checkpoint_every=0", "resume=auto", "run_dir=r"]
+    run = [*CONFIG, "+env.kwargs.pause=0.01", "total_timesteps=2000", "checkpoint_every=0"]
+    words = [*run, "evaluator=ray", f"evaluator.address={machines.cluster.address}", "resume=auto", "run_dir=r"]
     moments = random.Random(0)
     for _ in range(10):
         arguments, own = command("-m", "torch_es", *words)
@@ -146,7 +146,7 @@ def test_F61_a_killed_driver_is_resumed(machines, tmp_path, tried):
         tried()
     code, _, error = torch_es(*words, cwd=tmp_path)
     assert code == 0, error
-    assert torch_es(*words[:-2], "evaluator=serial", "run_dir=straight", cwd=tmp_path)[0] == 0
+    assert torch_es(*run, "evaluator=serial", "run_dir=straight", cwd=tmp_path)[0] == 0
     assert rows(tmp_path / "r") == rows(tmp_path / "straight")
 
 

@@ -84,7 +84,9 @@ class Node:
         except RayTaskError as error:
             raise error.cause from error
         except RayError as error:
-            raise LostError(f"was lost ({type(error).__name__}: {str(error).strip().splitlines()[0]})") from error
+            lines = str(error).strip().splitlines()
+            why = lines[-1] if "creation task" in lines[0] else lines[0]  # a module that the node lacks, for example
+            raise LostError(f"was lost ({type(error).__name__}: {why})") from error
         return answer
 
     def note(self, answer: Answer) -> None:
