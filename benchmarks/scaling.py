@@ -274,7 +274,7 @@ def main() -> None:
                 "kind": "predicted", "stage": name, "workers": workers, "seconds": seconds, "update": update,
                 "efficiency": efficiency, "without_any_cost": most,
             })  # fmt: skip
-            print(f"{workers:6} workers, {name}: {seconds:.3f} + {update:.3f} s, efficiency {efficiency:.3f} of {most:.3f}")
+            print(f"{workers:6} workers, {name}: {seconds + update:.3f} s, efficiency {efficiency:.3f} of {most:.3f}")
     document = {"machine": describe(), "command": "python benchmarks/scaling.py", "costs": costs._asdict()}
     (RESULTS / "scaling.json").write_text(json.dumps({**document, "rows": rows}, indent=1) + "\n")
     draw(rows)

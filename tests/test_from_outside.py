@@ -67,8 +67,6 @@ class RandomSearch:
 class ThreadEvaluator:
     """Hands each task to a thread that has a player of its own."""
 
-    restarts = 0
-
     def __init__(self, objective, snapshot: Snapshot, threads=2):
         self.players = queue.SimpleQueue()
         self.pool, self.threads = ThreadPoolExecutor(threads), threads
@@ -93,6 +91,7 @@ class ThreadEvaluator:
         return results[0]
 
     noise_sum = staticmethod(serial_sum)
+    metrics = property(lambda self: {})
 
     def close(self):
         self.pool.shutdown()

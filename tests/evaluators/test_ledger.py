@@ -13,6 +13,9 @@ class Node:
     number: int
     num_lanes: int = 2
 
+    def __str__(self):
+        return f"Worker {self.number}"
+
 
 def name(task):
     return f"member {task.member}"
