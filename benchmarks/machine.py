@@ -20,6 +20,7 @@ _PACKAGES = (
     "sb3-contrib",
     "stable-baselines3",
     "scikit-learn",
+    "ray",
 )
 
 

@@ -22,9 +22,9 @@ from science.page import sections
 
 ROOT = Path(__file__).parent.parent
 DEFAULTS = {"policy": "mlp", "strategy": "openai_es"}  # what a task is trained with that says nothing else
-DOCS = ("benchmarks", "zoo", "science", "networks", "action-noise", "atari", "logging")
+DOCS = ("benchmarks", "cluster", "zoo", "science", "networks", "action-noise", "atari", "logging")
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in DOCS)]
-NAMED = ("torch", "gymnasium", "mujoco", "evotorch", "sb3-contrib")  # versions; the rest is in benchmarks/results
+NAMED = ("torch", "gymnasium", "mujoco", "evotorch", "sb3-contrib", "ray")  # versions; the rest is in the JSON
 SPEED = "Environment steps a second on 2 cores"
 PARTS = {  # a table's title, and what its two columns of numbers are
     "physics": ("Environment steps a second, 2 workers", "training", "`env.step` alone"),
@@ -204,6 +204,41 @@ def frame_skip() -> str:
     return "\n\n".join(["\n".join(lines), "At the end: the mean of the last three evaluations.", *commands])
 
 
+def cluster() -> str:
+    """What a cluster costs on one machine: a node, the driver, and the two ways of moving theta."""
+    recorded = _load("cluster.json")
+    rows = {row["name"]: row for row in recorded["rows"]}
+    node = rows["node/HalfCheetah-v5/2 workers"]
+    lines = ["| what | measured | beside it |", "|---|---|---|"]
+    lines.append(_cells("steps/s, HalfCheetah-v5, one node with 2 workers", node["ours"],
+                        f"{_number(node['other'])} with `evaluator=process`: **{node['ratio']:.3f}**"))  # fmt: skip
+    lines.append(_cells("results/s that the training process takes, each with 5.6 KB of statistics",
+                        rows["driver/results"]["ours"], "actors on 4 nodes answer at once"))  # fmt: skip
+    lines.append(_cells("MiB for a generation of 100,000 such results",
+                        rows["driver/memory of 100,000 episodes"]["ours"], ""))  # fmt: skip
+    for name, row in rows.items():
+        if name.startswith("theta/"):
+            lines.append(_cells(f"ms to send {name[6:]} to 2 nodes", row["ours"],
+                                f"{_number(row['other'])} for a node to compute the update itself"))  # fmt: skip
+    return "\n".join([*lines, "", f"{_machine(recorded)}; `{recorded['command']}`."])
+
+
+def scaling() -> str:
+    """What the simulation predicts, and how well it predicts real runs."""
+    recorded = _load("scaling.json")
+    lines = ["| episodes | workers | seconds of a generation | efficiency | at no cost |", "|---|---|---|---|---|"]
+    for row in recorded["rows"]:
+        if row["kind"] == "predicted":
+            lines.append(_cells(row["stage"], f"{row['workers']:,}", row["seconds"] + row["update"],
+                                f"**{row['efficiency']:.2f}**", f"{row['without_any_cost']:.2f}"))  # fmt: skip
+    checks = [
+        f"{row['stage']}: {row['seconds']:.2f} s, predicted {row['predicted']:.2f} s"
+        for row in recorded["rows"] if row["kind"] == "check"
+    ]  # fmt: skip
+    checked = f"64 sleeping workers on four real nodes took, with episodes of {'; '.join(checks)}."
+    return "\n".join([*lines, "", checked, "", f"{_machine(recorded)}; `{recorded['command']}`."])
+
+
 def experiment(name: str, newer: str) -> str:
     """An experiment of `make reproduce`, and until that has run, what was measured before."""
     if (Place().results / newer).is_dir():
@@ -232,6 +267,8 @@ WHOLE = {
     "lines": lines,
     "import_time": import_time,
     "frame_skip": frame_skip,
+    "cluster": cluster,
+    "cluster_scaling": scaling,
     "action_noise": partial(experiment, "action_noise", "noise"),
     "bins": partial(experiment, "bins", "bins"),
     **SCIENCE,
