@@ -83,3 +83,19 @@ def test_the_restarts_of_a_generation_are_counted():
         book.lose(node, "died", "")
     book.begin()
     assert book.lose(node, "died", "") == "none"
+
+
+def test_a_task_has_as_many_chances_among_others_as_it_is_given():
+    book = Ledger(FaultTolerance(max_retries=4), name, chances=3)
+    other = Task(0, 1)
+    waiting = answers((Task(0, 0), other))
+    for number in range(3):
+        node = Node(number)
+        given = [task for _, tasks in book.assign([node], waiting) for task in tasks]
+        assert sorted(given) == [Task(0, 0), other]
+        book.lose(node, "died", "")
+    node = Node(3)
+    given = [task for _, tasks in book.assign([node], waiting) for task in tasks]
+    assert sorted(given) == [Task(0, 0), other]  # the fourth time
+    book.lose(node, "died", "")
+    assert [tasks for _, tasks in book.assign([Node(4)], waiting)] == [(Task(0, 0),)]  # then alone
