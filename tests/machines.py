@@ -60,7 +60,7 @@ class Machines:
     def _end_others(self):
         for process in self._others:
             process.terminate()
-            process.wait(20)
+            process.wait(60)
         self._others.clear()
 
     def close(self):

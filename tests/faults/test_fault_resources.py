@@ -37,7 +37,7 @@ def test_F22_too_little_shared_memory_is_found_before_workers_start():
     mount = 'mount -t tmpfs -o size=1m tmpfs /dev/shm && exec "$@"'
     done = python(script, "unshare", "-rm", "sh", "-c", mount, "sh")
     assert done.returncode == 1  # not by SIGBUS
-    assert "/dev/shm has 1.0 MiB free, but the workers' shared memory needs 39." in done.stderr
+    assert "/dev/shm has 1.0 MiB free, but the workers' shared memory needs 29." in done.stderr
     assert "--shm-size" in done.stderr
 
 

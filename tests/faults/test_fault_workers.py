@@ -63,14 +63,14 @@ def test_F04_a_poison_member_stops_the_run_with_the_command_that_plays_it_again(
     arguments = [*CONFIG, "+env.kwargs.mishap=kill", f"+env.kwargs.seed={poison}", "total_timesteps=10000"]
     code, _, error = torch_es(*arguments, "run_dir=r", cwd=tmp_path)
     assert code == 1
-    command = next(line for line in error.splitlines() if "This plays it again: torch-es " in line).split("torch-es ")[
-        1
-    ]
+    line = next(line for line in error.splitlines() if "This plays it again: torch-es " in line)
+    command, imports, module = line.split("torch-es ")[1].partition(" --import ")
     assert command in ("replay r --generation 2 --member 2", "replay r --generation 2 --member 3")
+    assert module == "harness"
     assert f"generation 2 member {command[-1]} (environment seed {poison}) took down a worker 3 times" in error
-    assert torch_es(*command.split(), cwd=tmp_path)[0] == -signal.SIGKILL  # it does again
+    assert torch_es(*line.split("torch-es ")[1].split(), cwd=tmp_path)[0] == -signal.SIGKILL  # it does again
     assert len(list((tmp_path / "r" / "checkpoints").glob("generation-000002"))) == 1
-    other = command[:-1] + "0"
+    other = command[:-1] + "0" + imports + module
     assert "as in the run, bit for bit" not in torch_es(*other.split(), cwd=tmp_path)[1]  # generation 2 never ended
 
 

@@ -8,7 +8,6 @@ import logging
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _CHANCES = 3  # nodes are lost for reasons of their own, so a task is suspected later than with workers
-_STARTS = 3  # that may fail on a node before it is left alone
 _LOOK = 1.0  # seconds between two looks at who is there
 
 
@@ -61,7 +59,6 @@ class ClusterEvaluator:
         self._payload = dumps(objective)
         self._nodes: list[Node] = []
         self._starting: list[Node] = []
-        self._failed_starts: Counter[str] = Counter()
         self._refused: set[str] = set()
         self._number, self._most = 0, 0
         self._looked, self._manned = 0.0, time.monotonic()
@@ -196,9 +193,10 @@ class ClusterEvaluator:
     def _look(self) -> None:
         """Start workers on nodes that joined; stop if there has been no node for too long."""
         now = time.monotonic()
-        if self._nodes or self._starting:
+        allowed = self._options.node_timeout + (self._options.tolerance.start_timeout if self._starting else 0.0)
+        if self._nodes:
             self._manned = now
-        elif now - self._manned > self._options.node_timeout:
+        elif now - self._manned > allowed:
             raise WorkerError(
                 f"The cluster had no node with workers for {self._options.node_timeout:g} s (`node_timeout`); the last "
                 "whole generation is saved, and the run continues from it with `resume`."
@@ -238,9 +236,6 @@ class ClusterEvaluator:
         if node in self._starting:
             self._starting.remove(node)
             _log.warning("%s %s while its workers started.", node, reason)
-            self._failed_starts[node.id] += 1
-            if self._failed_starts[node.id] == _STARTS:
-                self._refused.add(node.id)
             return
         self._nodes.remove(node)
         named = self._ledger.lose(node, reason, "")
