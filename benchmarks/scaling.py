@@ -289,7 +289,7 @@ def draw(rows: Sequence[dict[str, Any]]) -> None:
         found = [row for row in rows if row["kind"] == "predicted" and row["stage"] == stage]
         workers = np.array([row["workers"] for row in found])
         seconds = np.array([row["seconds"] + row["update"] for row in found])
-        (line,) = panel.loglog(workers, seconds, "o-", label=f"episodes of {stage}")
+        (line,) = panel.loglog(workers, seconds, "o-", label=f"{stage.replace(' ', '-')} episodes")
         panel.loglog(workers, seconds[0] * workers[0] / workers, ":", color=line.get_color())
     panel.set_xlabel("workers")
     panel.set_ylabel("seconds of a generation of 10,000 episodes")

@@ -232,10 +232,10 @@ def scaling() -> str:
             lines.append(_cells(row["stage"], f"{row['workers']:,}", row["seconds"] + row["update"],
                                 f"**{row['efficiency']:.2f}**", f"{row['without_any_cost']:.2f}"))  # fmt: skip
     checks = [
-        f"{row['stage']}: {row['seconds']:.2f} s, predicted {row['predicted']:.2f} s"
+        f"{row['stage']} episodes: {row['seconds']:.2f} s, predicted {row['predicted']:.2f} s"
         for row in recorded["rows"] if row["kind"] == "check"
     ]  # fmt: skip
-    checked = f"64 sleeping workers on four real nodes took, with episodes of {'; '.join(checks)}."
+    checked = f"64 sleeping workers on four real nodes took, with {'; '.join(checks)}."
     return "\n".join([*lines, "", checked, "", f"{_machine(recorded)}; `{recorded['command']}`."])
 
 
