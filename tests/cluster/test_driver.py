@@ -10,7 +10,7 @@ from helpers import by_task, env, env_policy, pairs, snapshot
 from machines import actors, wait_for
 from torch import nn
 
-from torch_es import ES
+from torch_es import ES, RecurrentNetwork
 from torch_es.cluster import RayEvaluator, driver, messages
 from torch_es.errors import WorkerError
 from torch_es.evaluators import FaultTolerance, SerialEvaluator
@@ -24,6 +24,7 @@ POLICY = env_policy("InvertedPendulum-v5", hidden=(200, 200))  # two blocks of n
 KINDS = {
     "observations normalised": (lambda: nn.Sequential(ObservationNorm(4), nn.Linear(4, 2)), {}),
     "virtual batch norm": (lambda: nn.Sequential(nn.Linear(4, 6), VirtualBatchNorm(6), nn.Tanh(), nn.Linear(6, 2)), {}),
+    "recurrent": (lambda: RecurrentNetwork(4, 2, hidden=6), {}),
     "action noise": (lambda: nn.Linear(4, 2), {"action_noise": "epsilon:0.1"}),
     "actions alone": (lambda: nn.Linear(4, 2), {"action_noise": "sample", "sigma": 0}),
 }
