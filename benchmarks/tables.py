@@ -214,7 +214,7 @@ def cluster() -> str:
                         f"{_number(node['other'])} with `evaluator=process`: **{node['ratio']:.3f}**"))  # fmt: skip
     lines.append(_cells("results/s that the training process takes, each with 5.6 KB of statistics",
                         rows["driver/results"]["ours"], "actors on 4 nodes answer at once"))  # fmt: skip
-    lines.append(_cells("MiB for a generation of 100,000 such results",
+    lines.append(_cells("MiB of memory that the training process needs for 100,000 such results",
                         rows["driver/memory of 100,000 episodes"]["ours"], ""))  # fmt: skip
     for name, row in rows.items():
         if name.startswith("theta/"):

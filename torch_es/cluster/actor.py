@@ -45,6 +45,7 @@ class NodeActor:
         self._tasks: deque[tuple[Task, ...]] = deque()
         self._over = False
         self._news = threading.Condition()
+        self._one = threading.Lock()  # playing and computing take turns
         self._results: list[EpisodeResult] = []
         self._error: Exception | None = None
 
@@ -69,7 +70,8 @@ class NodeActor:
             parcel: The snapshot, if it is new to this node.
         """
         if parcel is not None and number != self._number:
-            self._begin(parcel)
+            with self._one:
+                self._begin(parcel)
         self._tasks.extend(units)
         self._evaluator.wake()
         start = time.monotonic()
@@ -97,11 +99,12 @@ class NodeActor:
         parcel: Posted | None = None,
     ) -> list[npt.NDArray[np.float32]] | None:
         """Compute parts of an update's sums; None if a worker was lost meanwhile."""
-        if parcel is not None and number != self._number:
-            self._begin(parcel)
-        self._end()
-        noise: Any = self._snapshot.perturbation
-        sums = self._evaluator.compute(noise, parts, linear, squared)
+        with self._one:
+            if parcel is not None and number != self._number:
+                self._begin(parcel)
+            self._end()
+            noise: Any = self._snapshot.perturbation
+            sums = self._evaluator.compute(noise, parts, linear, squared)
         if sums is None:
             return None
         return [sums[chunk, :, block * BLOCK : (block + 1) * BLOCK].numpy().copy() for chunk, block in parts]
@@ -117,13 +120,14 @@ class NodeActor:
         self._end()
         self._number, self._checksum = parcel.number, parcel.checksum
         self._snapshot = received(parcel)
-        self._over = False
+        self._over, self._results = False, []
         self._player = threading.Thread(target=self._play, daemon=True)
         self._player.start()
 
     def _end(self) -> None:
         """End the playing; nothing is outstanding, or nobody wants it any more."""
         self._over = True
+        self._tasks.clear()
         if self._player is not None:
             self._evaluator.wake()
             self._player.join()

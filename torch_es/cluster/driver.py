@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_CHANCES = 3  # nodes are lost for reasons of their own, so a task is suspected later than with workers
+_CHANCES = 2  # nodes are lost for reasons of their own, so a task is suspected later than with workers
 _LOOK = 1.0  # seconds between two looks at who is there
 
 
@@ -54,17 +54,22 @@ class ClusterEvaluator:
     def __init__(self, objective: Objective, snapshot: Snapshot, options: RayEvaluator) -> None:
         self.attend: Callable[[], None] = nothing
         self._options = options
-        tolerance = dataclasses.replace(options.tolerance, max_retries=options.tolerance.max_retries + _CHANCES - 1)
+        # any number of nodes may be lost, as long as no task is what takes them down
+        retries = options.tolerance.max_retries + _CHANCES - 1
+        tolerance = dataclasses.replace(options.tolerance, max_retries=retries, max_restarts=sys.maxsize)
         self._ledger: Ledger[Node] = Ledger(tolerance, objective.task_name, _CHANCES)
         self._payload = dumps(objective)
         self._nodes: list[Node] = []
         self._starting: list[Node] = []
         self._refused: set[str] = set()
         self._number, self._most = 0, 0
-        self._looked, self._manned = 0.0, time.monotonic()
+        self._looked, self._manned, self._away = 0.0, time.monotonic(), time.monotonic()
+        self._restarts_gone = 0  # of nodes that left
+        self._last = ""  # why a node is not there
         if not ray.is_initialized():
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            ray.init(address=options.address, runtime_env=options.runtime_env, logging_level=logging.WARNING)
+            address = options.address or os.environ.get("RAY_ADDRESS") or "local"
+            ray.init(address=address, runtime_env=options.runtime_env, logging_level=logging.WARNING)
         self._post(snapshot)
         try:
             self._look()
@@ -78,7 +83,7 @@ class ClusterEvaluator:
     @property
     def restarts(self) -> int:
         """How many nodes, and workers of nodes, were replaced so far."""
-        return self._ledger.restarts + sum(node.restarts for node in self._nodes)
+        return self._ledger.restarts + self._restarts_gone + sum(node.restarts for node in self._nodes)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -120,16 +125,19 @@ class ClusterEvaluator:
             for node, share in shares.items() if share
         }  # fmt: skip
         sums = np.empty((len(chunks(noise.dim, len(linear))), 1 if squared is None else 2, noise.dim), np.float32)
+        whole, deadline = True, time.monotonic() + self._options.silence
         for node, call in calls.items():
             try:
-                computed = ray.get(call, timeout=self._options.silence)
-            except ray.exceptions.RayError:  # it is noticed as lost when it is asked for results
+                computed = ray.get(call, timeout=max(deadline - time.monotonic(), 0.0))
+            except ray.exceptions.RayTaskError:
+                raise
+            except ray.exceptions.RayError as error:
+                self._lose(node, f"was lost in an update ({type(error).__name__})")
                 computed = None
-            if computed is None:
-                return serial_sum(noise, linear, squared)
-            for (chunk, block), part in zip(shares[node], computed, strict=True):
+            whole = whole and computed is not None
+            for (chunk, block), part in zip(shares[node], computed or (), strict=whole):
                 sums[chunk, :, block * BLOCK : (block + 1) * BLOCK] = part
-        return add_chunks(torch.from_numpy(sums))
+        return add_chunks(torch.from_numpy(sums)) if whole else serial_sum(noise, linear, squared)
 
     def close(self) -> None:
         """End all workers of all nodes; the connection to the cluster stays, as Ray's own functions leave it."""
@@ -151,6 +159,9 @@ class ClusterEvaluator:
 
     def _wait(self) -> Iterator[tuple[Node, Answer]]:
         """Yield what nodes answered, and notice those that joined or were lost, for a second at most."""
+        pause = time.monotonic() - self._away
+        for node in (*self._nodes, *self._starting):
+            node.excuse(pause)  # in which it could not be heard
         self._look()
         calls = {node.call: node for node in (*self._nodes, *self._starting) if node.call is not None}
         if calls:
@@ -169,14 +180,16 @@ class ClusterEvaluator:
                 yield node, answer
             elif isinstance(answer, Greeting):
                 self._welcome(node, answer)
-            elif node in self._starting and self._nodes:
+            elif node in self._starting and (self._nodes or len(self._starting) > 1):
                 self._refuse(node, f"is not used, since its workers do not start: {answer.message}")
             else:
                 raise answer.error(node)
         for node in [*self._nodes, *self._starting]:
-            allowed = self._options.silence if node.greeting else self._options.tolerance.start_timeout
+            # workers that do not come up are named by their node, which counts from when it is up itself
+            allowed = self._options.silence if node.greeting else 2 * self._options.tolerance.start_timeout
             if node.silence() > allowed:
                 self._lose(node, f"did not answer for {allowed:g} s")
+        self._away = time.monotonic()
 
     def _results(self, node: Node, answer: Answer, size: int) -> Iterator[EpisodeResult]:
         """Yield the results of an answer."""
@@ -193,13 +206,13 @@ class ClusterEvaluator:
     def _look(self) -> None:
         """Start workers on nodes that joined; stop if there has been no node for too long."""
         now = time.monotonic()
-        allowed = self._options.node_timeout + (self._options.tolerance.start_timeout if self._starting else 0.0)
+        allowed = self._options.node_timeout + (2 * self._options.tolerance.start_timeout if self._starting else 0.0)
         if self._nodes:
             self._manned = now
         elif now - self._manned > allowed:
             raise WorkerError(
                 f"The cluster had no node with workers for {self._options.node_timeout:g} s (`node_timeout`); the last "
-                "whole generation is saved, and the run continues from it with `resume`."
+                f"whole generation is saved, and the run continues from it with `resume`. {self._last}".rstrip()
             )
         if now - self._looked < _LOOK:
             return
@@ -226,6 +239,7 @@ class ClusterEvaluator:
     def _refuse(self, node: Node, why: str) -> None:
         """Do without a node for the rest of the run."""
         _log.warning("%s %s", node, why)
+        self._last = f"{node} {why}"
         self._starting.remove(node)
         self._refused.add(node.id)
         node.kill()
@@ -233,10 +247,12 @@ class ClusterEvaluator:
     def _lose(self, node: Node, reason: str) -> None:
         """Go on without a node; its tasks run elsewhere with the same seeds."""
         node.kill()
+        self._last = f"{node} {reason}"
         if node in self._starting:
             self._starting.remove(node)
             _log.warning("%s %s while its workers started.", node, reason)
             return
         self._nodes.remove(node)
+        self._restarts_gone += node.restarts
         named = self._ledger.lose(node, reason, "")
         _log.warning("%s %s and left; %d remain. Its tasks run again: %s.", node, reason, len(self._nodes), named)

@@ -12,6 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from torch_es.cluster.actor import NodeActor
 from torch_es.cluster.messages import Answer, Failure, Greeting, Units
+from torch_es.errors import WorkerError
 from torch_es.types import Task
 
 _PATIENCE = 1.0  # seconds that a node waits for a result before it answers that there is none
@@ -41,7 +42,7 @@ class Node:
         self.restarts = 0
         self._posted = -1
         self._waiting: Units = []
-        self._called = time.monotonic()
+        self._called = self._sent = time.monotonic()
         on_this_node = NodeAffinitySchedulingStrategy(self.id, soft=False)
         options = {"num_cpus": num_workers, "max_restarts": 0, "max_concurrency": 2}
         made: Any = ray.remote(NodeActor)
@@ -64,7 +65,7 @@ class Node:
         if self.call is None and (self._waiting or busy):
             new = None if self._posted == number else parcel
             self.call = self._actor.exchange.remote(number, self._waiting, _PATIENCE, new)
-            self._posted, self._waiting, self._called = number, [], time.monotonic()
+            self._posted, self._waiting, self._called, self._sent = number, [], time.monotonic(), time.monotonic()
 
     def compute(self, number: int, parcel: Any, *arguments: Any) -> Any:
         """Ask for parts of an update's sums; returns what to wait for."""
@@ -82,7 +83,7 @@ class Node:
         try:
             answer: Greeting | Answer | Failure = ray.get(call)
         except RayTaskError as error:
-            raise error.cause from error
+            raise WorkerError(f"{self}: {error.cause}") from error.cause
         except RayError as error:
             lines = str(error).strip().splitlines()
             why = lines[-1] if "creation task" in lines[0] else lines[0]  # a module that the node lacks, for example
@@ -93,13 +94,17 @@ class Node:
         """Keep what an answer says of the node; as many tasks are handed out ahead as may end while messages travel."""
         assert self.greeting is not None
         self.restarts = answer.restarts
-        took = time.monotonic() - self._called
+        took = time.monotonic() - self._sent
         ahead = round(2 * len(answer.scores) * (took - answer.waited) / took)
         self.num_lanes = self.greeting.num_lanes + min(ahead, self.greeting.num_lanes)
 
     def silence(self) -> float:
         """Return for how many seconds a call has not been answered."""
         return 0.0 if self.call is None else time.monotonic() - self._called
+
+    def excuse(self, seconds: float) -> None:
+        """Leave out seconds in which nobody listened."""
+        self._called += seconds
 
     def stop(self) -> Any:
         """Ask the workers to end; returns what to wait for."""

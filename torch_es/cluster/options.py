@@ -20,13 +20,14 @@ class RayEvaluator:
     It needs the extra `ray`, on every node.
 
     Attributes:
-        address: `"auto"` or `"ray://HOST:10001"` joins a cluster. By default, the cluster that this program has joined
-            (`ray.init`) or that the variable RAY_ADDRESS names; without either, Ray starts on this machine alone.
+        address: `"auto"` joins the cluster that this machine is part of, `"ray://HOST:10001"` another. By default, the
+            cluster that this program has joined (`ray.init`) or that the variable RAY_ADDRESS names; without either,
+            Ray starts on this machine alone.
         runtime_env: What Ray prepares on the nodes; `{"working_dir": "."}` sends them the present folder, with the
             modules of yours in it. It does not count if this program has joined a cluster before.
-        num_workers: Worker processes of each node; by default one for each CPU that the node offers Ray.
-        tolerance: Deadlines and retries of the workers of each node; `max_restarts` is also the number of nodes that
-            may be lost within one generation.
+        num_workers: Worker processes of each node; at most, and by default, one for each CPU that the node
+            offers Ray.
+        tolerance: Deadlines and retries of the workers of each node.
         node_timeout: Seconds without any node after which a run saves itself and stops.
         silence: Seconds without an answer after which a node counts as lost.
         other_processors: What to do with a node whose processor rounds differently from this machine's, so that a run's
