@@ -1,10 +1,12 @@
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import cloudpickle
 import pytest
 import torch
+from filelock import FileLock
 
 from torch_es.evaluators import SerialEvaluator
 
@@ -34,12 +36,13 @@ def _seeded():
 
 @pytest.fixture(scope="module")
 def machines():
-    """A Ray cluster with one node."""
+    """A Ray cluster with one node; no other test process has one at the same time, since they share the addresses."""
     from machines import Machines
 
-    found = Machines(nodes=1)
-    yield found
-    found.close()
+    with FileLock(Path(tempfile.gettempdir()) / "torch-es-machines.lock"):
+        found = Machines(nodes=1)
+        yield found
+        found.close()
 
 
 @pytest.fixture
