@@ -40,9 +40,11 @@ def machines():
     from machines import Machines
 
     with FileLock(Path(tempfile.gettempdir()) / "torch-es-machines.lock"):
+        stop = signal.getsignal(signal.SIGTERM)
         found = Machines(nodes=1)
         yield found
         found.close()
+        signal.signal(signal.SIGTERM, stop)  # Ray has set its own
 
 
 @pytest.fixture

@@ -6,7 +6,9 @@ import contextlib
 import dataclasses
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -69,7 +71,10 @@ class ClusterEvaluator:
         if not ray.is_initialized():
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             address = options.address or os.environ.get("RAY_ADDRESS") or "local"
+            stop = signal.getsignal(signal.SIGTERM)
             ray.init(address=address, runtime_env=options.runtime_env, logging_level=logging.WARNING)
+            if threading.current_thread() is threading.main_thread():  # where Ray sets a handler of its own
+                signal.signal(signal.SIGTERM, stop)
         self._post(snapshot)
         try:
             self._look()
