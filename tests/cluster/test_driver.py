@@ -112,7 +112,7 @@ def test_the_command_trains_on_a_cluster_and_its_report_says_who_was_there(machi
     words = ["env=cartpole", "strategy.num_pairs=2", "video=false", "policy.hidden=[4]", "total_timesteps=300"]
     done = torch_es(*words, "evaluator=ray", "run_dir=r", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "1 nodes with 2 workers, 4 tasks in flight" in done.stdout
+    assert "nodes 1 | workers 2 | tasks in flight 4" in done.stdout
     assert torch_es("report", "r", cwd=tmp_path).returncode == 0
     page = (tmp_path / "r" / "report.html").read_text()
     assert "Machines that joined and left" in page

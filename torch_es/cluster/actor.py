@@ -35,7 +35,7 @@ class NodeActor:
     def __init__(
         self, num_workers: int, payload: bytes, parcel: Posted, tolerance: FaultTolerance, path: list[str]
     ) -> None:
-        self._arguments = payload, parcel, num_workers, tolerance
+        self._arguments = payload, num_workers, tolerance
         sys.path.extend(folder for folder in path if folder not in sys.path)
         self._evaluator: Any = None
         self._warnings = _Kept()
@@ -53,9 +53,9 @@ class NodeActor:
         """Start the workers, and say what this node is."""
         torch.set_num_threads(1)
         logging.getLogger("torch_es").addHandler(self._warnings)
-        payload, parcel, num_workers, tolerance = self._arguments
+        payload, num_workers, tolerance = self._arguments
         try:
-            self._evaluator = ProcessEvaluator(pickling.objective(payload), received(parcel), num_workers, tolerance)
+            self._evaluator = ProcessEvaluator(pickling.objective(payload), self._snapshot, num_workers, tolerance)
         except Exception as error:  # noqa: BLE001 - told to the training process, whatever it is
             return Failure.of(error)
         return Greeting(num_workers, self._evaluator.num_lanes, processor(), arithmetic())

@@ -6,18 +6,16 @@ and packed results come back in one call, many at a time.
 
 from __future__ import annotations
 
-import contextlib
-import pickle
 import zlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import cloudpickle
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from torch_es.errors import WorkerError
+from torch_es.evaluators.pickling import pickled, unpickled
 from torch_es.evaluators.wire import attach, detach
 from torch_es.rollout import Snapshot
 from torch_es.types import Task
@@ -101,16 +99,12 @@ class Failure(NamedTuple):
         """Return an exception as it travels."""
         told = error if isinstance(error, WorkerError) else WorkerError(f"{type(error).__name__}: {error}")
         cause = error.__cause__ if told is error else error
-        try:
-            return cls(str(told), told.task, cloudpickle.dumps(cause))
-        except Exception:  # noqa: BLE001 - some exceptions cannot be pickled; the message must do
-            return cls(str(told), told.task, cloudpickle.dumps(None))
+        return cls(str(told), told.task, pickled(cause))
 
     def error(self, node: object) -> WorkerError:
         """Return the exception again, with its cause if this process can unpickle it."""
         error = WorkerError(f"{node}: {self.message}", self.task)
-        with contextlib.suppress(Exception):
-            error.__cause__ = pickle.loads(self.cause)
+        error.__cause__ = unpickled(self.cause)
         return error
 
 

@@ -25,13 +25,13 @@ class LostError(Exception):
 class Node:
     """A machine of the cluster and the actor on it.
 
-    At most one call is under way. While it is, new tasks wait here; the node has more tasks than lanes, so its lanes do
-    not wait for the network.
+    At most one call is under way. While it is, new tasks wait here. The node gets a few more tasks than it has lanes,
+    so that no lane waits for the network.
 
     Args:
         info: The node's row of `ray.nodes()`.
         num_workers: Its worker processes.
-        arguments: Of `NodeActor`: payload, parcel, tolerance.
+        arguments: The further arguments of `NodeActor`.
     """
 
     def __init__(self, info: dict[str, Any], num_workers: int, *arguments: Any) -> None:
@@ -42,7 +42,8 @@ class Node:
         self.restarts = 0
         self._posted = -1
         self._waiting: Units = []
-        self._called = self._sent = time.monotonic()
+        self._sent = time.monotonic()
+        self._called = self._sent  # without the time in which nobody listened
         on_this_node = NodeAffinitySchedulingStrategy(self.id, soft=False)
         options = {"num_cpus": num_workers, "max_restarts": 0, "max_concurrency": 2}
         made: Any = ray.remote(NodeActor)
@@ -65,7 +66,8 @@ class Node:
         if self.call is None and (self._waiting or busy):
             new = None if self._posted == number else parcel
             self.call = self._actor.exchange.remote(number, self._waiting, _PATIENCE, new)
-            self._posted, self._waiting, self._called, self._sent = number, [], time.monotonic(), time.monotonic()
+            self._posted, self._waiting = number, []
+            self._called = self._sent = time.monotonic()
 
     def compute(self, number: int, parcel: Any, *arguments: Any) -> Any:
         """Ask for parts of an update's sums; returns what to wait for."""

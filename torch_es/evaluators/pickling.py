@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import pickle
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -59,6 +61,29 @@ def objective(payload: bytes) -> Objective:
 def player(payload: bytes) -> Player:
     """Make the player, with the settings of the process that pickled it."""
     return objective(payload).player()
+
+
+def pickled(error: BaseException | None) -> bytes:
+    """Return an exception as bytes, or b"" if these would not make it again."""
+    try:
+        itself: bytes = cloudpickle.dumps(error)
+        pickle.loads(itself)
+    except Exception:  # noqa: BLE001 - its class may not take its own arguments; the text must do
+        return b""
+    return itself
+
+
+def unpickled(itself: bytes) -> BaseException | None:
+    """Return the exception, if this process can unpickle it.
+
+    Example:
+        >>> unpickled(pickled(OSError("no such robot"))), unpickled(b"")
+        (OSError('no such robot'), None)
+    """
+    with contextlib.suppress(Exception):
+        error: BaseException | None = pickle.loads(itself)
+        return error
+    return None
 
 
 def _culprit(value: Any, path: str, depth: int) -> tuple[str, Any]:

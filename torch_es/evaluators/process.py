@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import pickle
 import time
@@ -14,7 +13,7 @@ from torch import Tensor
 from torch_es.checks import check_count
 from torch_es.errors import WorkerError
 from torch_es.evaluators.ledger import Ledger
-from torch_es.evaluators.pickling import dumps
+from torch_es.evaluators.pickling import dumps, unpickled
 from torch_es.evaluators.protocol import NextTasks
 from torch_es.evaluators.remote import Ears, Remote, receive
 from torch_es.evaluators.resources import check_descriptors, default_num_workers
@@ -190,7 +189,7 @@ class ProcessEvaluator:
     def _failed(self, worker: Remote, message: bytes) -> None:
         """Raise an environment's exception: it would come again, unless memory was short."""
         kind, text, trace, itself = pickle.loads(message[1:])
-        cause = _unpickled(itself)  # F05
+        cause = unpickled(itself)  # F05
         reason, detail = f"raised {kind}: {text}", f"\n\nIts traceback:\n{trace}"
         short_of_memory = isinstance(cause, MemoryError)  # F03b
         if self._ledger.held(worker) and (self._tolerance.on_failure == "drop_pair" or short_of_memory):
@@ -243,11 +242,3 @@ class ProcessEvaluator:
         (worker.num_lanes,) = LANES.unpack(message)
         self._ears.watch(worker, True)
         return ""
-
-
-def _unpickled(itself: bytes) -> BaseException | None:
-    """Return the exception that a worker raised, if this process can unpickle it."""
-    with contextlib.suppress(Exception):
-        error: BaseException = pickle.loads(itself)
-        return error
-    return None

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection
 from types import FrameType
 
-import cloudpickle
 import torch
 from torch import Tensor
 
@@ -162,10 +161,6 @@ def _report(connection: Connection, error: BaseException) -> None:
     """Send the parent an exception's name, text and traceback, and the exception itself if it can be pickled."""
     kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
     trace = traceback.format_exc()
-    try:
-        itself = cloudpickle.dumps(error)
-        pickle.loads(itself)
-    except Exception:  # noqa: BLE001 - its class may not take its own arguments; the text must do
-        itself = b""
+    itself = pickling.pickled(error)
     with contextlib.suppress(OSError):  # the parent is gone, nobody is left to tell
         connection.send_bytes(FAILED + pickle.dumps((kind, str(error), trace, itself)))

@@ -74,7 +74,7 @@ class ProgressLogger:
         )
         if "cluster/nodes" in metrics:
             nodes, workers, tasks = (metrics[f"cluster/{name}"] for name in ("nodes", "workers", "tasks_in_flight"))
-            facts.append(f"{nodes:.0f} nodes with {workers:.0f} workers, {tasks:.0f} tasks in flight")
+            facts.append(f"nodes {nodes:.0f} | workers {workers:.0f} | tasks in flight {tasks:.0f}")
         if self._bar is None:
             self._console.print(" | ".join([generation, *facts]), markup=False)
         else:  # the centre first: a narrow terminal cuts the end
