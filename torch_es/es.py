@@ -30,7 +30,7 @@ from torch_es.runs.options import describe as describe_options
 from torch_es.runs.options import saved_options
 from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record, fingerprint
-from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_strategy
+from torch_es.search import LowRank, Strategy, Unperturbed, check_searches_actions, make_strategy
 from torch_es.search import strategy_options as options_of
 from torch_es.search.arguments import check_arguments
 from torch_es.seeding import derive
@@ -71,8 +71,8 @@ class ES:
         evaluator: Makes the evaluator, in place of worker processes: `evaluator(objective, snapshot)` returns a
             `torch_es.evaluators.Evaluator`.
         strategy_options: Arguments of the strategy. Those of openai_es are sigma=0.04, num_pairs=16,
-            optimizer=partial(torch.optim.Adam, lr=0.02), shaping=centered_ranks, scheduler, population_size and
-            non_finite; see `torch_es.OpenAIES`.
+            optimizer=partial(torch.optim.Adam, lr=0.02), shaping=centered_ranks, scheduler, population_size, non_finite
+            and rank, which is that of the noise on matrices; see `torch_es.OpenAIES`.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -121,7 +121,8 @@ class ES:
         self.seed = self.strategy.seed
         if num_workers is not None:
             check_count("num_workers", num_workers, minimum=0)
-        searches_actions = isinstance(self.strategy.ask().perturbation, Unperturbed)
+        perturbation = self.strategy.ask().perturbation
+        searches_actions = isinstance(perturbation, Unperturbed)
         if searches_actions:
             check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
         acting = {"box_head": box_head, "action_noise": action_noise}
@@ -131,8 +132,9 @@ class ES:
             self.objective = FunctionObjective(policy, fitness_fn)
         else:
             self.objective = in_environment(
-                policy, env_factory(env), self.seed, acting, searches_actions, rules, num_lanes, behaviour
-            )
+                policy, env_factory(env), self.seed, acting, searches_actions, rules, num_lanes, behaviour,
+                perturbation.parts if isinstance(perturbation, LowRank) else None,
+            )  # fmt: skip
         self.policy: Any = self.objective.module
         self.trainer = Trainer(self.strategy, self.objective, min_episodes, min_timesteps, eval_every, eval_episodes)
         check_kind("evaluator", evaluator, Callable)

@@ -26,6 +26,10 @@ KINDS = {
     "virtual batch norm": (lambda: nn.Sequential(nn.Linear(4, 6), VirtualBatchNorm(6), nn.Tanh(), nn.Linear(6, 2)), {}),
     "recurrent": (lambda: RecurrentNetwork(4, 2, hidden=6), {}),
     "action noise": (lambda: nn.Linear(4, 2), {"action_noise": "epsilon:0.1"}),
+    "noise of low rank": (
+        lambda: nn.Sequential(nn.Linear(4, 300), nn.Tanh(), nn.Linear(300, 200), nn.Linear(200, 2)),
+        {"rank": 1},
+    ),
     "actions alone": (lambda: nn.Linear(4, 2), {"action_noise": "sample", "sigma": 0}),
 }
 
@@ -38,7 +42,7 @@ def trained(kind, evaluator=None):
         return es.strategy.theta.clone(), [episode.return_ for episode in es.evaluate(3)]
 
 
-FAST = {(1, "actions alone"), (2, "observations normalised")}
+FAST = {(1, "actions alone"), (2, "noise of low rank"), (2, "observations normalised")}
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,16 @@
 """One contract over every evaluator and any number of workers, each started once."""
 
+from functools import partial
 from multiprocessing import active_children
 
 import numpy as np
 import pytest
 import torch
 from helpers import by_task, env, env_policy, evaluator, pairs, snapshot
+from torch import nn
 
+from torch_es import ES
+from torch_es.envs import EpisodeRules
 from torch_es.search.noise import num_blocks
 from torch_es.search.perturbation import chunks, serial_sum
 
@@ -62,3 +66,23 @@ def test_sums_have_the_serial_bits(running, number):
     got = running.noise_sum(noise, linear, squared)
     assert torch.equal(got, expected)
     assert torch.equal(running.noise_sum(noise, linear), expected[:1])
+
+
+@pytest.mark.parametrize(
+    ("middle", "kind"), [(nn.Tanh, "shared"), (partial(nn.LayerNorm, 200), "factored")], ids=["chain", "any module"]
+)
+def test_noise_of_low_rank_has_the_serial_bits_too(middle, kind):
+    thetas, returns = [], []
+    for num_workers, num_lanes in ((0, None), (1, None), (2, 5), (3, 40)):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(4, 300), nn.Tanh(), nn.Linear(300, 200), middle(), nn.Linear(200, 2))
+        options = {"sigma": 0.1, "num_pairs": 65, "rank": 2, "num_workers": num_workers, "num_lanes": num_lanes}
+        with ES(network, "CartPole-v1", rules=EpisodeRules(max_steps=60), **options) as es:
+            start = es.strategy.theta
+            es.learn(10**9, callback=lambda row: row["time/iterations"] < 2)
+            assert es.lanes.kind == kind
+            thetas.append(es.strategy.theta)
+            returns.append([episode.return_ for episode in es.evaluate(3)])
+    assert not thetas[0].equal(start)
+    assert all(theta.equal(thetas[0]) for theta in thetas)
+    assert all(found == returns[0] for found in returns)

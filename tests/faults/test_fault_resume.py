@@ -40,6 +40,8 @@ CASES = {
     "actions alone": {"action_noise": "gaussian:0.3", "sigma": 0.0},
     "no normalisation": {"normalize_observations": False},
     "a budget of steps": {"min_timesteps": 55},
+    "noise of low rank": {"rank": 1},
+    "noise of low rank, ars": {"strategy": "ars", "optimizer": SGD, "rank": 2},
     **{name: {"strategy": name, "optimizer": SGD} for name in STRATEGIES},
 }
 

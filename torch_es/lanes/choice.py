@@ -4,6 +4,9 @@ A chain of linear layers and activations runs as stacked matrix-vector products 
 where 16 calls of the module take 500). Any other module is traced through `vmap(functional_call)`. A module that cannot
 be traced (control flow that depends on data, NumPy inside), or is too large to be batched, runs as one copy for each
 lane. A large network on pictures runs as NumPy products, with its virtual batch norms folded into them.
+
+Under noise of low rank, a network that does not fit into the cache once for each lane runs in lanes that share its
+weights, if the answers of a lane then have the same bits beside any others.
 """
 
 from __future__ import annotations
@@ -17,17 +20,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from torch_es.lanes.factored import FactoredLanes
 from torch_es.lanes.folded import FoldedLanes
 from torch_es.lanes.matmul import MatmulLanes
 from torch_es.lanes.modules import CopiedLanes, TracedLanes
-from torch_es.lanes.protocol import Lanes, default_num_lanes
+from torch_es.lanes.protocol import MAX_LANES, Lanes, default_num_lanes
+from torch_es.lanes.shared import ROWS, SharedLanes
+from torch_es.lanes.trials import answer_as, passes, share_as
 from torch_es.nn import find_norm
 from torch_es.nn.carried import copied
-from torch_es.nn.observation_norm import Statistics, normalize
+from torch_es.nn.observation_norm import normalize
 from torch_es.policies.policy import Policy
+from torch_es.search.low_rank import Part
 from torch_es.search.parameters import FlatParameters
 from torch_es.spaces.layout import Layout
-from torch_es.types import Float32Array, Float64Array
+from torch_es.types import Float32Array
+
+Parts = tuple[Part, ...]
 
 _log = logging.getLogger(__name__)
 
@@ -37,34 +46,46 @@ _KINDS: dict[str, Callable[[nn.Module, int, Layout, Float32Array | None], Lanes]
     "folded": FoldedLanes,
     "copied": CopiedLanes,
 }
+_SHARED: dict[str, Callable[[nn.Module, int, Layout, Float32Array | None, Parts], Lanes]] = {
+    "shared": SharedLanes,
+    "factored": FactoredLanes,
+}
 
 
 class LaneChoice(NamedTuple):
     """The kind of lanes that a network gets; small, so that it can be sent to every worker.
 
     Attributes:
-        kind: One of matmul, traced, folded, copied.
+        kind: One of matmul, traced, folded, copied; or shared, factored, which share the weights.
         normalized: Whether the lanes get normalised rows, computed for all lanes at once, instead of using the
             network's own `ObservationNorm`.
+        parts: How the parameters are perturbed, where lanes share the weights.
     """
 
     kind: str
     normalized: bool
+    parts: Parts | None = None
 
     def network(self, network: nn.Module) -> nn.Module:
         """Return a copy of the network as the lanes run it."""
         return _without_norm(copied(network)) if self.normalized else copied(network)
 
+    def num_lanes(self, dim: int) -> int:
+        """Return how many lanes a worker gets by default for a network of `dim` parameters."""
+        return default_num_lanes(dim) if self.parts is None else MAX_LANES
+
     def make(self, network: nn.Module, num_lanes: int, layout: Layout, reference: Float32Array | None = None) -> Lanes:
         """Make the lanes; for the arguments see `choose_lanes`."""
-        return _KINDS[self.kind](self.network(network), num_lanes, layout, reference)
+        own = self.network(network)
+        if self.parts is None:
+            return _KINDS[self.kind](own, num_lanes, layout, reference)
+        return _SHARED[self.kind](own, num_lanes, layout, reference, self.parts)
 
 
-def lanes_for(policy: Policy, num_lanes: int | None = None) -> LaneChoice:
+def lanes_for(policy: Policy, num_lanes: int | None = None, parts: Parts | None = None) -> LaneChoice:
     """Return the lanes that a policy's network gets; see `choose_lanes`."""
-    number = num_lanes or default_num_lanes(FlatParameters(policy.network).dim)
     reference = None if policy.reference is None else policy.reference.numpy().astype(np.float32)
-    return choose_lanes(policy.network, number, policy.layout, reference)
+    return choose_lanes(policy.network, num_lanes, policy.layout, reference, parts)
 
 
 def make_lanes(network: nn.Module, num_lanes: int, layout: Layout, reference: Float32Array | None = None) -> Lanes:
@@ -74,34 +95,46 @@ def make_lanes(network: nn.Module, num_lanes: int, layout: Layout, reference: Fl
 
 @torch.no_grad()
 def choose_lanes(
-    network: nn.Module, num_lanes: int, layout: Layout, reference: Float32Array | None = None
+    network: nn.Module,
+    num_lanes: int | None,
+    layout: Layout,
+    reference: Float32Array | None = None,
+    parts: Parts | None = None,
 ) -> LaneChoice:
     """Try the kinds of lanes on perturbed weights, and return the fastest that answers as the network in eval mode.
 
     Args:
         network: Answers observations `(batch, ...)` with outputs `(batch, size)`; recurrent or not.
-        num_lanes: Slots.
+        num_lanes: Slots; None for as many as the kind gets by default.
         layout: Of the observations.
         reference: Rows `(batch, size)` for what the network prepares, as virtual batch norm does.
+        parts: How noise of low rank perturbs the parameters, or None.
 
     Example:
         >>> from gymnasium.spaces import Box
         >>> choose_lanes(nn.Sequential(nn.Linear(3, 2), nn.Tanh()), 4, Layout(Box(-1, 1, (3,))))
-        LaneChoice(kind='matmul', normalized=False)
+        LaneChoice(kind='matmul', normalized=False, parts=None)
     """
     theta = FlatParameters(network).read_masters()
     # a network too large to be batched answers faster as it is, or with what can be folded
     larger = "traced" if default_num_lanes(len(theta)) > 1 else "folded"
     normalized = find_norm(network) is not None and _normalizes_first(network, layout, reference, theta)
-    plain = LaneChoice("copied", normalized).make(network, num_lanes, layout, reference)
+    candidates = [LaneChoice(kind, normalized) for kind in ("matmul", larger)]
+    if parts is not None and default_num_lanes(len(theta)) < MAX_LANES:
+        candidates = [*(LaneChoice(kind, normalized, parts) for kind in _SHARED), *candidates]
 
-    def answers(kind: str) -> bool:
-        make = partial(LaneChoice(kind, normalized).make, network, num_lanes, layout, reference)
-        return _answers_as(plain, make, theta, num_lanes, layout.size, kind)
+    def fits(choice: LaneChoice) -> bool:
+        shares = choice.parts is not None
+        number = 1 if shares else num_lanes or default_num_lanes(len(theta))
+        plain = LaneChoice("copied", normalized).make(network, number, layout, reference)
+        make = partial(choice.make, network, ROWS if shares else number, layout, reference)
+        trial = partial(share_as, choice.parts) if choice.parts else partial(answer_as, number)
+        return passes(partial(trial, plain, make, theta, layout.size), choice.kind)
 
-    kind = next(filter(answers, ("matmul", larger)), "copied")
-    _log.info("Lanes: %d in each worker, %s parameters each, run as %s.", num_lanes, f"{len(theta):,}", kind)
-    return LaneChoice(kind, normalized)
+    chosen = next(filter(fits, candidates), LaneChoice("copied", normalized))
+    number = num_lanes or chosen.num_lanes(len(theta))
+    _log.info("Lanes: %d in each worker, %s parameters each, run as %s.", number, f"{len(theta):,}", chosen.kind)
+    return chosen
 
 
 def _normalizes_first(network: nn.Module, layout: Layout, reference: Float32Array | None, theta: Tensor) -> bool:
@@ -118,41 +151,10 @@ def _normalizes_first(network: nn.Module, layout: Layout, reference: Float32Arra
         seen = None if reference is None else normalize(reference, scale, norm.limits).astype(np.float32)
         return LaneChoice("copied", normalized=True).make(network, 1, layout, seen)
 
-    return _answers_as(whole, rest, theta, 1, layout.size, "normalised", (scale, norm.limits))
+    def seen_by_rest(rows: Float32Array) -> Float32Array:
+        return normalize(rows, scale, norm.limits).astype(np.float32)
 
-
-def _answers_as(
-    plain: Lanes,
-    make: Callable[[], Lanes],
-    theta: Tensor,
-    num_lanes: int,
-    size: int,
-    kind: str,
-    normalizing: tuple[Statistics, Float64Array] | None = None,
-) -> bool:
-    """Whether both answer alike for perturbed weights, twice in a row so that state would show."""
-    generator = np.random.default_rng(0)
-    try:
-        lanes = make()
-        for lane in range(num_lanes):
-            noise = torch.from_numpy(generator.standard_normal(len(theta), dtype=np.float32))
-            for each in (plain, lanes):
-                each.write(lane, theta + 0.1 * noise)
-        for _ in range(2):
-            rows = 2 * generator.standard_normal((num_lanes, size), dtype=np.float32)
-            expected = plain.forward(rows, range(num_lanes)).copy()
-            if normalizing is not None:
-                rows = normalize(rows, *normalizing).astype(np.float32)
-            answer = lanes.forward(rows, range(num_lanes))
-            if not np.allclose(answer, expected, rtol=1e-3, atol=1e-4, equal_nan=True):
-                _log.debug("Lanes are not %s: their answers differ from the network's.", kind)
-                return False
-    except MemoryError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a user's module raises when it is traced; the next kind is tried
-        _log.debug("Lanes are not %s: %s: %s", kind, type(error).__name__, error)
-        return False
-    return True
+    return passes(partial(answer_as, 1, whole, rest, theta, layout.size, seen_by_rest), "normalised")
 
 
 def _without_norm(network: nn.Module) -> nn.Module:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.func import vmap
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_map
 
 from torch_es.nn import find_norm, prepare
@@ -70,23 +71,8 @@ class TracedLanes:
     ) -> None:
         member = self._member = Member(network, layout)
         member.begin(reference, None)
-        state = tree_map(torch.clone, member.start(member.parameters.read_masters()))  # two parts may share memory
-        frozen = {n: p.detach() for n, p in member.network.named_parameters() if not p.requires_grad}
-
-        def stacked(tensor: Tensor) -> Tensor:
-            return tensor.detach().expand(num_lanes, *tensor.shape).clone()
-
-        def call(parameters: Tensors, buffers: Tensors, inputs: Inputs, state: State) -> tuple[Tensor, Tensors, State]:
-            tensors = {**parameters, **frozen, **buffers}
-            output, state = respond(member.network, tree_map(lambda x: x[None], inputs), state, tensors)
-            return output[0], {n: tensors[n] for n in buffers}, state
-
-        parameters = {n: p.detach() for n, p in member.parameters.named.items()}
-        buffers = dict(member.network.named_buffers())
-        inputs = member.inputs(np.zeros((1, layout.size), np.float32))
-        with _plain_kernels():
-            one = make_fx(call)(parameters, buffers, tree_map(lambda x: x[0], inputs), state)
-        self._parameters, self._buffers, self._state = tree_map(stacked, (parameters, buffers, state))
+        one, *kept = traced(member, layout.size)
+        self._parameters, self._buffers, self._state = stacked(kept, num_lanes)
         inputs = member.inputs(np.zeros((num_lanes, layout.size), np.float32))
         self._graph = make_fx(vmap(one))(self._parameters, self._buffers, inputs, self._state)
 
@@ -144,10 +130,43 @@ class CopiedLanes:
         return array
 
 
+def traced(member: Member, size: int) -> tuple[fx.GraphModule, Tensors, Tensors, State]:
+    """Trace a call of a member's network with one observation of so many elements.
+
+    Returns:
+        The trace, a function of parameters, buffers, the observation and the state, which answers the output and the
+        next buffers and state; and the member's own parameters, buffers and state.
+    """
+    state = tree_map(torch.clone, member.start(member.parameters.read_masters()))  # two parts may share memory
+    frozen = {n: p.detach() for n, p in member.network.named_parameters() if not p.requires_grad}
+
+    def call(parameters: Tensors, buffers: Tensors, inputs: Inputs, state: State) -> tuple[Tensor, Tensors, State]:
+        tensors = {**parameters, **frozen, **buffers}
+        output, state = respond(member.network, tree_map(lambda x: x[None], inputs), state, tensors)
+        return output[0], {n: tensors[n] for n in buffers}, state
+
+    parameters = {n: p.detach() for n, p in member.parameters.named.items()}
+    buffers = dict(member.network.named_buffers())
+    inputs = member.inputs(np.zeros((1, size), np.float32))
+    with plain_kernels():
+        one = make_fx(call)(parameters, buffers, tree_map(lambda x: x[0], inputs), state)
+    return one, parameters, buffers, state
+
+
+def stacked(tensors: Any, num_lanes: int) -> Any:
+    """Return a copy of each tensor of a tree for each lane, `(num_lanes, ...)`."""
+    return tree_map(lambda tensor: tensor.detach().expand(num_lanes, *tensor.shape).clone(), tensors)
+
+
 @contextlib.contextmanager
-def _plain_kernels() -> Iterator[None]:
-    """Keep oneDNN's fused RNN kernels out of a trace: `vmap` does not know them, only the operations in them."""
+def plain_kernels() -> Iterator[None]:
+    """Keep fused kernels of recurrent layers and attention out of a trace: `vmap` knows only the operations in them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with torch.backends.mkldnn.flags(enabled=False):
-            yield
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            with torch.backends.mkldnn.flags(enabled=False), sdpa_kernel(SDPBackend.MATH):
+                yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fast)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
-
-from torch import Tensor
+from typing import Any, Protocol
 
 from torch_es.nn.observation_norm import Statistics
 from torch_es.types import Float32Array
 
 _CACHE_BYTES = 5 * 2**19  # weights of all lanes; beyond it workers wait for memory that they share
-_MAX_LANES = 16
+MAX_LANES = 16
 
 
 class Lanes(Protocol):
@@ -26,8 +24,11 @@ class Lanes(Protocol):
         """
         ...
 
-    def write(self, lane: int, theta: Tensor) -> None:
-        """Give a lane the weights `theta`, `(dim,)`, fresh buffers and the initial state of an episode."""
+    def write(self, lane: int, theta: Any) -> None:
+        """Give a lane the weights `theta`, `(dim,)`, fresh buffers and the initial state of an episode.
+
+        Lanes that share the weights take the member's `Factors` instead.
+        """
         ...
 
     def forward(self, rows: Float32Array, active: Sequence[int]) -> Float32Array:
@@ -42,4 +43,4 @@ def default_num_lanes(dim: int) -> int:
         >>> default_num_lanes(5_702), default_num_lanes(159_505)
         (16, 4)
     """
-    return max(1, min(_MAX_LANES, _CACHE_BYTES // (4 * dim)))
+    return max(1, min(MAX_LANES, _CACHE_BYTES // (4 * dim)))

@@ -13,7 +13,7 @@ import torch
 from torch_es.envs import EnvFactory, bare, check_form, check_observation, check_step, environments
 from torch_es.envs.rules import EpisodeRules
 from torch_es.heads import unbatched
-from torch_es.lanes import LaneChoice, default_num_lanes, lanes_for
+from torch_es.lanes import LaneChoice, lanes_for
 from torch_es.nn.observation_norm import normalize
 from torch_es.policies import Policy
 from torch_es.rollout.action_draws import Draws
@@ -42,12 +42,12 @@ class Rollout:
         lanes: LaneChoice | None = None,
     ) -> None:
         self._weights = FlatParameters(policy.network).read_masters()  # room for a member's weights
-        self.num_lanes = num_lanes or default_num_lanes(len(self._weights))
+        self._choice = lanes or lanes_for(policy, num_lanes)
+        self.num_lanes = num_lanes or self._choice.num_lanes(len(self._weights))
         self.seed = seed
         self._policy = policy
         self._row = policy.layout.row
         self._head = getattr(policy.head, "forward", policy.head)  # without the hooks of a module
-        self._choice = lanes or lanes_for(policy, self.num_lanes)
         self._lanes = self._choice.make(policy.network, self.num_lanes, policy.layout, self._reference())
         self._draws = Draws(policy.action_noise, self.num_lanes, seed) if policy.action_noise else None
         made = [bare(env) for env in environments(factory, self.num_lanes)]
@@ -114,7 +114,10 @@ class Rollout:
     def _start(self, lane: int, task: Task) -> None:
         if self._snapshot is None:
             raise RuntimeError("begin() must be called before submit().")
-        self._lanes.write(lane, self._snapshot.weights(task.member, self._weights))
+        shares = self._choice.parts is not None
+        snapshot = self._snapshot
+        own = snapshot.factors(task.member) if shares else snapshot.weights(task.member, self._weights)
+        self._lanes.write(lane, own)
         answer: Any = self._envs[lane].reset(seed=self._rules.environment_seed(self.seed, task))
         check_form(self._envs[lane], "reset", answer)
         observation = answer[0]

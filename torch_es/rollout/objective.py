@@ -19,6 +19,7 @@ from torch_es.rollout.episodes import Rollout
 from torch_es.rollout.function_player import FunctionPlayer
 from torch_es.rollout.player import Behaviour, Player
 from torch_es.rollout.score import Scorer
+from torch_es.search.low_rank import Part
 from torch_es.seeding import derive_seed
 from torch_es.types import CENTRE, Task
 
@@ -65,7 +66,10 @@ class Objective(Protocol):
 
 
 class EnvObjective:
-    """Episodes of an environment, played by a policy; `factory` is called once for each lane of each worker."""
+    """Episodes of an environment, played by a policy; `factory` is called once for each lane of each worker.
+
+    `parts` say how noise of low rank perturbs the parameters, if that is what the members differ by.
+    """
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class EnvObjective:
         rules: EpisodeRules = EpisodeRules(),
         num_lanes: int | None = None,
         behaviour: Behaviour | None = None,
+        parts: tuple[Part, ...] | None = None,
     ) -> None:
         check_kind("rules", rules, EpisodeRules)
         check_kind("behaviour", behaviour, Callable)
@@ -83,13 +88,13 @@ class EnvObjective:
         self.factory = factory
         self.rules = rules
         self._num_lanes = None if num_lanes is None else check_count("num_lanes", num_lanes)
-        self._seed, self._behaviour = seed, behaviour
+        self._seed, self._behaviour, self._parts = seed, behaviour, parts
         self.env_id, self.frames_per_step = "", 1
 
     @cached_property
     def lanes(self) -> LaneChoice:
         """How the network is run; chosen in this process, for all others too."""
-        return lanes_for(self.module, self._num_lanes)
+        return lanes_for(self.module, self._num_lanes, self._parts)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "lanes": self.lanes}  # the choice travels

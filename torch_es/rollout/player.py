@@ -11,6 +11,7 @@ from torch import Tensor
 
 from torch_es.checks import described
 from torch_es.nn.observation_norm import Statistics
+from torch_es.search.low_rank import Factors, LowRank
 from torch_es.search.perturbation import Perturbation, Unperturbed
 from torch_es.types import CENTRE, EpisodeResult, Float64Array, Task
 
@@ -63,6 +64,11 @@ class Snapshot(NamedTuple):
     def weights(self, member: int, out: Tensor) -> Tensor:
         """Return a member's weights `(dim,)`, or the centre's, written to `out` or as they are stored."""
         return self.theta if member == CENTRE else self.perturbation.member(self.theta, member, out)
+
+    def factors(self, member: int) -> Factors:
+        """Return a member's weights, or the centre's, without the vector of them; of noise of low rank alone."""
+        assert isinstance(self.perturbation, LowRank)
+        return self.perturbation.factors(self.theta, member)
 
 
 class Player(Protocol):

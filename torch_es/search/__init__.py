@@ -19,6 +19,7 @@ from torch_es.search.action_space import check_searches_actions as check_searche
 from torch_es.search.ars import ARS as ARS
 from torch_es.search.centre import CentreSearch as CentreSearch
 from torch_es.search.centre import SearchOptions as SearchOptions
+from torch_es.search.low_rank import LowRank as LowRank
 from torch_es.search.openai_es import OpenAIES as OpenAIES
 from torch_es.search.perturbation import Mirrored as Mirrored
 from torch_es.search.perturbation import Perturbation as Perturbation
@@ -38,6 +39,7 @@ __all__ = [
     "PGPE",
     "SNES",
     "CentreSearch",
+    "LowRank",
     "Mirrored",
     "OpenAIES",
     "Outcome",

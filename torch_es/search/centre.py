@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch_es.checks import check_choice, check_count, check_kind, check_positive
 from torch_es.errors import NonFiniteError
 from torch_es.search.arguments import hint
+from torch_es.search.low_rank import low_rank
 from torch_es.search.parameters import FlatParameters, as_module
 from torch_es.search.perturbation import Mirrored, Perturbation, Sigma, Summation, Unperturbed, serial_sum
 from torch_es.search.protocol import OptimizerFactory, Population, SchedulerFactory, as_outcome, as_pairs
@@ -33,6 +34,7 @@ class SearchOptions(TypedDict, total=False):
     non_finite: NonFinite
     seed: int
     scheduler: SchedulerFactory | None
+    rank: int | None
 
 
 class CentreSearch:
@@ -51,6 +53,7 @@ class CentreSearch:
         scheduler: Makes a learning-rate scheduler from the optimiser; stepped once a generation.
         adapts_sigma: Whether each parameter has a sigma of its own, which the rule moves.
         perturb: Makes a generation's perturbation from seed, generation, number of parameters and sigma.
+        rank: Of the noise on matrices; see `torch_es.search.low_rank`. None for dense noise.
 
     Attributes:
         theta: The centre, `(dim,)`.
@@ -74,6 +77,7 @@ class CentreSearch:
         scheduler: SchedulerFactory | None = None,
         adapts_sigma: bool = False,
         perturb: Callable[[int, int, int, Sigma], Perturbation] = Mirrored,
+        rank: int | None = None,
         **unknown: Any,
     ) -> None:
         for name in unknown:
@@ -91,7 +95,11 @@ class CentreSearch:
         self._half_done = False  # a step that an error ended in its middle
         self._ended: Exception | None = None  # why the scheduler cannot go on
         self.theta = self.parameters.read_masters()
-        self._perturb = perturb
+        if rank is not None:
+            if adapts_sigma or sigma is None:
+                raise ValueError(f"`rank` must be left out here, got {rank}: {_UNFACTORED[sigma is None]}.")
+            perturb = low_rank(self.parameters, rank)
+        self.rank, self._perturb = rank, perturb
         self._asked: Population | None = None  # of this generation
         self._default_sigma = sigma
         self._adapted = torch.ones_like(self.theta) * self._given_sigma() if adapts_sigma else None
@@ -219,6 +227,7 @@ class CentreSearch:
         return {
             "generation": self.generation,
             "seed": self.seed,
+            "rank": self.rank,
             "theta": self.theta,
             "sigma": self._adapted,
             "optimizer": self.optimizer.state_dict(),
@@ -230,7 +239,7 @@ class CentreSearch:
         """Continue from `state`.
 
         Raises:
-            ValueError: If it belongs to another module or another seed, or one of the two has no scheduler.
+            ValueError: If it belongs to another module, seed or rank, or one of the two has no scheduler.
         """
         if state["theta"].shape != self.theta.shape:
             raise ValueError(
@@ -238,6 +247,8 @@ class CentreSearch:
             )
         if state["seed"] != self.seed:
             raise ValueError(f"`seed` must be the one that the state was made with, {state['seed']}, got {self.seed}.")
+        if (rank := state.get("rank")) != self.rank:
+            raise ValueError(f"`rank` must be the one that the state was made with, {rank}, got {self.rank}.")
         if (state["scheduler"] is None) != (self.scheduler is None):
             rule, had = ("left out", "none") if self.scheduler else ("given", "one")
             raise ValueError(f"`scheduler` must be {rule}: the state was saved with {had}.")
@@ -259,6 +270,11 @@ def _warn_of_equals(fitness: Float64Array, own_loop: bool) -> None:
         _log.warning("All members returned %g: this generation teaches nothing.%s", fitness[0], hint * own_loop)
 
 
+_UNFACTORED = (
+    "a sigma for each parameter moves by sums of squared noise, which noise of low rank does not have; use openai_es "
+    "or ars",
+    "the weights have no noise",
+)
 _UNFIT = {
     torch.optim.LBFGS: "it evaluates its function again and again within a step, and a generation gives one gradient",
     torch.optim.SparseAdam: "it takes sparse gradients, and the search's is dense; use Adam",

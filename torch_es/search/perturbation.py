@@ -182,11 +182,13 @@ def serial_sum(noise: Noisy, linear: Float64Array, squared: Float64Array | None 
     """Compute the sums in this process; see `Summation`."""
     total = torch.empty(1 if squared is None else 2, noise.dim)
     first, *others = chunks(noise.dim, len(linear))
-    part = torch.empty_like(total) if others else total
-    for block in range(num_blocks(noise.dim)):
-        columns = slice(block * BLOCK, (block + 1) * BLOCK)
+    blocks = range(num_blocks(noise.dim))
+    for block in blocks:
         noise.sum_block(total, block, first, linear, squared)
-        for pairs in others:
+    part = torch.empty_like(total) if others else total
+    for pairs in others:  # outside: the noise may keep what it drew of a chunk
+        for block in blocks:
+            columns = slice(block * BLOCK, (block + 1) * BLOCK)
             noise.sum_block(part, block, pairs, linear, squared)
             total[:, columns] += part[:, columns]
     return total

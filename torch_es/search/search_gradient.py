@@ -14,6 +14,7 @@ from torch import nn
 from torch_es.checks import check_choice, check_positive
 from torch_es.errors import NonFiniteError
 from torch_es.search.centre import resolve_pairs
+from torch_es.search.low_rank import low_rank
 from torch_es.search.openai_es import search_gradient
 from torch_es.search.parameters import FlatParameters
 from torch_es.search.perturbation import Mirrored, serial_sum
@@ -42,6 +43,7 @@ class SearchGradient:
         shaping: Name or function from returns to weights, both `(num_pairs, 2)`.
         non_finite: What becomes of a pair with a NaN or infinite return: "drop" it, or "raise".
         seed: The noise follows from it.
+        rank: Of the noise on matrices; see `torch_es.search.low_rank`. None for dense noise.
 
     Attributes:
         generation: How many estimates were made. Each has its own noise: to continue later, save and restore it.
@@ -72,6 +74,7 @@ class SearchGradient:
         shaping: str | Shaping = "centered_ranks",
         non_finite: NonFinite = "drop",
         seed: int = 0,
+        rank: int | None = None,
     ) -> None:
         if not isinstance(module, nn.Module):
             raise TypeError(f"`module` must be a torch.nn.Module, got {type(module).__name__}.")
@@ -81,6 +84,7 @@ class SearchGradient:
         self.non_finite = check_choice("non_finite", non_finite, get_args(NonFinite))
         self.parameters = FlatParameters(module)
         self.seed = check_seed(seed)
+        self._perturb = Mirrored if rank is None else low_rank(self.parameters, rank)
         self.generation = 0
 
     def backward(self, fitness_fn: Callable[[Any], Any]) -> Float64Array:
@@ -100,7 +104,7 @@ class SearchGradient:
         """
         module, dim = self.parameters.module, self.parameters.dim
         buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
-        noise = Mirrored(self.seed, self.generation, dim, self.sigma)
+        noise = self._perturb(self.seed, self.generation, dim, self.sigma)
         theta = self.parameters.read_module()
         population = Population(self.generation, noise, lambda: theta, self.parameters, self.num_pairs)
         returns = []

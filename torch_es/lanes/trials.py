@@ -1,0 +1,100 @@
+"""Trials of lanes: whether they answer as the network itself does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torch_es.lanes.protocol import Lanes
+from torch_es.lanes.shared import ROWS
+from torch_es.search.low_rank import LowRank, Part
+from torch_es.types import Float32Array
+
+_log = logging.getLogger(__name__)
+
+Make = Callable[[], Lanes]
+
+
+def passes(trial: Callable[[], bool], kind: str) -> bool:
+    """Whether lanes of a kind can be made and pass a trial."""
+    try:
+        passed = trial()
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a user's module raises when it is traced; the next kind is tried
+        _log.debug("Lanes are not %s: %s: %s", kind, type(error).__name__, error)
+        return False
+    if not passed:
+        _log.debug("Lanes are not %s: their answers differ from the network's.", kind)
+    return passed
+
+
+def answer_as(
+    num_lanes: int,
+    plain: Lanes,
+    make: Make,
+    theta: Tensor,
+    size: int,
+    seen: Callable[[Float32Array], Float32Array] = lambda rows: rows,
+) -> bool:
+    """Whether both kinds answer alike for perturbed weights, twice in a row so that state would show.
+
+    Args:
+        num_lanes: Of both.
+        plain: Lanes that are right.
+        make: Makes the others.
+        theta: The network's weights.
+        size: Of a row.
+        seen: Turns rows into those that the others get.
+    """
+    generator = np.random.default_rng(0)
+    lanes = make()
+    for lane in range(num_lanes):
+        noise = torch.from_numpy(generator.standard_normal(len(theta), dtype=np.float32))
+        for each in (plain, lanes):
+            each.write(lane, theta + 0.1 * noise)
+    for _ in range(2):
+        rows = 2 * generator.standard_normal((num_lanes, size), dtype=np.float32)
+        expected = plain.forward(rows, range(num_lanes)).copy()
+        if not _alike(lanes.forward(seen(rows), range(num_lanes)), expected):
+            return False
+    return True
+
+
+def share_as(parts: tuple[Part, ...], plain: Lanes, make: Make, theta: Tensor, size: int) -> bool:
+    """Whether lanes that share their weights answer as one plain lane, and with the same bits wherever a member stands.
+
+    Args:
+        parts: How noise of low rank perturbs the parameters.
+        plain: One lane that is right.
+        make: Makes the others.
+        theta: The network's weights.
+        size: Of a row.
+    """
+    generator, noise, weights = np.random.default_rng(0), LowRank(0, 0, len(theta), 0.1, parts), theta.clone()
+    lanes, number = make(), ROWS
+    for lane in range(number):
+        lanes.write(lane, noise.factors(theta, lane))
+    both = 2 * generator.standard_normal((2, number, size), dtype=np.float32)
+    answers = [lanes.forward(rows, range(number)).copy() for rows in both]
+    for lane in range(number):
+        plain.write(0, noise.member(theta, lane, weights))
+        for rows, answer in zip(both, answers, strict=True):
+            if not _alike(answer[lane : lane + 1], plain.forward(rows[lane : lane + 1], range(1))):
+                return False
+    row, expected = both[0][0], answers[0][0].tobytes()
+    for lane in range(1, number):
+        lanes.write(lane, noise.factors(theta, 0))
+        rows = 2 * generator.standard_normal((number, size), dtype=np.float32)
+        rows[lane] = row
+        if lanes.forward(rows, range(number))[lane].tobytes() != expected:
+            return False
+    return True
+
+
+def _alike(answer: Float32Array, expected: Float32Array) -> bool:
+    return np.allclose(answer, expected, rtol=1e-3, atol=1e-4, equal_nan=True)

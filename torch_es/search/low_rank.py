@@ -1,0 +1,272 @@
+"""Low-rank noise: of each matrix, a member's noise is `left.T @ right / sqrt(rank)` of two thin draws.
+
+A member then differs from the centre by few numbers, so all members can share one copy of the weights: one product for
+all of them, and a thin one each (`torch_es.lanes.shared`). A weighted sum over members is one product as well, in place
+of a vector for each. The method is EGGROLL's (Sarkar et al. 2025, arXiv:2511.16652). Every element of the noise has
+mean 0 and variance 1, and no two are correlated, so `sigma` and the gradient mean what they mean for dense noise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from torch_es.checks import check_count
+from torch_es.search.noise import BLOCK, Noise
+from torch_es.search.parameters import FlatParameters
+from torch_es.search.perturbation import Sigma
+from torch_es.types import Float32Array, Float64Array
+
+_log = logging.getLogger(__name__)
+
+_RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+
+
+class Part(NamedTuple):
+    """One parameter of the module, as the noise sees it.
+
+    Attributes:
+        name: In the module.
+        start: Its first element in theta.
+        rows: Of the matrix: the first dimension of the parameter.
+        columns: Of the matrix: all other dimensions. A parameter with dense noise is one column.
+        first: Its first draw.
+        rank: Of its noise; 0 if that is dense.
+    """
+
+    name: str
+    start: int
+    rows: int
+    columns: int
+    first: int
+    rank: int
+
+    @property
+    def stop(self) -> int:
+        """The end of its elements in theta."""
+        return self.start + self.rows * self.columns
+
+    @property
+    def num_draws(self) -> int:
+        """How many draws its noise takes."""
+        return self.rank * (self.rows + self.columns) if self.rank else self.rows
+
+    def dense(self, draws: Tensor) -> Tensor:
+        """Return its draws `(..., rows)` from those of all parameters; it must have dense noise."""
+        return draws[..., self.first : self.first + self.rows]
+
+    def factors(self, draws: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `left` `(..., rank, rows)` and `right` `(..., rank, columns)` from the draws of all parameters."""
+        middle, end = self.first + self.rank * self.rows, self.first + self.num_draws
+        left, right = draws[..., self.first : middle], draws[..., middle:end]
+        return left.unflatten(-1, (self.rank, self.rows)), right.unflatten(-1, (self.rank, self.columns))
+
+
+def factored(parameters: FlatParameters, rank: int) -> tuple[Part, ...]:
+    """Return how each parameter of a module is perturbed by noise of a rank.
+
+    Parameters with two and more dimensions are matrices of as many rows as their first dimension has. One whose smaller
+    side is not above the rank gets dense noise, as vectors do, and so do the matrices of recurrent layers.
+
+    Raises:
+        TypeError: If `rank` is not a whole number.
+        ValueError: If it is below 1.
+
+    Example:
+        >>> for part in factored(FlatParameters(nn.Linear(8, 4)), rank=1):
+        ...     part
+        Part(name='weight', start=0, rows=4, columns=8, first=0, rank=1)
+        Part(name='bias', start=32, rows=4, columns=1, first=12, rank=0)
+    """
+    check_count("rank", rank)
+    recurrent = {id(p) for m in parameters.module.modules() if isinstance(m, _RECURRENT) for p in m.parameters(False)}
+    parts: list[Part] = []
+    start = first = 0
+    for name, p in parameters.named.items():
+        rows, columns = (len(p), p[0].numel()) if p.dim() > 1 and id(p) not in recurrent else (p.numel(), 1)
+        low = min(rows, columns) > rank
+        part = Part(name, start, *((rows, columns) if low else (p.numel(), 1)), first, rank if low else 0)
+        parts.append(part)
+        start, first = part.stop, first + part.num_draws
+    return tuple(parts)
+
+
+def low_rank(parameters: FlatParameters, rank: int) -> Callable[[int, int, int, Sigma], LowRank]:
+    """Return what makes a generation's perturbation of a module, and log which parameters get dense noise.
+
+    Raises:
+        ValueError: If all do.
+    """
+    parts = factored(parameters, rank)
+    low = [part for part in parts if part.rank]
+    if not low:
+        raise ValueError(
+            f"`rank` must be below both sides of some matrix of the module, got {rank}; lower it, or leave it out."
+        )
+    full = [part.name for part in parts if not part.rank and parameters.named[part.name].dim() > 1]
+    _log.info(
+        "Noise of rank %d on %s of %s parameters; dense on the others%s.", rank,
+        f"{sum(part.stop - part.start for part in low):,}", f"{parts[-1].stop:,}",
+        f", among them the matrices {', '.join(full)}" if full else "",
+    )  # fmt: skip
+    return partial(LowRank, parts=parts)
+
+
+class Factors(NamedTuple):
+    """A member's weights without the vector of them: the centre's, and the draws of its noise.
+
+    Attributes:
+        theta: The centre, `(dim,)`.
+        draws: Of the noise, `(num_draws,)`; see `Part`.
+        scales: What multiplies the draws: sigma, with the member's sign, on those of dense noise and `left` (there over
+            the root of the rank), and 1 on those of `right`.
+    """
+
+    theta: Tensor
+    draws: Float32Array
+    scales: Float32Array
+
+    def weights(self, parts: tuple[Part, ...], out: Tensor) -> Tensor:
+        """Write the vector of weights into `out`, `(dim,)`, and return it."""
+        scaled = torch.from_numpy(self.draws * self.scales).to(self.theta.dtype)
+        out.copy_(self.theta)
+        with _one_thread():
+            for part in parts:
+                own = out[part.start : part.stop]
+                if part.rank:
+                    left, right = part.factors(scaled)
+                    own.view(part.rows, part.columns).addmm_(left.t(), right)
+                else:
+                    own += part.dense(scaled)
+        return out
+
+
+class LowRank:
+    """Mirrored pairs, as `Mirrored` has them, with noise of low rank on matrices.
+
+    Args:
+        seed: The run's seed.
+        generation: The generation; each has noise of its own.
+        dim: Elements of theta.
+        sigma: Standard deviation of an element: a number, or one for each parameter, `(dim,)`, the same within each.
+        parts: From `factored`.
+
+    Example:
+        >>> parts = factored(FlatParameters(nn.Linear(8, 4)), rank=1)
+        >>> noise = LowRank(seed=0, generation=0, dim=36, sigma=0.5, parts=parts)
+        >>> member = noise.member(torch.zeros(36), 0, torch.empty(36))
+        >>> int(torch.linalg.matrix_rank(member[:32].view(4, 8)))
+        1
+    """
+
+    def __init__(self, seed: int, generation: int, dim: int, sigma: Sigma, parts: tuple[Part, ...]) -> None:
+        self.seed, self.generation, self.dim, self.sigma, self.parts = seed, generation, dim, sigma, parts
+        self._noise = Noise(seed, parts[-1].first + parts[-1].num_draws)
+        self._draws = np.empty(0, np.float32)
+        self._drawn: int | None = None
+        self._scales: tuple[Float32Array, ...] = ()
+        self._together: tuple[tuple[int, ...], Tensor] = (), torch.empty(0)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return LowRank, (self.seed, self.generation, self.dim, self.sigma, self.parts)
+
+    def member(self, theta: Tensor, member: int, out: Tensor) -> Tensor:
+        """See `Perturbation.member`; always written from the centre, so nothing drifts."""
+        return self.factors(theta, member).weights(self.parts, out)
+
+    def factors(self, theta: Tensor, member: int) -> Factors:
+        """Return a member without its vector; of the centre (-1), all draws are zero. Its arrays must not change."""
+        if not self._scales:
+            plus = self._new_scales()
+            self._scales = plus, np.where(self._signed(), -plus, plus).astype(np.float32), np.zeros_like(plus)
+        if member < 0:
+            return Factors(theta, self._scales[2], self._scales[2])
+        pair, second = divmod(member, 2)
+        if self._drawn != pair:  # the other half of the pair usually comes next
+            if self._drawn is None:
+                self._draws = np.empty(self._noise.dim, np.float32)
+            self._noise.fill(self._draws, self.generation, pair)
+            self._drawn = pair
+        return Factors(theta, self._draws, self._scales[second])
+
+    def _signed(self) -> np.ndarray[Any, Any]:
+        """Return which draws take a member's sign: all but those of `right`."""
+        signed = np.ones(self._noise.dim, np.bool_)
+        for part in self.parts:
+            signed[part.first + part.rank * part.rows : part.first + part.num_draws] = not part.rank
+        return signed
+
+    def _new_scales(self) -> Float32Array:
+        scales = np.ones(self._noise.dim, np.float32)
+        for part in self.parts:
+            own = part.rank * part.rows or part.rows
+            sigma = float(self.sigma[part.start]) if isinstance(self.sigma, Tensor) else self.sigma
+            scales[part.first : part.first + own] = sigma / math.sqrt(max(part.rank, 1))
+        return scales
+
+    def sum_block(
+        self, out: Tensor, block: int, units: range, linear: Float64Array, squared: Float64Array | None
+    ) -> None:
+        """See `Noisy.sum_block`; a pair whose coefficient is zero is not drawn.
+
+        Raises:
+            ValueError: If sums of squares are asked for, which low-rank noise does not have.
+        """
+        if squared is not None:
+            raise ValueError("`squared` must be None: noise of low rank has no sums of squares.")
+        first, last = block * BLOCK, min((block + 1) * BLOCK, self.dim)
+        chosen = tuple(pair for pair in units if linear[pair] != 0.0)
+        if not chosen:
+            out[0, first:last] = 0.0
+            return
+        draws = self._drawn_together(chosen)
+        coefficients = torch.from_numpy(linear[list(chosen)].astype(np.float32))
+        with _one_thread():
+            for part in self.parts:
+                start, stop = max(first, part.start), min(last, part.stop)
+                if start < stop:
+                    out[0, start:stop] = _part_sum(part, start - part.start, stop - part.start, draws, coefficients)
+
+    def _drawn_together(self, pairs: tuple[int, ...]) -> Tensor:
+        """Return the draws of several pairs, `(pairs, num_draws)`, kept for the next block."""
+        if self._together[0] != pairs:
+            draws = np.empty((len(pairs), self._noise.dim), np.float32)
+            for row, pair in zip(draws, pairs, strict=True):
+                self._noise.fill(row, self.generation, pair)
+            self._together = pairs, torch.from_numpy(draws)
+        return self._together[1]
+
+
+def _part_sum(part: Part, start: int, stop: int, draws: Tensor, coefficients: Tensor) -> Tensor:
+    """Return elements `start` to `stop` of a parameter's sum, from draws `(pairs, num_draws)`."""
+    if not part.rank:
+        return coefficients @ part.dense(draws)[:, start:stop]
+    left, right = part.factors(draws)
+    top, end = start // part.columns, -(-stop // part.columns)
+    before, width = top * part.columns, part.columns
+    if end - top == 1:  # within one row
+        right, before, width = right[..., start - before : stop - before], start, stop - start
+    weights = (coefficients / math.sqrt(part.rank))[:, None, None]
+    product = (left[..., top:end] * weights).flatten(0, 1).t() @ right.reshape(-1, width)
+    return product.view(-1)[start - before : stop - before]
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread, as in a worker: with more, a product may round differently."""
+    before = torch.get_num_threads()
+    if before != 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if before != 1:
+            torch.set_num_threads(before)
