@@ -34,12 +34,14 @@ class Case(NamedTuple):
     num_pairs: int
     generations: int
     target: float
+    rank: int | None = None  # of the noise
 
 
 CASES = (
     Case("HalfCheetah-v5", (64, 64), 64, 1, 0.88),
     Case("Hopper-v5", (64, 64), 256, 1, 0.88),
     Case("Humanoid-v5", (256, 256), 256, 2, 0.93),
+    Case("Humanoid-v5", (256, 256), 256, 2, 0.93, rank=1),
     Case("InvertedPendulum-v5", (64, 64), 256, 1, 0.60),
 )
 
@@ -66,7 +68,8 @@ def trainer(case: Case, env: Any, num_workers: int) -> ES:
     probe = gym.make(case.env)
     inputs, outputs = probe.observation_space.shape[0], probe.action_space.shape[0]
     policy = mlp(inputs, outputs, hidden=case.hidden, seed=0)
-    return ES(policy, env, num_pairs=case.num_pairs, sigma=0.02, num_workers=num_workers, eval_every=0)
+    options = {"num_pairs": case.num_pairs, "sigma": 0.02, "rank": case.rank, "eval_every": 0}
+    return ES(policy, env, num_workers=num_workers, **options)
 
 
 def train(es: ES, generations: int, log: JsonlLogger | None) -> tuple[int, float]:
@@ -148,7 +151,8 @@ def share(case: Case, pairs: int) -> Row:
                     yield training, bare_side
                 bare_side.team.close()
 
-        name = f"physics/{case.env}/{'-'.join(map(str, case.hidden))}/{WORKERS} workers"
+        noise = "" if case.rank is None else f"/rank {case.rank}"
+        name = f"physics/{case.env}/{'-'.join(map(str, case.hidden))}{noise}/{WORKERS} workers"
         return alternate(name, sides(), "steps/s", f">= {case.target}")
 
 

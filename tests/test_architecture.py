@@ -56,6 +56,8 @@ COVERED = {  # modules without a test file of their own, and the one that would 
     "errors": "faults/test_fault_workers.py",
     "evaluators/worker": "faults/test_fault_workers.py",
     "lanes/chain": "lanes/test_matmul.py",
+    "lanes/shared": "lanes/test_factored.py",
+    "lanes/trials": "lanes/test_choice.py",
     "policies/onnx_file": "policies/test_export.py",
     "policies/reference": "nn/test_virtual_batch_norm.py",
     "report/evidence": "report/test_page.py",

@@ -30,7 +30,7 @@ from torch_es.runs.options import describe as describe_options
 from torch_es.runs.options import saved_options
 from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record, fingerprint
-from torch_es.search import LowRank, Strategy, Unperturbed, check_searches_actions, make_strategy
+from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_strategy
 from torch_es.search import strategy_options as options_of
 from torch_es.search.arguments import check_arguments
 from torch_es.seeding import derive
@@ -132,9 +132,8 @@ class ES:
             self.objective = FunctionObjective(policy, fitness_fn)
         else:
             self.objective = in_environment(
-                policy, env_factory(env), self.seed, acting, searches_actions, rules, num_lanes, behaviour,
-                perturbation.parts if isinstance(perturbation, LowRank) else None,
-            )  # fmt: skip
+                policy, env_factory(env), self.seed, acting, perturbation, rules, num_lanes, behaviour
+            )
         self.policy: Any = self.objective.module
         self.trainer = Trainer(self.strategy, self.objective, min_episodes, min_timesteps, eval_every, eval_episodes)
         check_kind("evaluator", evaluator, Callable)

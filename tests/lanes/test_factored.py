@@ -94,7 +94,9 @@ def frozen():
 
 MODULES = {
     "linear": lambda: nn.Linear(24, 5),
-    "chain": lambda: nn.Sequential(nn.Linear(24, 20), nn.Tanh(), nn.Linear(20, 20, bias=False), nn.ReLU(), nn.Linear(20, 1)),
+    "chain": lambda: nn.Sequential(
+        nn.Linear(24, 20), nn.Tanh(), nn.Linear(20, 20, bias=False), nn.ReLU(), nn.Linear(20, 1)
+    ),
     "frozen": frozen,
     "norm": lambda: nn.Sequential(nn.Linear(24, 20), nn.LayerNorm(20), nn.GELU(), nn.Linear(20, 5)),
     "conv1d": lambda: Over((4, 6), nn.Conv1d(4, 8, 3, padding=1)),
@@ -190,7 +192,7 @@ class Placed(np.ndarray):
     """A matrix whose product depends on the place of a row."""
 
     @property
-    def T(self):  # noqa: N802 - as NumPy calls it
+    def T(self):
         return self
 
     def __rmatmul__(self, x):

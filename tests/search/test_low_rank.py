@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from torch_es import ARS, OpenAIES, PGPE, SNES, SearchGradient
+from torch_es import ARS, PGPE, SNES, OpenAIES, SearchGradient
 from torch_es.search.low_rank import LowRank, factored, low_rank
 from torch_es.search.noise import BLOCK
 from torch_es.search.parameters import FlatParameters

@@ -19,7 +19,8 @@ from torch_es.rollout.episodes import Rollout
 from torch_es.rollout.function_player import FunctionPlayer
 from torch_es.rollout.player import Behaviour, Player
 from torch_es.rollout.score import Scorer
-from torch_es.search.low_rank import Part
+from torch_es.search.low_rank import LowRank, Part
+from torch_es.search.perturbation import Perturbation, Unperturbed
 from torch_es.seeding import derive_seed
 from torch_es.types import CENTRE, Task
 
@@ -157,22 +158,23 @@ def in_environment(
     factory: EnvFactory,
     seed: int,
     acting: dict[str, Any],
-    searches_actions: bool,
+    perturbation: Perturbation,
     *options: Any,
 ) -> EnvObjective:
     """Return the objective of playing an environment, with the network wrapped for its spaces.
 
-    `acting` are arguments of `Policy`, `options` those of `EnvObjective` after its seed. If the search is by actions
-    alone, the network must be differentiable.
+    `acting` are arguments of `Policy`, `options` those of `EnvObjective` after its seed. `perturbation` is one like those
+    to come. If the search is by actions alone, the network must be differentiable.
     """
     env = probed(factory)
     try:
         reference = reference_batch(env, derive_seed("reference", seed)) if prepared_parts(network) else None
         policy = Policy(network, env.observation_space, env.action_space, **acting, reference=reference)
-        objective = EnvObjective(policy, factory, seed, *options)
+        parts = perturbation.parts if isinstance(perturbation, LowRank) else None
+        objective = EnvObjective(policy, factory, seed, *options, parts=parts)
         objective.env_id, objective.frames_per_step = env.spec.id if env.spec else "", frames_per_step(env)
     finally:
         env.close()
-    if searches_actions and policy.action_noise is not None:
+    if isinstance(perturbation, Unperturbed) and policy.action_noise is not None:
         Scorer(network, policy.layout, policy.action_noise)  # says now what it could not score later
     return objective
