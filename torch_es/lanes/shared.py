@@ -7,7 +7,7 @@ A layer whose rows then still depend on their position runs lane by lane. A memb
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -43,16 +43,17 @@ class SharedWeights:
         """Take the centre anew with the next member: it has moved."""
         self._stale = True
 
-    def write(self, slot: int, factors: Factors) -> None:
-        """Give a slot a member."""
-        if self._stale:
+    def write(self, slot: int, factors: Factors) -> bool:
+        """Give a slot a member; return whether the centre was taken anew."""
+        stale, self._stale = self._stale, False
+        if stale:
             self.theta.copy_(factors.theta)
             for part in self.parts:
                 if not part.rank:
                     self._offset[part.first : part.first + part.rows] = self.theta[part.start : part.stop].numpy()
-            self._stale = False
         row = np.multiply(factors.draws, factors.scales, out=self._rows[slot])
         row += self._offset
+        return stale
 
 
 class SharedLanes:
@@ -71,16 +72,18 @@ class SharedLanes:
         slots = -(-num_lanes // ROWS) * ROWS
         self._weights = SharedWeights(parts, slots)
         self._inputs = np.zeros((slots, layout.size), np.float32)
+        self._turned: list[tuple[Float32Array, Float32Array]] = []  # matrices, and copies of their transposes
         named = {part.name: part for part in parts}
         own = {id(p): named[name] for name, p in FlatParameters(network).named.items()}
         self._steps = [  # each a function of rows `(slots, size)`
-            _linear(layer, self._weights, own) if type(layer) is nn.Linear else activation(layer)
-            for layer in chain(network)
+            self._linear(layer, own) if type(layer) is nn.Linear else activation(layer) for layer in chain(network)
         ]
 
     def write(self, lane: int, factors: Factors) -> None:
         """See `Lanes.write`; a chain has no buffers."""
-        self._weights.write(lane, factors)
+        if self._weights.write(lane, factors):
+            for matrix, turned in self._turned:
+                np.copyto(turned, matrix.T)
 
     def begin(self, reference: Float32Array | None, scale: Statistics | None) -> None:
         """See `Lanes.begin`; nothing in a chain is prepared."""
@@ -94,63 +97,66 @@ class SharedLanes:
             x = step(x)
         return x[: len(rows)]
 
+    def _linear(self, layer: nn.Linear, own: dict[int, Part]) -> Kernel:
+        """Return the layer as a function that reuses its buffers for its results."""
+        weights, slots = self._weights, len(self._inputs)
+        part, bias = own.get(id(layer.weight)), _bias(layer, weights, own)
+        out = np.empty((slots, layer.out_features), np.float32)
 
-def independent(weight: Float32Array) -> bool:
-    """Return whether a row of `x @ weight.T` has the same bits wherever it stands and whatever stands beside it.
+        def finished(y: Float32Array) -> Float32Array:
+            return y if bias is None else np.add(y, bias, out=y)
+
+        if part is not None and not part.rank:  # a matrix for each lane
+            each = part.dense(weights.draws).view(slots, *layer.weight.shape).numpy()
+            column = out[:, :, None]
+            return lambda x: finished(np.matmul(each, x[:, :, None], out=column)[:, :, 0])
+        if part is None:  # frozen
+            product = self._product(layer.weight.detach().numpy(), out)
+            return lambda x: finished(product(x))
+        product = self._product(weights.theta[part.start : part.stop].view(layer.weight.shape).numpy(), out)
+        left, right = (factor.numpy() for factor in part.factors(weights.draws))
+        inner, thin = np.empty((slots, part.rank, 1), np.float32), np.empty((slots, 1, part.rows), np.float32)
+
+        def linear(x: Float32Array) -> Float32Array:
+            np.matmul(right, x[:, :, None], out=inner)
+            np.matmul(inner.transpose(0, 2, 1), left, out=thin)
+            return finished(np.add(product(x), thin[:, 0], out=out))
+
+        return linear
+
+    def _product(self, weight: Float32Array, out: Float32Array) -> Kernel:
+        """Return `x @ weight.T` as a function; the weight's values may change, its form stays."""
+        if not independent(weight.shape):
+            return lambda x: np.matmul(weight, x[:, :, None], out=out[:, :, None])[:, :, 0]
+        turned, stacked = weight.T.copy(), out.reshape(-1, ROWS, out.shape[1])  # which takes half of the time
+        self._turned.append((weight, turned))
+
+        def product(x: Float32Array) -> Float32Array:
+            np.matmul(x.reshape(-1, ROWS, x.shape[1]), turned, out=stacked)
+            return out
+
+        return product
+
+
+def independent(shape: Sequence[int], multiply: Callable[..., Float32Array] = np.matmul) -> bool:
+    """Return whether a row of a product has the same bits wherever it stands and whatever stands beside it.
 
     Args:
-        weight: `(outputs, inputs)`; x has `ROWS` rows.
+        shape: Of the weight, `(outputs, inputs)`; it is multiplied with `ROWS` rows of inputs.
+        multiply: Makes the product.
+
+    Example:
+        >>> independent((256, 348))
+        True
     """
-    generator = np.random.default_rng(0)
-    inputs, answers = weight.shape[1], set()
-    row = generator.standard_normal((1, inputs), dtype=np.float32)
+    generator, answers = np.random.default_rng(0), set()
+    weight = generator.standard_normal((shape[1], shape[0]), dtype=np.float32)
+    row = generator.standard_normal(shape[1], dtype=np.float32)
     for at in range(ROWS):
-        x = generator.standard_normal((ROWS, inputs), dtype=np.float32)
+        x = generator.standard_normal((ROWS, shape[1]), dtype=np.float32)
         x[at] = row
-        answers.add((x @ weight.T)[at].tobytes())
+        answers.add(multiply(x, weight)[at].tobytes())
     return len(answers) == 1
-
-
-def _linear(layer: nn.Linear, weights: SharedWeights, own: dict[int, Part]) -> Kernel:
-    """Return the layer as a function that reuses its buffers for its results."""
-    slots = weights.draws.shape[0]
-    part, bias = own.get(id(layer.weight)), _bias(layer, weights, own)
-    out = np.empty((slots, layer.out_features), np.float32)
-
-    def finished(y: Float32Array) -> Float32Array:
-        return y if bias is None else np.add(y, bias, out=y)
-
-    if part is not None and not part.rank:  # a matrix for each lane
-        each = part.dense(weights.draws).view(slots, *layer.weight.shape).numpy()
-        column = out[:, :, None]
-        return lambda x: finished(np.matmul(each, x[:, :, None], out=column)[:, :, 0])
-    shared = layer.weight.detach() if part is None else weights.theta[part.start : part.stop].view(layer.weight.shape)
-    product = _product(shared.numpy(), out)
-    if part is None:  # frozen
-        return lambda x: finished(product(x))
-    left, right = (factor.numpy() for factor in part.factors(weights.draws))
-    inner, thin = np.empty((slots, part.rank, 1), np.float32), np.empty((slots, 1, part.rows), np.float32)
-
-    def linear(x: Float32Array) -> Float32Array:
-        np.matmul(right, x[:, :, None], out=inner)
-        np.matmul(inner.transpose(0, 2, 1), left, out=thin)
-        return finished(np.add(product(x), thin[:, 0], out=out))
-
-    return linear
-
-
-def _product(weight: Float32Array, out: Float32Array) -> Kernel:
-    """Return `x @ weight.T` as a function; the weight's values may change, its form stays."""
-    columns, stacked = weight.T, out.reshape(-1, ROWS, out.shape[1])
-    trial = np.random.default_rng(1).standard_normal(weight.shape, dtype=np.float32)
-    if not independent(trial):
-        return lambda x: np.matmul(weight, x[:, :, None], out=out[:, :, None])[:, :, 0]
-
-    def product(x: Float32Array) -> Float32Array:
-        np.matmul(x.reshape(-1, ROWS, x.shape[1]), columns, out=stacked)
-        return out
-
-    return product
 
 
 def _bias(layer: nn.Linear, weights: SharedWeights, own: dict[int, Part]) -> Float32Array | None:

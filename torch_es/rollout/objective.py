@@ -159,19 +159,21 @@ def in_environment(
     seed: int,
     acting: dict[str, Any],
     perturbation: Perturbation,
-    *options: Any,
+    rules: EpisodeRules,
+    num_lanes: int | None,
+    behaviour: Behaviour | None,
 ) -> EnvObjective:
     """Return the objective of playing an environment, with the network wrapped for its spaces.
 
-    `acting` are arguments of `Policy`, `options` those of `EnvObjective` after its seed. `perturbation` is one like those
-    to come. If the search is by actions alone, the network must be differentiable.
+    `acting` are arguments of `Policy`, the last three of `EnvObjective`; `perturbation` is like those to come. If the
+    search is by actions alone, the network must be differentiable.
     """
     env = probed(factory)
     try:
         reference = reference_batch(env, derive_seed("reference", seed)) if prepared_parts(network) else None
         policy = Policy(network, env.observation_space, env.action_space, **acting, reference=reference)
         parts = perturbation.parts if isinstance(perturbation, LowRank) else None
-        objective = EnvObjective(policy, factory, seed, *options, parts=parts)
+        objective = EnvObjective(policy, factory, seed, rules, num_lanes, behaviour, parts)
         objective.env_id, objective.frames_per_step = env.spec.id if env.spec else "", frames_per_step(env)
     finally:
         env.close()
