@@ -17,7 +17,7 @@ from torch_es.cluster.messages import Answer, Failure, Greeting, Posted, Units, 
 from torch_es.evaluators import FaultTolerance, ProcessEvaluator, pickling
 from torch_es.evaluators.wire import pack_results
 from torch_es.runs.machine import arithmetic, processor
-from torch_es.search.noise import BLOCK
+from torch_es.search.perturbation import columns
 from torch_es.types import EpisodeResult, Float64Array, Task
 
 
@@ -107,7 +107,7 @@ class NodeActor:
             sums = self._evaluator.compute(noise, parts, linear, squared)
         if sums is None:
             return None
-        return [sums[chunk, :, block * BLOCK : (block + 1) * BLOCK].numpy().copy() for chunk, block in parts]
+        return [columns(sums[chunk], block).numpy().copy() for chunk, block in parts]
 
     def stop(self) -> None:
         """End the workers."""

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
 import ray
 import torch
 from torch import Tensor
@@ -28,8 +27,7 @@ from torch_es.evaluators.tolerance import nothing
 from torch_es.evaluators.wire import unpack_results
 from torch_es.rollout import Objective, Snapshot
 from torch_es.runs.machine import arithmetic, processor
-from torch_es.search.noise import BLOCK
-from torch_es.search.perturbation import Noisy, add_chunks, chunks, serial_sum, sum_parts
+from torch_es.search.perturbation import Noisy, add_chunks, chunks, columns, serial_sum, sum_parts
 from torch_es.types import EpisodeResult, Float64Array
 
 if TYPE_CHECKING:
@@ -129,7 +127,7 @@ class ClusterEvaluator:
             node: node.compute(self._number, self._parcel, share, linear, squared)
             for node, share in shares.items() if share
         }  # fmt: skip
-        sums = np.empty((len(chunks(noise.dim, len(linear))), 1 if squared is None else 2, noise.dim), np.float32)
+        sums = torch.empty(len(chunks(noise.dim, len(linear))), 1 if squared is None else 2, noise.dim)
         whole, deadline = True, time.monotonic() + self._options.silence
         for node, call in calls.items():
             try:
@@ -141,8 +139,8 @@ class ClusterEvaluator:
                 computed = None
             whole = whole and computed is not None
             for (chunk, block), part in zip(shares[node], computed or (), strict=whole):
-                sums[chunk, :, block * BLOCK : (block + 1) * BLOCK] = part
-        return add_chunks(torch.from_numpy(sums)) if whole else serial_sum(noise, linear, squared)
+                columns(sums[chunk], block).copy_(torch.from_numpy(part))
+        return add_chunks(sums) if whole else serial_sum(noise, linear, squared)
 
     def close(self) -> None:
         """End all workers of all nodes; the connection to the cluster stays, as Ray's own functions leave it."""

@@ -24,7 +24,7 @@ from torch_es.envs.index import set_worker
 from torch_es.evaluators import pickling
 from torch_es.evaluators.wire import FAILED, LANES, SUMMED, Board, pack_results
 from torch_es.rollout import Player, Snapshot
-from torch_es.search.perturbation import Noisy, chunks
+from torch_es.search.perturbation import Noisy, chunks, columns
 from torch_es.types import Float64Array
 
 Parts = list[tuple[int, int]]
@@ -144,7 +144,7 @@ def _sum(board: Board, noise: Noisy, parts: Parts, linear: Float64Array, squared
     """Compute this worker's parts of a sum: (chunk of pairs, block of parameters)."""
     pairs = chunks(noise.dim, len(linear))
     for chunk, block in parts:
-        out = board.parts[chunk, : 1 if squared is None else 2]
+        out = columns(board.parts[chunk, : 1 if squared is None else 2], block)
         noise.sum_block(out, block, pairs[chunk], linear, squared)
 
 

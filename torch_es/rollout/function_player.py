@@ -2,32 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from torch_es.nn import prepare
-from torch_es.nn.carried import copied
 from torch_es.rollout.player import Snapshot
 from torch_es.search.parameters import FlatParameters
-from torch_es.search.protocol import as_number
-from torch_es.types import EpisodeResult, Task
+from torch_es.search.protocol import as_number, write_member
+from torch_es.types import CENTRE, EpisodeResult, Task
 
 
 class FunctionPlayer:
-    """Evaluates `fitness_fn(module) -> float` in place of episodes, one member at a time, on a copy in eval mode."""
+    """Evaluates `fitness_fn(module) -> float` in place of episodes, one member at a time.
+
+    The member's weights are written into the module itself, since a large one cannot be had twice. Afterwards the
+    module is what it was.
+    """
 
     num_lanes = 1
     steps = 0  # members evaluated
 
     def __init__(self, module: nn.Module, fitness_fn: Callable[[Any], float]) -> None:
-        self._module = copied(module)
-        self._buffers = {n: b.detach().clone() for n, b in module.named_buffers()}
-        self._parameters = FlatParameters(self._module)
-        self._weights = self._parameters.read_masters()
+        self._module = module
+        self._parameters = FlatParameters(module)
         self._fitness_fn = fitness_fn
         self._waiting: deque[Task] = deque()
         self._snapshot: Snapshot | None = None
@@ -51,13 +53,28 @@ class FunctionPlayer:
             raise RuntimeError("begin() must be called before advance().")
         task = self._waiting.popleft()
         self.steps += 1
-        self._parameters.write_module(self._snapshot.weights(task.member, self._weights))
-        for name, buffer in self._module.named_buffers():
-            buffer.copy_(self._buffers[name])
-        prepare(self._module)
-        with torch.no_grad():
+        with self._become(task.member, self._snapshot), torch.no_grad():
             fitness = self._fitness_fn(self._module)
         return [EpisodeResult(task, as_number(fitness), 1, False, None)]
+
+    @contextlib.contextmanager
+    def _become(self, member: int, snapshot: Snapshot) -> Iterator[None]:
+        """Let the module be a member, in eval mode."""
+        module, training = self._module, [part for part in self._module.modules() if part.training]
+        buffers = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
+        module.eval()
+        try:
+            if member != CENTRE:
+                write_member(self._parameters, snapshot.theta, snapshot.perturbation, member)
+            prepare(module)
+            yield
+        finally:
+            self._parameters.write_module(snapshot.theta)
+            for name, buffer in module.named_buffers():
+                buffer.detach().copy_(buffers[name])
+            for part in training:
+                part.training = True
+            prepare(module)
 
     def close(self) -> None:
         """Do nothing: there are no environments."""

@@ -141,7 +141,7 @@ def read(path: str | Path) -> tuple[Tree, Iterator[Record]]:
 
 def digest(theta: torch.Tensor) -> bytes:
     """Return an 8-byte digest of the bits of `theta`."""
-    return _digest(theta.detach().contiguous().numpy().tobytes())
+    return _digest(theta.detach().contiguous().numpy().data)
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -157,7 +157,7 @@ def fingerprint(module: nn.Module) -> str:
     return _digest(b"".join(parts)).hex()
 
 
-def _digest(content: bytes) -> bytes:
+def _digest(content: bytes | memoryview) -> bytes:
     return hashlib.blake2b(content, digest_size=8).digest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypedDict, get_args
 
 import numpy as np
@@ -15,11 +16,12 @@ from torch import Tensor, nn
 from torch_es.checks import check_choice, check_count, check_kind, check_positive
 from torch_es.errors import NonFiniteError
 from torch_es.search.arguments import hint
+from torch_es.search.by_parts import Norms, climb, gradients
 from torch_es.search.low_rank import low_rank
 from torch_es.search.parameters import FlatParameters, as_module
 from torch_es.search.perturbation import Mirrored, Perturbation, Sigma, Summation, Unperturbed, serial_sum
 from torch_es.search.protocol import OptimizerFactory, Population, SchedulerFactory, as_outcome, as_pairs
-from torch_es.search.rule import NonFinite, Plan, Rule, kept_pairs, sums_for
+from torch_es.search.rule import NonFinite, Plan, Rule, kept_pairs, spread, sums_for
 from torch_es.seeding import check_seed
 from torch_es.types import Float64Array
 
@@ -156,10 +158,13 @@ class CentreSearch:
         plan, kept = self.plan(outcome)
         if self.generation == 0:
             _warn_of_equals(outcome.fitness, own_loop)
-        sums = sums_for(plan, kept, population.perturbation, summation or serial_sum)
-        gradient, sigma = plan.update(sums, self.sigma)
-        del sums  # a large module's copies add up
-        metrics = self._step(gradient)
+        sigma = self.sigma
+        if self.parameters.large and plan.squared is None:
+            metrics = self._step_by_parts(plan, kept, population.perturbation)
+        else:
+            sums = sums_for(plan, kept, population.perturbation, summation or serial_sum)
+            gradient, sigma = plan.update(sums, sigma)
+            metrics = self._step(gradient)
         if self._adapted is not None:
             self._adapted = torch.as_tensor(sigma)
         self._schedule(outcome.fitness)
@@ -170,10 +175,7 @@ class CentreSearch:
         grad_norm = float(gradient.norm())
         if not math.isfinite(grad_norm):
             raise NonFiniteError("The gradient is not finite; scale the returns down or use a rank-based `shaping`.")
-        if self._ended is not None:
-            done = self.generation - 1
-            raise ValueError(f"`scheduler` cannot go on after generation {done}: {self._ended}") from self._ended
-        _check_flags(self.optimizer)  # again: anyone may write into param groups
+        self._check_step()
         before, self._half_done = self.theta, True
         self.parameters.write_module(before)  # a loop over members that an exception ended moved the module
         self.parameters.set_grad(gradient)
@@ -189,22 +191,40 @@ class CentreSearch:
         if not math.isfinite(norm):  # F42a
             self.parameters.write_all(before)
             raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
-        learning_rate = self.optimizer.param_groups[0]["lr"]
-        self.theta, self._asked = theta, None
+        self.theta = theta
         self.parameters.write_module(theta)
+        return self._stepped(Norms(grad_norm, norm, float((theta - before).norm())))
+
+    def _step_by_parts(self, plan: Plan, kept: npt.NDArray[np.bool_], noise: Any) -> dict[str, float]:
+        """The same for a large module; see `torch_es.search.by_parts`."""
+        self._check_step()
+        linear = spread(plan.linear, kept)
+        compute = partial(gradients, self.parameters, noise, linear, plan.update, self.sigma)
+        return self._stepped(climb(self.parameters, self.theta, self.optimizer, compute))
+
+    def _check_step(self) -> None:
+        if self._ended is not None:
+            done = self.generation - 1
+            raise ValueError(f"`scheduler` cannot go on after generation {done}: {self._ended}") from self._ended
+        _check_flags(self.optimizer)  # again: anyone may write into param groups
+
+    def _stepped(self, norms: Norms) -> dict[str, float]:
+        """End the generation."""
+        learning_rate = self.optimizer.param_groups[0]["lr"]
+        self._asked = None
         self.generation += 1
         self._half_done = False
         return {
-            "es/grad_norm": grad_norm,
-            "es/param_norm": norm,
-            "es/update_ratio": float((theta - before).norm()) / max(norm, 1e-12),
+            "es/grad_norm": norms.gradient,
+            "es/param_norm": norms.theta,
+            "es/update_ratio": norms.change / max(norms.theta, 1e-12),
             "train/learning_rate": float(learning_rate),
         }
 
     def move(self, theta: Tensor) -> None:
         """Put the centre at `theta`, shape `(dim,)`, and write it into the module."""
-        self.theta, self._asked = theta.to(self.parameters.dtype).clone(), None
-        self.parameters.write_all(self.theta)
+        self.parameters.write_all(theta)
+        self.theta, self._asked = self.parameters.read_masters(), None
 
     def _schedule(self, fitness: Float64Array) -> None:
         """Step the scheduler. If it has run out, the error is raised at the next step, since this one is complete."""

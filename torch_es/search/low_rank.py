@@ -27,6 +27,7 @@ from torch_es.types import Float32Array, Float64Array
 
 _log = logging.getLogger(__name__)
 
+_KEPT = 1 << 23  # draws of pairs that are kept together: 32 MiB
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
@@ -136,16 +137,21 @@ class Factors(NamedTuple):
 
     def weights(self, parts: tuple[Part, ...], out: Tensor) -> Tensor:
         """Write the vector of weights into `out`, `(dim,)`, and return it."""
-        scaled = torch.from_numpy(self.draws * self.scales).to(self.theta.dtype)
-        out.copy_(self.theta)
+        for part in parts:
+            own = slice(part.start, part.stop)
+            self.part(part, self.theta[own], out[own])
+        return out
+
+    def part(self, part: Part, theta: Tensor, out: Tensor) -> Tensor:
+        """Write one parameter into `out`, `(size,)`, and return it; `theta` holds the centre's elements of it."""
+        own = slice(part.first, part.first + part.num_draws)
+        scaled = torch.from_numpy(self.draws[own] * self.scales[own]).to(theta.dtype)
+        if not part.rank:
+            return torch.add(theta, scaled, out=out)
+        left, right = part._replace(first=0).factors(scaled)
+        shape = part.rows, part.columns
         with _one_thread():
-            for part in parts:
-                own = out[part.start : part.stop]
-                if part.rank:
-                    left, right = part.factors(scaled)
-                    own.view(part.rows, part.columns).addmm_(left.t(), right)
-                else:
-                    own += part.dense(scaled)
+            torch.addmm(theta.view(shape), left.t(), right, out=out.view(shape))
         return out
 
 
@@ -173,7 +179,7 @@ class LowRank:
         self._draws = np.empty(0, np.float32)
         self._drawn: int | None = None
         self._scales: tuple[Float32Array, ...] = ()
-        self._together: tuple[tuple[int, ...], Tensor] = (), torch.empty(0)
+        self._together: tuple[tuple[tuple[int, ...], int], Tensor] = ((), 0), torch.empty(0)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return LowRank, (self.seed, self.generation, self.dim, self.sigma, self.parts)
@@ -181,6 +187,11 @@ class LowRank:
     def member(self, theta: Tensor, member: int, out: Tensor) -> Tensor:
         """See `Perturbation.member`; always written from the centre, so nothing drifts."""
         return self.factors(theta, member).weights(self.parts, out)
+
+    def part(self, theta: Tensor, member: int, start: int, out: Tensor) -> Tensor:
+        """See `Noisy.part`."""
+        (own,) = (part for part in self.parts if part.start == start)
+        return self.factors(theta, member).part(own, theta, out)
 
     def factors(self, theta: Tensor, member: int) -> Factors:
         """Return a member without its vector; of the centre (-1), all draws are zero. Its arrays must not change."""
@@ -222,30 +233,36 @@ class LowRank:
         """
         if squared is not None:
             raise ValueError("`squared` must be None: noise of low rank has no sums of squares.")
-        first, last = block * BLOCK, min((block + 1) * BLOCK, self.dim)
+        first = block * BLOCK
+        last = first + out.shape[1]
         chosen = tuple(pair for pair in units if linear[pair] != 0.0)
         if not chosen:
-            out[0, first:last] = 0.0
+            out.zero_()
             return
-        draws = self._drawn_together(chosen)
         coefficients = torch.from_numpy(linear[list(chosen)].astype(np.float32))
         with _one_thread():
             for part in self.parts:
                 start, stop = max(first, part.start), min(last, part.stop)
                 if start < stop:
-                    out[0, start:stop] = _part_sum(part, start - part.start, stop - part.start, draws, coefficients)
+                    own = *self._drawn_together(chosen, part), coefficients
+                    out[0, start - first : stop - first] = _part_sum(*own, start - part.start, stop - part.start)
 
-    def _drawn_together(self, pairs: tuple[int, ...]) -> Tensor:
-        """Return the draws of several pairs, `(pairs, num_draws)`, kept for the next block."""
-        if self._together[0] != pairs:
-            draws = np.empty((len(pairs), self._noise.dim), np.float32)
+    def _drawn_together(self, pairs: tuple[int, ...], part: Part) -> tuple[Part, Tensor]:
+        """Return the draws of several pairs, `(pairs, draws)`, kept for the next block, and the parameter in them.
+
+        The draws are those of all parameters, or of a large module this parameter's alone.
+        """
+        large = len(pairs) * self._noise.dim > _KEPT
+        first, last = (part.first, part.first + part.num_draws) if large else (0, self._noise.dim)
+        if self._together[0] != (pairs, first):
+            draws = np.empty((len(pairs), last - first), np.float32)
             for row, pair in zip(draws, pairs, strict=True):
-                self._noise.fill(row, self.generation, pair)
-            self._together = pairs, torch.from_numpy(draws)
-        return self._together[1]
+                self._noise.fill_span(row, self.generation, pair, first)
+            self._together = (pairs, first), torch.from_numpy(draws)
+        return part._replace(first=part.first - first), self._together[1]
 
 
-def _part_sum(part: Part, start: int, stop: int, draws: Tensor, coefficients: Tensor) -> Tensor:
+def _part_sum(part: Part, draws: Tensor, coefficients: Tensor, start: int, stop: int) -> Tensor:
     """Return elements `start` to `stop` of a parameter's sum, from draws `(pairs, num_draws)`."""
     if not part.rank:
         return coefficients @ part.dense(draws)[:, start:stop]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 _MASTER_DTYPES = (torch.float32, torch.float64)
+LARGE = 1 << 25  # parameters; beyond it, no vector of all is made besides the masters
 
 
 class FlatParameters:
@@ -16,6 +18,9 @@ class FlatParameters:
 
     Frozen parameters (`requires_grad=False`) are left alone, tied ones count once, and non-contiguous ones keep their
     layout. A parameter of low precision gets a float32 master, which is what an optimiser should step.
+
+    Of a large module, theta is one vector that is changed in place, and masters of low-precision parameters are views
+    of it. So besides the module there is only theta.
 
     Args:
         module: Its current weights are the start.
@@ -41,15 +46,42 @@ class FlatParameters:
             _check_parameter(name, p)
         self.module = module
         self.named = named
-        self.masters = [p if p.dtype in _MASTER_DTYPES else nn.Parameter(p.detach().float()) for p in named.values()]
         self.sizes = [p.numel() for p in named.values()]
         self.dim = sum(self.sizes)
-        self.dtype = torch.float64 if any(p.dtype == torch.float64 for p in self.masters) else torch.float32
+        self.large = self.dim > LARGE
+        self.dtype = torch.float64 if any(p.dtype == torch.float64 for p in named.values()) else torch.float32
+
+    @cached_property
+    def masters(self) -> list[nn.Parameter]:
+        """What an optimiser steps: the parameters themselves, or what is kept of them in higher precision."""
+        named = self.named.values()
+        kept = self.parts(self._theta) if self.large else [p.detach().float() for p in named]
+        return [
+            p if p.dtype in _MASTER_DTYPES else nn.Parameter(own.view(p.shape))
+            for p, own in zip(named, kept, strict=True)
+        ]
+
+    @cached_property
+    def _theta(self) -> Tensor:
+        """Theta of a large module."""
+        theta = torch.empty(self.dim, dtype=self.dtype)
+        for p, part in zip(self.named.values(), self.parts(theta), strict=True):
+            part.copy_(p.detach().reshape(-1))
+        return theta
 
     @torch.no_grad()
     def read_masters(self) -> Tensor:
-        """Return a copy of the masters as one vector, shape `(dim,)`."""
-        return self._flat(self.masters)
+        """Return a copy of the masters as one vector, shape `(dim,)`; of a large module theta itself, made equal."""
+        if not self.large:
+            return self._flat(self.masters)
+        for p, part in zip(self.masters, self.parts(self._theta), strict=True):
+            part.copy_(p.reshape(-1))
+        return self._theta
+
+    def parts(self, theta: Tensor) -> tuple[Tensor, ...]:
+        """Return theta, `(dim,)`, as a view for each parameter."""
+        parts: tuple[Tensor, ...] = theta.split(self.sizes)
+        return parts
 
     @torch.no_grad()
     def read_module(self) -> Tensor:
@@ -72,7 +104,7 @@ class FlatParameters:
                 f"`policy` must keep the trainable parameters that it was given with; {', '.join(other)} was replaced, "
                 "frozen, added or taken away. Copy new values into them, or make a new trainer."
             )
-        parts = theta.split(self.sizes)
+        parts = self.parts(theta)
         same = [torch.equal(p, part.view(p.shape).to(p.dtype)) for p, part in zip(now.values(), parts, strict=True)]
         for name, p in () if all(same) else now.items():
             _check_parameter(name, p)
@@ -81,13 +113,24 @@ class FlatParameters:
     @torch.no_grad()
     def write_module(self, theta: Tensor) -> None:
         """Write `theta`, shape `(dim,)`, into the module; parameters of lower precision are rounded."""
-        for p, part in zip(self.named.values(), theta.split(self.sizes), strict=True):
+        for p, part in zip(self.named.values(), self.parts(theta), strict=True):
             p.copy_(part.view(p.shape))
+
+    @torch.no_grad()
+    def write_parts(self, theta: Tensor, part: Callable[[Tensor, int, Tensor], Tensor]) -> None:
+        """Write into the module what `part(own, start, out)` makes of each parameter's own elements of `theta`.
+
+        `start` is their place in theta, `out` is room for as many.
+        """
+        start = 0
+        for p, own in zip(self.named.values(), self.parts(theta), strict=True):
+            p.copy_(part(own, start, torch.empty_like(own)).view(p.shape))
+            start += len(own)
 
     @torch.no_grad()
     def write_all(self, theta: Tensor) -> None:
         """Write `theta` into the masters and the module."""
-        for p, part in zip(self.masters, theta.split(self.sizes), strict=True):
+        for p, part in zip(self.masters, self.parts(theta), strict=True):
             p.copy_(part.view(p.shape))
         self.write_module(theta)
 

@@ -41,13 +41,24 @@ class Noisy(Perturbation, Protocol):
 
     dim: int
 
+    def part(self, theta: Tensor, member: int, start: int, out: Tensor) -> Tensor:
+        """Write one parameter of a member into `out`, `(size,)`, and return it.
+
+        Args:
+            theta: The centre's elements of that parameter, `(size,)`.
+            member: Its number.
+            start: Where the parameter begins in the vector of all.
+            out: Where to.
+        """
+        ...
+
     def sum_block(
         self, out: Tensor, block: int, units: range, linear: Float64Array, squared: Float64Array | None
     ) -> None:
         """Write both sums over some units of the population, for one block of parameters, into `out`.
 
         Args:
-            out: `(1, dim)`, or `(2, dim)` with `squared`; only the block's columns are written.
+            out: The block's columns of the sums, `(1, size)`, or `(2, size)` with `squared`.
             block: Of parameters; see `torch_es.search.noise.BLOCK`.
             units: Which pairs.
             linear: Coefficients of all pairs, `(num_pairs,)`.
@@ -81,6 +92,14 @@ class Mirrored:
     def __reduce__(self) -> tuple[Any, ...]:
         return Mirrored, (self.seed, self.generation, self.dim, self.sigma)
 
+    def part(self, theta: Tensor, member: int, start: int, out: Tensor) -> Tensor:
+        """See `Noisy.part`."""
+        pair, second = divmod(member, 2)
+        eps = np.empty(len(out), np.float32)
+        self._noise.fill_span(eps, self.generation, pair, start)
+        sigma = self.sigma[start : start + len(out)] if isinstance(self.sigma, Tensor) else self.sigma
+        return _perturbed(theta, torch.from_numpy(eps), sigma, -1 if second else 1, out)
+
     def member(self, theta: Tensor, member: int, out: Tensor) -> Tensor:
         """See `Perturbation.member`; always written from the centre, so nothing drifts."""
         pair, second = divmod(member, 2)
@@ -89,17 +108,14 @@ class Mirrored:
                 self._eps = np.empty(self.dim, np.float32)
             self._noise.fill(self._eps, self.generation, pair)
             self._drawn = pair
-        eps, sign = torch.from_numpy(self._eps), -1 if second else 1
-        if isinstance(self.sigma, Tensor):
-            return torch.addcmul(theta, self.sigma, eps.to(theta.dtype), value=sign, out=out)
-        return torch.add(theta, eps, alpha=sign * self.sigma, out=out)
+        return _perturbed(theta, torch.from_numpy(self._eps), self.sigma, -1 if second else 1, out)
 
     def sum_block(
         self, out: Tensor, block: int, units: range, linear: Float64Array, squared: Float64Array | None
     ) -> None:
         """See `Noisy.sum_block`; a pair whose coefficients are zero is not drawn."""
-        part = out[:, block * BLOCK : (block + 1) * BLOCK].zero_()
-        draws = np.empty(part.shape[1], np.float32)
+        out.zero_()
+        draws = np.empty(out.shape[1], np.float32)
         eps = torch.from_numpy(draws)
         for pair in units:
             coefficient = float(linear[pair])
@@ -107,9 +123,15 @@ class Mirrored:
             if coefficient == 0.0 and square == 0.0:
                 continue
             self._noise.fill_block(draws, self.generation, pair, block)
-            part[0].add_(eps, alpha=coefficient)
+            out[0].add_(eps, alpha=coefficient)
             if square != 0.0:
-                part[1].addcmul_(eps, eps, value=square)
+                out[1].addcmul_(eps, eps, value=square)
+
+
+def _perturbed(theta: Tensor, eps: Tensor, sigma: Sigma, sign: int, out: Tensor) -> Tensor:
+    if isinstance(sigma, Tensor):
+        return torch.addcmul(theta, sigma, eps.to(theta.dtype), value=sign, out=out)
+    return torch.add(theta, eps, alpha=sign * sigma, out=out)
 
 
 class Unperturbed(NamedTuple):
@@ -184,11 +206,16 @@ def serial_sum(noise: Noisy, linear: Float64Array, squared: Float64Array | None 
     first, *others = chunks(noise.dim, len(linear))
     blocks = range(num_blocks(noise.dim))
     for block in blocks:
-        noise.sum_block(total, block, first, linear, squared)
-    part = torch.empty_like(total) if others else total
+        noise.sum_block(columns(total, block), block, first, linear, squared)
     for pairs in others:  # outside: the noise may keep what it drew of a chunk
         for block in blocks:
-            columns = slice(block * BLOCK, (block + 1) * BLOCK)
+            out = columns(total, block)
+            part = torch.empty_like(out)
             noise.sum_block(part, block, pairs, linear, squared)
-            total[:, columns] += part[:, columns]
+            out += part
     return total
+
+
+def columns(sums: Tensor, block: int) -> Tensor:
+    """Return the columns `(..., size)` of a block of parameters, of `(..., dim)`."""
+    return sums[..., block * BLOCK : (block + 1) * BLOCK]

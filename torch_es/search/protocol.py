@@ -135,14 +135,22 @@ class Population:
         if isinstance(self._parameters.module, Vector):
             yield from map(self.member, range(len(self)))
             return
-        out = torch.empty_like(self.theta)
         try:
             for number in range(len(self)):
-                self._parameters.write_module(self.perturbation.member(self.theta, number, out))
+                write_member(self._parameters, self.theta, self.perturbation, number)
                 yield self._parameters.module
         finally:
             if not sys.is_finalizing():  # Python ends with the traceback that held this: torch would abort it
                 self._parameters.write_module(self._centre())  # which `tell` may have moved meanwhile
+
+
+def write_member(parameters: FlatParameters, theta: Tensor, perturbation: Perturbation, member: int) -> None:
+    """Write a member's weights into the module; those of a large one without a vector of them."""
+    part = getattr(perturbation, "part", None)
+    if parameters.large and part is not None:
+        parameters.write_parts(theta, lambda own, start, out: part(own, member, start, out))
+    else:
+        parameters.write_module(perturbation.member(theta, member, torch.empty_like(theta)))
 
 
 class Strategy(Protocol):

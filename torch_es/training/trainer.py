@@ -70,8 +70,8 @@ class Trainer:
         for result in evaluator.evaluate(snapshot, generation.next_tasks):
             generation.add(result)
         again = self._check_repeatable(evaluator, generation)  # F48a
+        self._remember(generation, snapshot)  # before theta changes: that of a large module changes in place
         step = self._tell(generation, generation.score_sum if snapshot.searches_actions else evaluator.noise_sum)
-        self._remember(generation, snapshot)
         self._merge(generation)
         elapsed = time.perf_counter() - start
         self.played = generation  # F23
@@ -194,7 +194,7 @@ class Trainer:
         if mean is None or (self.best is not None and mean <= self.best["mean_reward"]):
             return
         statistics = self.progress_dict()["observation_norm"]
-        self.best = {"generation": generation.number, "mean_reward": mean, "theta": snapshot.theta}
+        self.best = {"generation": generation.number, "mean_reward": mean, "theta": snapshot.theta.clone()}
         self.best["observation_norm"] = statistics and {name: value.clone() for name, value in statistics.items()}
 
     def restore_best(self) -> None:

@@ -1,0 +1,123 @@
+"""The step of a large module, one parameter at a time: the sum of its noise, its gradient, its step.
+
+Besides theta and the module, only one parameter's tensors exist at a time. A step is whole or does not happen: a first
+pass tries every parameter's step and takes it back, and a second one steps. So each sum is computed twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from torch_es.errors import NonFiniteError
+from torch_es.search.noise import BLOCK
+from torch_es.search.parameters import FlatParameters
+from torch_es.search.perturbation import Noisy, Sigma, chunks
+from torch_es.types import Float64Array
+
+Update = Callable[[Tensor, Sigma], tuple[Tensor, Sigma]]
+
+
+class Norms(NamedTuple):
+    """Lengths of a step's vectors."""
+
+    gradient: float
+    theta: float
+    change: float
+
+
+def part_sum(noise: Noisy, start: int, stop: int, linear: Float64Array) -> Tensor:
+    """Return elements `start` to `stop` of `serial_sum(noise, linear)`, `(1, stop - start)`, with the same bits."""
+    total = torch.zeros(1, stop - start)
+    first, *others = chunks(noise.dim, len(linear))
+    for block in range(start // BLOCK, -(-stop // BLOCK)):
+        at = block * BLOCK
+        size = min(BLOCK, noise.dim - at)
+        whole, part = torch.empty(1, size), torch.empty(1, size)
+        noise.sum_block(whole, block, first, linear, None)
+        for pairs in others:
+            noise.sum_block(part, block, pairs, linear, None)
+            whole += part
+        begin, end = max(start, at), min(stop, at + size)
+        total[:, begin - start : end - start] = whole[:, begin - at : end - at]
+    return total
+
+
+def gradients(
+    parameters: FlatParameters, noise: Noisy, linear: Float64Array, update: Update, sigma: Sigma
+) -> Iterator[Tensor]:
+    """Yield the gradient of each parameter, `(size,)`, with the `update` of a `Plan`.
+
+    Raises:
+        NonFiniteError: If one is not finite.
+    """
+    start = 0
+    for size in parameters.sizes:
+        own = sigma[start : start + size] if isinstance(sigma, Tensor) else sigma
+        gradient, _ = update(part_sum(noise, start, start + size, linear), own)
+        if not torch.isfinite(gradient).all():
+            raise NonFiniteError("The gradient is not finite; scale the returns down or use a rank-based `shaping`.")
+        yield gradient
+        start += size
+
+
+@torch.no_grad()
+def climb(
+    parameters: FlatParameters,
+    theta: Tensor,
+    optimizer: torch.optim.Optimizer,
+    compute: Callable[[], Iterator[Tensor]],
+) -> Norms:
+    """Let the optimiser climb from theta, which is changed in place, along the gradients that `compute` yields.
+
+    Raises:
+        NonFiniteError: If a gradient or a step is not finite; then nothing has changed.
+    """
+    everything = list(zip(parameters.named.values(), parameters.masters, parameters.parts(theta), strict=True))
+    squares = [0.0, 0.0, 0.0]
+    for (p, master, own), gradient in zip(everything, compute(), strict=True):
+        before = own.clone()
+        master.copy_(before.view(p.shape))  # a loop over members that an exception ended moved the module
+        with _taken_back(optimizer, master, before):
+            _step(optimizer, master, gradient)
+            if not torch.isfinite(master.to(p.dtype)).all():
+                raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
+            after = master.reshape(-1)
+            for number, vector in enumerate((gradient, after, after - before)):
+                squares[number] += float(vector.norm()) ** 2
+    for (p, master, own), gradient in zip(everything, compute(), strict=True):
+        _step(optimizer, master, gradient)
+        own.copy_(master.reshape(-1))
+        p.copy_(own.view(p.shape))
+    return Norms(*map(math.sqrt, squares))
+
+
+def _step(optimizer: torch.optim.Optimizer, master: nn.Parameter, gradient: Tensor) -> None:
+    """Step one parameter; the optimiser leaves those without a gradient alone."""
+    master.grad = -gradient.view(master.shape).to(master.dtype)
+    try:
+        optimizer.step()
+    except RuntimeError as error:  # torch refuses a step size beyond float32
+        raise NonFiniteError(f"The optimiser could not step, {error}; lower the learning rate.") from error
+    finally:
+        master.grad = None
+
+
+@contextlib.contextmanager
+def _taken_back(optimizer: torch.optim.Optimizer, master: nn.Parameter, before: Tensor) -> Iterator[None]:
+    """Put a parameter and the optimiser's state of it back afterwards."""
+    state = copy.deepcopy(optimizer.state[master]) if master in optimizer.state else None
+    try:
+        yield
+    finally:
+        master.copy_(before.view(master.shape))
+        if state is None:
+            optimizer.state.pop(master, None)
+        else:
+            optimizer.state[master] = state
