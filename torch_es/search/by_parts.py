@@ -6,12 +6,11 @@ pass tries every parameter's step and takes it back, and a second one steps. So 
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from torch_es.errors import NonFiniteError
 from torch_es.search.noise import BLOCK
 from torch_es.search.parameters import FlatParameters
 from torch_es.search.perturbation import Noisy, Sigma, chunks
+from torch_es.search.rule import check_finite
 from torch_es.types import Float64Array
 
 Update = Callable[[Tensor, Sigma], tuple[Tensor, Sigma]]
@@ -61,9 +61,7 @@ def gradients(
     for size in parameters.sizes:
         own = sigma[start : start + size] if isinstance(sigma, Tensor) else sigma
         gradient, _ = update(part_sum(noise, start, start + size, linear), own)
-        if not torch.isfinite(gradient).all():
-            raise NonFiniteError("The gradient is not finite; scale the returns down or use a rank-based `shaping`.")
-        yield gradient
+        yield check_finite(gradient)
         start += size
 
 
@@ -80,44 +78,43 @@ def climb(
         NonFiniteError: If a gradient or a step is not finite; then nothing has changed.
     """
     everything = list(zip(parameters.named.values(), parameters.masters, parameters.parts(theta), strict=True))
-    squares = [0.0, 0.0, 0.0]
+    squares = np.zeros(3)
     for (p, master, own), gradient in zip(everything, compute(), strict=True):
-        before = own.clone()
-        master.copy_(before.view(p.shape))  # a loop over members that an exception ended moved the module
-        with _taken_back(optimizer, master, before):
-            _step(optimizer, master, gradient)
-            if not torch.isfinite(master.to(p.dtype)).all():
-                raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
-            after = master.reshape(-1)
-            for number, vector in enumerate((gradient, after, after - before)):
-                squares[number] += float(vector.norm()) ** 2
+        squares += np.square(_tried(optimizer, p, master, own, gradient))
     for (p, master, own), gradient in zip(everything, compute(), strict=True):
         _step(optimizer, master, gradient)
         own.copy_(master.reshape(-1))
         p.copy_(own.view(p.shape))
-    return Norms(*map(math.sqrt, squares))
+    return Norms(*map(float, np.sqrt(squares)))
+
+
+def _tried(
+    optimizer: torch.optim.Optimizer, p: nn.Parameter, master: nn.Parameter, own: Tensor, gradient: Tensor
+) -> Norms:
+    """Step one parameter from the centre and take it back; return the lengths of its vectors."""
+    before, norm = own.clone(), float(gradient.norm())
+    master.copy_(before.view(p.shape))  # a loop over members that an exception ended moved the module
+    state = copy.deepcopy(optimizer.state[master]) if master in optimizer.state else None
+    try:
+        _step(optimizer, master, gradient)
+        after = master.reshape(-1)
+        if not torch.isfinite(after.to(p.dtype).abs().max()):
+            raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
+        return Norms(norm, float(after.norm()), float(torch.dist(after, before)))
+    finally:
+        master.copy_(before.view(p.shape))
+        if state is None:
+            optimizer.state.pop(master, None)
+        else:
+            optimizer.state[master] = state
 
 
 def _step(optimizer: torch.optim.Optimizer, master: nn.Parameter, gradient: Tensor) -> None:
-    """Step one parameter; the optimiser leaves those without a gradient alone."""
-    master.grad = -gradient.view(master.shape).to(master.dtype)
+    """Step one parameter, whose gradient is negated in place; those without one stay where they are."""
+    master.grad = gradient.neg_().view(master.shape).to(master.dtype)
     try:
         optimizer.step()
     except RuntimeError as error:  # torch refuses a step size beyond float32
         raise NonFiniteError(f"The optimiser could not step, {error}; lower the learning rate.") from error
     finally:
         master.grad = None
-
-
-@contextlib.contextmanager
-def _taken_back(optimizer: torch.optim.Optimizer, master: nn.Parameter, before: Tensor) -> Iterator[None]:
-    """Put a parameter and the optimiser's state of it back afterwards."""
-    state = copy.deepcopy(optimizer.state[master]) if master in optimizer.state else None
-    try:
-        yield
-    finally:
-        master.copy_(before.view(master.shape))
-        if state is None:
-            optimizer.state.pop(master, None)
-        else:
-            optimizer.state[master] = state

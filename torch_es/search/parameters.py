@@ -64,10 +64,7 @@ class FlatParameters:
     @cached_property
     def _theta(self) -> Tensor:
         """Theta of a large module."""
-        theta = torch.empty(self.dim, dtype=self.dtype)
-        for p, part in zip(self.named.values(), self.parts(theta), strict=True):
-            part.copy_(p.detach().reshape(-1))
-        return theta
+        return self.read_module()
 
     @torch.no_grad()
     def read_masters(self) -> Tensor:
@@ -89,7 +86,10 @@ class FlatParameters:
         return self._flat(self.named.values())
 
     def _flat(self, parameters: Iterable[Tensor]) -> Tensor:
-        return torch.cat([p.reshape(-1).to(self.dtype) for p in parameters])
+        flat = torch.empty(self.dim, dtype=self.dtype)
+        for p, part in zip(parameters, self.parts(flat), strict=True):
+            part.copy_(p.reshape(-1))
+        return flat
 
     def changed(self, theta: Tensor) -> bool:
         """Return whether the module's weights differ from `theta`, shape `(dim,)`, which was written into it.
@@ -143,12 +143,12 @@ class FlatParameters:
             p.grad = part.view(p.shape).to(p.dtype)
 
     @torch.no_grad()
-    def add_grad(self, gradient: Tensor) -> None:
-        """Subtract `gradient` from `.grad` of the module's own parameters, which autograd may have written before."""
-        for p, part in zip(self.named.values(), gradient.split(self.sizes), strict=True):
+    def add_grad(self, gradients: Iterable[Tensor]) -> None:
+        """Subtract each parameter's gradient from `.grad` of the module's, which autograd may have written before."""
+        for p, own in zip(self.named.values(), gradients, strict=True):
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
-            p.grad.sub_(part.view(p.shape))
+            p.grad.sub_(own.view(p.shape))
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Return the parameters by name as views of `flat`, shape `(..., dim)`.

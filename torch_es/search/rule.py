@@ -85,3 +85,14 @@ def spread(coefficients: Float64Array, kept: npt.NDArray[np.bool_]) -> Float64Ar
 def sums_for(plan: Plan, kept: npt.NDArray[np.bool_], noise: Any, summation: Summation) -> Tensor:
     """Return the sums that a plan asks for, which was made for the fitness of the kept pairs."""
     return summation(noise, spread(plan.linear, kept), None if plan.squared is None else spread(plan.squared, kept))
+
+
+def check_finite(gradient: Tensor) -> Tensor:
+    """Return a gradient unchanged.
+
+    Raises:
+        NonFiniteError: If its length is not finite.
+    """
+    if not gradient.norm().isfinite():
+        raise NonFiniteError("The gradient is not finite; scale the returns down or use a rank-based `shaping`.")
+    return gradient

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from functools import partial
 from typing import Any, get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
 from torch_es.checks import check_choice, check_positive
-from torch_es.errors import NonFiniteError
+from torch_es.search.by_parts import gradients
 from torch_es.search.centre import resolve_pairs
 from torch_es.search.low_rank import low_rank
 from torch_es.search.openai_es import search_gradient
 from torch_es.search.parameters import FlatParameters
 from torch_es.search.perturbation import Mirrored, serial_sum
 from torch_es.search.protocol import Population, as_number, as_pairs
-from torch_es.search.rule import NonFinite, kept_pairs, sums_for
+from torch_es.search.rule import NonFinite, Plan, check_finite, kept_pairs, spread, sums_for
 from torch_es.search.shaping import Shaping, resolve
 from torch_es.seeding import check_seed
 from torch_es.types import Float64Array
@@ -118,12 +120,18 @@ class SearchGradient:
         pairs = as_pairs(np.array(returns))
         kept = kept_pairs(pairs, self.non_finite)
         plan = self.rule(pairs[kept])
-        gradient, _ = plan.update(sums_for(plan, kept, noise, serial_sum), self.sigma)
-        if not torch.isfinite(gradient).all():
-            raise NonFiniteError("The gradient is not finite; scale the returns down or use a rank-based `shaping`.")
-        self.parameters.add_grad(gradient)
+        self.parameters.add_grad(self._gradients(plan, kept, noise))
         self.generation += 1
         return pairs
+
+    def _gradients(self, plan: Plan, kept: npt.NDArray[np.bool_], noise: Any) -> Iterable[torch.Tensor]:
+        """Return the gradient of each parameter, of which all are finite; those of a large module are made twice."""
+        if self.parameters.large:
+            compute = partial(gradients, self.parameters, noise, spread(plan.linear, kept), plan.update, self.sigma)
+            deque(compute(), maxlen=0)
+            return compute()
+        gradient, _ = plan.update(sums_for(plan, kept, noise, serial_sum), self.sigma)
+        return self.parameters.parts(check_finite(gradient))
 
 
 def _restore(module: nn.Module, buffers: dict[str, torch.Tensor]) -> None:
