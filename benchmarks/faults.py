@@ -39,7 +39,7 @@ class Counter:
         if report.when != "call" and report.outcome == "passed":
             return
         name = report.nodeid.split("::")[-1]
-        faults = re.findall(r"F\d\d", name) or ["replay" if "replay" in report.nodeid else "other"]
+        faults = set(re.findall(r"F\d\d", name)) or ["replay" if "replay" in report.nodeid else "other"]
         number = dict(report.user_properties).get("tried", 1)
         for fault in faults:
             row = self.rows.setdefault(fault, {"fault": fault, "tried": 0, "survived": 0, "lost": 0, "skipped": 0})

@@ -29,6 +29,8 @@ class Machines:
     def have(self, number):
         """Add nodes, or kill some, until there are so many of `nodes`, and none of others."""
         self._end_others()
+        for node in [node for node in self.nodes if node.dead_processes()]:  # a test has killed it
+            self.kill(node)
         while len(self.nodes) > number:
             self.kill(self.nodes[-1])
         while len(self.nodes) < number:
