@@ -12,6 +12,7 @@ from torch_es.errors import MissingExtraError, NonFiniteError, ResourceError, Ru
 from torch_es.es import ES
 from torch_es.evaluators import FaultTolerance
 from torch_es.policies import Policy, RecurrentNetwork, atari_cnn, mlp
+from torch_es.rollout import BatchFitness
 from torch_es.search import ARS, PGPE, SNES, OpenAIES, SearchGradient
 from torch_es.types import EpisodeResult, Task
 
@@ -25,6 +26,7 @@ __all__ = [
     "ES",
     "PGPE",
     "SNES",
+    "BatchFitness",
     "EpisodeResult",
     "EpisodeRules",
     "FaultTolerance",

@@ -21,7 +21,7 @@ from torch_es.lanes import LaneChoice
 from torch_es.loggers import Logger
 from torch_es.loggers.progress import ProgressLogger
 from torch_es.loggers.protocol import opened
-from torch_es.rollout import Behaviour, EnvObjective, FunctionObjective, Objective
+from torch_es.rollout import Behaviour, EnvObjective, Fitness, FunctionObjective, Objective
 from torch_es.rollout.objective import in_environment
 from torch_es.runs import checkpoint
 from torch_es.runs.folder import RunFolder, entered
@@ -50,7 +50,8 @@ class ES:
         policy: The network to evolve. It is called with a batch of observations; its weights are the start. If it holds
             an `ObservationNorm`, as `mlp` does, observations are normalised.
         env: A Gymnasium id, or a function that makes an environment. Give this or `fitness_fn`.
-        fitness_fn: `fitness_fn(module) -> float`, to be maximised in place of an environment's return.
+        fitness_fn: `fitness_fn(module) -> float`, to be maximised in place of an environment's return; or a
+            `BatchFitness`.
         strategy: One of openai_es, pgpe, snes, ars; or a `torch_es.search.Strategy` of your own that searches `policy`,
             or a function that makes one: `strategy(policy, seed=seed, **strategy_options)`.
         box_head: How outputs become actions of a Box: clip, tanh, gaussian, uniform:N, custom:V1,V2,..., or a head of
@@ -93,7 +94,7 @@ class ES:
         policy: nn.Module,
         env: str | EnvFactory | None = None,
         *,
-        fitness_fn: Callable[[Any], float] | None = None,
+        fitness_fn: Fitness | None = None,
         strategy: str | Strategy | Callable[..., Strategy] = "openai_es",
         box_head: BoxHead = "clip",
         action_noise: GivenNoise | None = None,
@@ -129,7 +130,7 @@ class ES:
         self.objective: Objective
         if env is None:
             assert fitness_fn is not None
-            self.objective = FunctionObjective(policy, fitness_fn)
+            self.objective = FunctionObjective(policy, fitness_fn, perturbation)
         else:
             self.objective = in_environment(
                 policy, env_factory(env), self.seed, acting, perturbation, rules, num_lanes, behaviour

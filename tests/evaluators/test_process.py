@@ -59,7 +59,7 @@ def test_a_result_is_small_and_does_not_grow_with_the_parameters():
 def test_sums_may_be_asked_for_before_anything_is_played():
     noise = Mirrored(7, 0, 303, 0.1)
     running = ProcessEvaluator(
-        FunctionObjective(torch.nn.Linear(100, 3), torch.sum), Snapshot(torch.zeros(303), noise), 1
+        FunctionObjective(torch.nn.Linear(100, 3), torch.sum, noise), Snapshot(torch.zeros(303), noise), 1
     )
     assert torch.equal(running.noise_sum(noise, np.ones(200)), serial_sum(noise, np.ones(200)))
     running.close()

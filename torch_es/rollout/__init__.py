@@ -1,6 +1,8 @@
 """What is evaluated and how it is played: episodes in lanes, or a function in their place."""
 
+from torch_es.rollout.batch_fitness import BatchFitness as BatchFitness
 from torch_es.rollout.episodes import Rollout as Rollout
+from torch_es.rollout.function_player import Fitness as Fitness
 from torch_es.rollout.function_player import FunctionPlayer as FunctionPlayer
 from torch_es.rollout.objective import EnvObjective as EnvObjective
 from torch_es.rollout.objective import FunctionObjective as FunctionObjective

@@ -15,14 +15,15 @@ from torch_es.lanes import LaneChoice, lanes_for
 from torch_es.nn import ObservationNorm, batch_norms
 from torch_es.nn.prepare import prepared_parts
 from torch_es.policies import Policy, reference_batch
+from torch_es.rollout.batch_fitness import BatchFitness, within_prompts
 from torch_es.rollout.episodes import Rollout
-from torch_es.rollout.function_player import FunctionPlayer
+from torch_es.rollout.function_player import Fitness, FunctionPlayer
 from torch_es.rollout.player import Behaviour, Player
 from torch_es.rollout.score import Scorer
 from torch_es.search.low_rank import LowRank, Part
 from torch_es.search.perturbation import Perturbation, Unperturbed
 from torch_es.seeding import derive_seed
-from torch_es.types import CENTRE, Task
+from torch_es.types import CENTRE, Float64Array, Task
 
 _log = logging.getLogger(__name__)
 
@@ -51,6 +52,16 @@ class Objective(Protocol):
 
     def player(self) -> Player:
         """Return a new player of this objective's tasks."""
+        ...
+
+    def fitness(self, returns: Float64Array, lengths: Any, behaviours: Float64Array | None) -> Float64Array:
+        """Return what members are worth to the strategy, `(members,)`.
+
+        Args:
+            returns: `(members, episodes)`.
+            lengths: In steps, `(members, episodes)`.
+            behaviours: `(members, k)`, or None.
+        """
         ...
 
     def task_name(self, task: Task) -> str:
@@ -104,6 +115,10 @@ class EnvObjective:
         """See `Objective.player`."""
         return Rollout(self.module, self.factory, self._seed, self._num_lanes, self.rules, self._behaviour, self.lanes)
 
+    def fitness(self, returns: Float64Array, lengths: Any, behaviours: Float64Array | None) -> Float64Array:
+        """See `Objective.fitness`."""
+        return self.rules.fitness(returns, lengths)
+
     def task_name(self, task: Task) -> str:
         """Say which episode it is, and in which environment."""
         return self.rules.task_name(self._seed, task)
@@ -118,24 +133,45 @@ class EnvObjective:
 
 
 class FunctionObjective:
-    """A function of the module in place of episodes: `fitness_fn(module) -> float`, higher is better."""
+    """A function of the module in place of episodes: `fitness_fn(module) -> float`, higher is better.
+
+    Args:
+        network: The module.
+        fitness_fn: The function, or a `BatchFitness`.
+        perturbation: One like those to come.
+
+    Raises:
+        TypeError: If `fitness_fn` is no function.
+        ValueError: If several members are to answer in one call without noise of low rank.
+    """
 
     statistics: ObservationNorm | None = None
     rules = EpisodeRules()
     env_id, frames_per_step, lanes = "", 1, None
 
-    def __init__(self, network: nn.Module, fitness_fn: Callable[[Any], float]) -> None:
-        check_kind("fitness_fn", fitness_fn, Callable)
+    def __init__(self, network: nn.Module, fitness_fn: Fitness, perturbation: Perturbation) -> None:
+        check_kind("fitness_fn", fitness_fn, Callable if not isinstance(fitness_fn, BatchFitness) else BatchFitness)
         if names := ", ".join(batch_norms(network)):
             _log.warning(
                 "BatchNorm at %s: in eval mode all members share its statistics; see convert_batch_norm.", names
             )
         self.module = network
         self.fitness_fn = fitness_fn
+        self._parts = perturbation.parts if isinstance(perturbation, LowRank) else None
+        if isinstance(fitness_fn, BatchFitness) and fitness_fn.members_per_call > 1 and self._parts is None:
+            raise ValueError(
+                f"`members_per_call` must be 1 without noise of low rank, got {fitness_fn.members_per_call}; give "
+                "`rank=1`, by which members share the weights."
+            )
 
     def player(self) -> Player:
         """See `Objective.player`."""
-        return FunctionPlayer(self.module, self.fitness_fn)
+        return FunctionPlayer(self.module, self.fitness_fn, self._parts)
+
+    def fitness(self, returns: Float64Array, lengths: Any, behaviours: Float64Array | None) -> Float64Array:
+        """See `Objective.fitness`."""
+        compared = isinstance(self.fitness_fn, BatchFitness) and self.fitness_fn.within_prompts
+        return within_prompts(behaviours) if compared and behaviours is not None else returns.mean(axis=1)
 
     def task_name(self, task: Task) -> str:
         """Say which member it is."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ class Generation:
         min_episodes: The least number of episodes.
         min_timesteps: The least number of environment steps.
         evaluations: Noise-free episodes of the centre, played in the same pool.
+        fitness: What members are worth; see `Objective.fitness`. By default what the rules say.
 
     Attributes:
         steps: Of the members' episodes that count.
@@ -41,11 +43,13 @@ class Generation:
         min_episodes: int = 0,
         min_timesteps: int = 0,
         evaluations: int = 0,
+        fitness: Callable[..., Float64Array] | None = None,
     ) -> None:
         self.number = population.generation
         self.unit_size = population.unit_size
         self._least = population.num_units
         self._rules, self._min_episodes, self._min_timesteps = rules, min_episodes, min_timesteps
+        self._fitness = fitness or (lambda returns, lengths, _: rules.fitness(returns, lengths))
         self._begun = 0
         self._known: dict[str, npt.NDArray[Any]] = {
             "returns": self._empty(np.float64), "lengths": self._empty(np.uint32), "truncated": self._empty(np.bool_),
@@ -141,7 +145,8 @@ class Generation:
     def outcome(self) -> Outcome:
         """What the members returned, in order; `fitness` is what they are worth to the strategy."""
         behaviours = self._of("behaviours").mean(axis=1) if "behaviours" in self._known else None
-        return Outcome(self._rules.fitness(self.returns, self.lengths), self.returns, self.lengths, behaviours)
+        fitness = self._fitness(self.returns, self.lengths, behaviours)
+        return Outcome(fitness, self.returns, self.lengths, behaviours)
 
     @property
     def returns(self) -> Float64Array:

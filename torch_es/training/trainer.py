@@ -66,7 +66,8 @@ class Trainer:
         start = time.perf_counter()
         population = self.strategy.ask()
         snapshot = self.snapshot(population)
-        generation = Generation(population, self.rules, self.min_episodes, self.min_timesteps, self._evaluations())
+        least = self.min_episodes, self.min_timesteps
+        generation = Generation(population, self.rules, *least, self._evaluations(), self.objective.fitness)
         for result in evaluator.evaluate(snapshot, generation.next_tasks):
             generation.add(result)
         again = self._check_repeatable(evaluator, generation)  # F48a

@@ -1,0 +1,421 @@
+"""Several members in one call answer as the module does with each member's weights written into it."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from torch_es.lanes.together import Together
+from torch_es.search.low_rank import LowRank, factored
+from torch_es.search.parameters import FlatParameters
+
+K = 3
+
+
+@pytest.fixture(autouse=True)
+def _played():
+    torch.manual_seed(0)
+    with torch.no_grad():
+        yield
+
+
+class Custom(nn.Module):
+    """An RMS norm as Llama has it, and with `gemma` as Gemma has it."""
+
+    def __init__(self, gemma=False):
+        super().__init__()
+        self.weight, self.gemma = nn.Parameter(torch.randn(6)), gemma
+
+    def forward(self, x):
+        x = x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-6)
+        return x * (1.0 + self.weight.float()).type_as(x) if self.gemma else self.weight * x.to(self.weight.dtype)
+
+
+class Words(nn.Module):
+    """An embedding whose table is the last matrix too, in one of three ways; positions have no batch."""
+
+    def __init__(self, way):
+        super().__init__()
+        self.table, self.positions, self.way = nn.Embedding(9, 6), nn.Embedding(12, 6), way
+        self.head = nn.Linear(6, 9, bias=False)
+        if way == "tied":
+            self.head.weight = self.table.weight
+
+    def forward(self, x):
+        h = self.table(x) + self.positions(torch.arange(x.shape[1]))
+        if self.way == "functional":
+            return F.linear(h, self.table.weight)
+        return h @ self.table.weight.T if self.way == "product" else self.head(h)
+
+
+class Channels(nn.Module):
+    """A norm over channels as ConvNeXt has it, a scale of its own, and a table of positions that is cut."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.positions = nn.Parameter(torch.randn(4)), nn.Parameter(torch.randn(1, 7, 5))
+        self.conv = nn.Conv1d(4, 4, 1)
+
+    def forward(self, x):
+        return self.conv(x)[:, :, :5] * self.weight[:, None] + self.positions[:, :4]
+
+
+class Scaled(nn.Embedding):
+    """As Gemma has it."""
+
+    def forward(self, x):
+        return 3.0 * super().forward(x)
+
+
+def floats(*shape):
+    return lambda: torch.randn(2, *shape)
+
+
+def tokens():
+    return torch.randint(9, (2, 6))  # as many as all rows of three members
+
+
+def ln_matrix():
+    return nn.LayerNorm((4, 6))
+
+
+MODULES = {
+    "linear": (lambda: nn.Linear(6, 5), floats(6)),
+    "linear, 3-D": (lambda: nn.Linear(6, 5, bias=False), floats(4, 6)),
+    "linear, dense": (lambda: nn.Linear(6, 1), floats(4, 6)),
+    "linear, 4-D": (lambda: nn.Linear(6, 5), floats(3, 4, 6)),
+    "bias alone": (lambda: without(nn.Linear(6, 5), "weight"), floats(6)),
+    "weight alone": (lambda: without(nn.Linear(6, 5), "bias"), floats(6)),
+    "frozen": (lambda: nn.Sequential(nn.Linear(6, 6).requires_grad_(False), nn.Linear(6, 5)), floats(6)),
+    "layer norm": (lambda: nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6)), floats(4, 6)),
+    "layer norm, matrix": (ln_matrix, floats(4, 6)),
+    "rms norm": (lambda: nn.Sequential(nn.Linear(6, 6), nn.RMSNorm(6)), floats(4, 6)),
+    "rms norm, Llama": (lambda: nn.Sequential(nn.Linear(6, 6), Custom()), floats(4, 6)),
+    "rms norm, Gemma": (lambda: nn.Sequential(nn.Linear(6, 6), Custom(gemma=True)), floats(4, 6)),
+    "group norm": (lambda: nn.Sequential(nn.Conv1d(4, 6, 1), nn.GroupNorm(2, 6)), floats(4, 5)),
+    "batch norm": (lambda: nn.Sequential(nn.Conv1d(4, 6, 1), nn.BatchNorm1d(6)), floats(4, 5)),
+    "conv1d": (lambda: nn.Conv1d(4, 8, 3, padding=1), floats(4, 6)),
+    "conv1d, groups": (lambda: nn.Sequential(nn.Conv1d(4, 8, 3, groups=2), nn.Conv1d(8, 8, 2, groups=8)), floats(4, 6)),
+    "conv2d": (lambda: nn.Sequential(nn.Conv2d(2, 6, 2, stride=2), nn.ReLU(), nn.Conv2d(6, 4, 1)), floats(2, 6, 4)),
+    "conv2d, same": (lambda: nn.Conv2d(3, 6, 3, padding="same", bias=False), floats(3, 6, 4)),
+    "channels": (Channels, floats(4, 7)),
+    "embedding": (lambda: nn.Embedding(9, 6), tokens),
+    "embedding, dense": (lambda: nn.Embedding(9, 1), tokens),
+    "embedding, scaled": (lambda: Scaled(9, 6), tokens),
+    "embedding, one a row": (lambda: nn.Embedding(9, 6), lambda: torch.randint(9, (2,))),
+    "tied": (lambda: Words("tied"), tokens),
+    "untied": (lambda: Words("untied"), tokens),
+    "tied by a function": (lambda: Words("functional"), tokens),
+    "tied by a product": (lambda: Words("product"), tokens),
+    "Llama": (lambda: Logits(llama()), tokens),
+    "Llama, untied": (lambda: Logits(llama(tie_word_embeddings=False, attention_bias=True)), tokens),
+    "GPT-2": (lambda: Logits(gpt2()), tokens),
+}
+
+
+class Logits(nn.Module):
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x):
+        return self.model(x).logits
+
+
+def without(module, name):
+    getattr(module, name).requires_grad_(False)
+    return module
+
+
+def llama(**options):
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4}
+    options = {"tie_word_embeddings": True, **options}
+    config = LlamaConfig(
+        vocab_size=20, **sizes, num_key_value_heads=2, max_position_embeddings=32, initializer_range=0.3,
+        bos_token_id=0, eos_token_id=0, pad_token_id=0, **options,
+    )  # fmt: skip
+    return LlamaForCausalLM(config).eval()
+
+
+def gpt2():
+    config = GPT2Config(
+        vocab_size=20, n_positions=32, n_embd=16, n_layer=2, n_head=2, initializer_range=0.3,
+        bos_token_id=0, eos_token_id=0, pad_token_id=0,
+    )  # fmt: skip
+    return GPT2LMHeadModel(config).eval()
+
+
+def together(module, rank=1, sigma=0.3):
+    """Return it with members -1 (the centre), 0 and 1, and a function that makes the module one of them."""
+    parameters = FlatParameters(module)
+    parts, theta = factored(parameters, rank), parameters.read_masters()
+    noise = LowRank(0, 0, len(theta), sigma, parts)
+    found = Together(module, parts, K)
+    for slot in range(K):
+        found.write(slot, noise.factors(theta, slot - 1))
+
+    def become(slot):
+        vector = theta if slot is None or slot == 0 else noise.member(theta, slot - 1, torch.empty_like(theta))
+        parameters.write_module(vector)
+
+    return found, become
+
+
+def bits(module):
+    return [x.clone() for x in (*module.parameters(), *module.buffers())]
+
+
+def hooks(module):
+    return [h for m in module.modules() for h in (m._forward_hooks, m._forward_pre_hooks) if h]
+
+
+@pytest.mark.parametrize("rank", [1, 2])
+@pytest.mark.parametrize(("module", "rows"), MODULES.values(), ids=MODULES)
+def test_the_members_answer_as_each_alone(module, rows, rank):
+    module = module().eval()
+    batch = [torch.cat([rows() for _ in range(p)]) for p in (1, 2)]  # two and four rows for each
+    found, become = together(module, rank)
+    before = bits(module)
+    with found:
+        answers = [module(torch.cat([x + 0 * slot for slot in range(K)])) for x in batch]
+    assert all(torch.equal(a, b) for a, b in zip(before, bits(module), strict=True))
+    assert not hooks(module)
+    alone = []
+    for slot in range(K):
+        become(slot)
+        alone.append([module(x) for x in batch])
+    for number, answer in enumerate(answers):
+        expected = torch.cat([one[number] for one in alone])
+        torch.testing.assert_close(answer, expected, rtol=1e-3, atol=1e-4)
+        assert not torch.allclose(expected[: len(batch[number])], expected[-len(batch[number]) :], atol=1e-2)
+
+
+def test_each_member_may_have_rows_of_its_own():
+    module = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.LayerNorm(6), nn.Linear(6, 5))
+    found, become = together(module)
+    x = torch.randn(K * 4, 6)
+    with found:
+        answers = module(x)
+    for slot in range(K):
+        become(slot)
+        torch.testing.assert_close(answers[slot * 4 : slot * 4 + 4], module(x[slot * 4 : slot * 4 + 4]))
+
+
+def test_the_centre_may_move_and_the_members_change():
+    module = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 5))
+    found, _ = together(module)
+    x = torch.randn(2, 6)
+    for p in module.parameters():
+        p.add_(0.5)
+    noise = LowRank(1, 7, FlatParameters(module).dim, 0.1, found.parts)
+    theta = FlatParameters(module).read_masters()
+    for slot in range(K):
+        found.write(slot, noise.factors(theta, slot + 4))
+    with found:
+        answers = module(x.repeat(K, 1))
+    FlatParameters(module).write_module(noise.member(theta, 6, torch.empty_like(theta)))
+    torch.testing.assert_close(answers[4:], module(x))
+
+
+@pytest.mark.parametrize("make", [llama, gpt2])
+@pytest.mark.parametrize("padded", [False, True])
+def test_greedy_tokens_with_a_cache_are_those_of_each_alone(make, padded):
+    module = make()
+    prompts = torch.randint(1, 20, (4, 5))
+    mask = torch.ones_like(prompts)
+    if padded:
+        mask[0, :2] = mask[2, :3] = 0
+        prompts[mask == 0] = 0
+
+    def generate(members):
+        return module.generate(
+            prompts.repeat(members, 1), attention_mask=mask.repeat(members, 1), do_sample=False, max_new_tokens=8,
+            min_new_tokens=8,
+        )  # fmt: skip
+
+    found, become = together(module)
+    with found:
+        tokens = generate(K)
+    alone = []
+    for slot in range(K):
+        become(slot)
+        alone.append(generate(1))
+    assert torch.equal(tokens, torch.cat(alone))
+    assert len({tuple(one.flatten().tolist()) for one in alone}) == K
+
+
+@pytest.mark.parametrize("make", [lambda: Logits(llama()), lambda: Logits(gpt2())])
+def test_in_bfloat16_they_answer_in_bfloat16(make):
+    module = make().bfloat16()
+    found, become = together(module, sigma=0.1)
+    x = tokens()
+    with found:
+        answers = module(x.repeat(K, 1))
+    assert answers.dtype == torch.bfloat16
+    become(2)
+    expected = module(x)
+    become(0)
+    off = (expected - module(x)).abs().mean()
+    assert (answers[4:] - expected).abs().mean() < 0.15 * off
+
+
+def test_after_an_exception_the_module_is_as_before():
+    module = nn.Sequential(nn.Linear(6, 6), Custom(), nn.Dropout(0.0), nn.Linear(6, 5))
+    found, _ = together(module)
+    before, x = bits(module), torch.randn(2, 6)
+    answer = module(x)
+    with pytest.raises(RuntimeError, match=r"cannot be multiplied|must match|must have same"), found:
+        module(torch.randn(6, 5))
+    assert not hooks(module)
+    assert all(torch.equal(a, b) for a, b in zip(before, bits(module), strict=True))
+    assert torch.equal(module(x), answer)
+    with found:  # rows of the call that failed are forgotten
+        assert module[0](torch.randn(K, 6)).shape == (K, 6)
+
+
+def test_it_is_not_entered_twice():
+    found, _ = together(nn.Linear(6, 5))
+    with found, pytest.raises(RuntimeError, match="must not be entered while it is entered"):
+        found.__enter__()
+    with found:
+        assert found.module(torch.randn(6, 6)).shape == (6, 5)
+
+
+class Own(nn.Module):
+    """A matrix of its own in an operation that a function makes."""
+
+    def __init__(self, operation):
+        super().__init__()
+        self.matrix, self.vector, self.operation = (
+            nn.Parameter(torch.randn(6, 5)),
+            nn.Parameter(torch.randn(6)),
+            operation,
+        )
+
+    def forward(self, x):
+        return self.operation(self, x)
+
+
+@pytest.mark.parametrize(
+    ("operation", "name"),
+    [
+        (lambda m, x: x @ m.matrix.exp(), "matrix.*Tensor.exp"),
+        (lambda m, x: x @ m.matrix[:, :2], "matrix.*__getitem__"),
+        (lambda m, x: torch.einsum("bi,ij->bj", x, m.matrix), "matrix.*einsum"),
+        (lambda m, x: x @ m.matrix.detach(), "matrix.*detach"),
+        (lambda m, x: x @ m.matrix.data, "matrix.*data"),
+        (lambda m, x: x * m.vector.sum(), "vector.*sum"),
+        (lambda m, x: x * float(m.vector[0]), "vector.*__float__|vector.*item"),
+        (lambda m, x: torch.cat([x, m.vector[None]]), "vector.*cat"),
+        (lambda m, x: m.vector.add_(1.0) * x, "vector.*add_"),
+        (lambda m, x: torch.mul(m.vector, x, out=torch.empty_like(x)), "vector.*mul"),
+        (lambda m, x: m.vector + torch.ones(6), "vector.*add"),
+        (lambda m, x: F.layer_norm(m.vector, (6,)), "vector.*layer_norm"),
+        (lambda m, x: F.batch_norm(x, None, None, m.vector, training=True), "vector.*batch_norm"),
+    ],
+)  # fmt: skip
+def test_an_operation_without_a_rule_is_refused_and_changes_nothing(operation, name):
+    module = Own(operation)
+    found, _ = together(module)
+    before = bits(module)
+    with pytest.raises(ValueError, match=f"`{name}.*members_per_call=1"), found:
+        module(torch.randn(K * 2, 6))
+    assert all(torch.equal(a, b) for a, b in zip(before, bits(module), strict=True))
+    with found:  # of what the rule is missing for, shape and type may be asked
+        assert module.matrix.shape == (6, 5)
+        assert module.matrix.device.type == "cpu"
+        assert hash(module.matrix) == hash(module.matrix)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: nn.GRU(6, 6),
+        lambda: nn.LSTMCell(6, 6),
+        lambda: nn.MultiheadAttention(6, 2),
+        lambda: torch.jit.script(nn.Linear(6, 5)),
+    ],
+)
+def test_layers_that_read_their_weights_in_c_are_refused_at_once(layer):
+    module = nn.Sequential(nn.Linear(6, 6), layer())
+    parts = factored(FlatParameters(module), 1)
+    with pytest.raises(ValueError, match=r"`1`.*no rule for several members at once.*members_per_call=1"):
+        Together(module, parts, K)
+    for p in module[1].parameters():
+        p.requires_grad_(False)
+    assert Together(module, factored(FlatParameters(module), 1), K).members == K
+
+
+def test_rows_that_are_not_those_of_all_members_are_refused():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(6, 5)
+
+        def forward(self, x):
+            return self.linear(x[1:])
+
+    found, _ = together(nn.Linear(6, 5))
+    with found, pytest.raises(ValueError, match=r"all 3 members, members first, got 4 rows.*x\.repeat\(3, 1\)"):
+        found.module(torch.randn(4, 6))
+    mixed, _ = together(Mixed())
+    with mixed, pytest.raises(ValueError, match=r"keep the rows of all 3 members first, 6 in this call"):
+        mixed.module(torch.randn(6, 6))
+
+
+def test_members_is_a_positive_number():
+    module = nn.Linear(6, 5)
+    with pytest.raises(ValueError, match="`members` must be"):
+        Together(module, factored(FlatParameters(module), 1), 0)
+
+
+class Centred(nn.Module):
+    """A row's answer depends on the others."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 5)
+
+    def forward(self, x):
+        y = self.linear(x)
+        return y - y.mean(0)
+
+
+def test_verify_finds_answers_that_differ():
+    x = torch.randn(2, 6)
+
+    def call(module, members):
+        return {"rows": [module(x.repeat(members, 1))]}
+
+    for module, passes in ((nn.Linear(6, 5), True), (Centred(), False)):
+        found, _ = together(module)
+        before = bits(module)
+        if passes:
+            found.verify(call)
+        else:
+            with pytest.raises(ValueError, match=r"`module` \(Centred\).*member \d of 3 gets other answers"):
+                found.verify(call)
+        assert all(torch.equal(a, b) for a, b in zip(before, bits(module), strict=True))
+        assert not hooks(module)
+
+
+@pytest.mark.parametrize("make", [llama, gpt2])
+def test_verify_reads_what_transformers_answer_with(make):
+    found, _ = together(make())
+    x = tokens()
+    found.verify(lambda module, members: module(x.repeat(members, 1)))
+    found.verify(lambda module, members: module(x.repeat(members, 1)).logits.argmax(-1))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda module, members: module(torch.ones(2 * members, 6))[:2],
+        lambda module, members: [module(torch.ones(members, 6))] * (1 + (members > 1)),
+    ],
+)
+def test_verify_wants_the_rows_of_all_members(call):
+    found, _ = together(nn.Linear(6, 5))
+    with pytest.raises(ValueError, match="gets other answers"):
+        found.verify(call)

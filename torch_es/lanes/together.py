@@ -1,0 +1,162 @@
+"""Several members in one call of an ordinary module, for noise of low rank: neither traced, nor copied, nor changed.
+
+Inside the `with`, every torch function that gets a perturbed parameter is answered by a rule that adds what the members
+differ by. One without a rule is refused, so no noise is left out in silence. That covers tied weights, wherever they
+are used, and layers of any class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+from torch.utils.hooks import RemovableHandle
+
+from torch_es.checks import check_count
+from torch_es.lanes.each import Each
+from torch_es.lanes.interception import WAY_OUT, Interception
+from torch_es.search.low_rank import Factors, Part
+
+_REFUSED = nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, torch.jit.ScriptModule
+
+
+class Together:
+    """A module that answers for several members at once, inside `with`.
+
+    Its rows are those of all members, members first: `module(x.repeat(members, 1))` gives each member the rows x. Its
+    own parameters are the centre's weights, and stay so.
+
+    Args:
+        module: In eval mode.
+        parts: How its parameters are perturbed; from `factored`.
+        members: How many answer at once.
+
+    Raises:
+        TypeError: If `members` is not a whole number.
+        ValueError: If it is below 1, or a perturbed layer is recurrent, scripted or `nn.MultiheadAttention`.
+
+    Example:
+        >>> from torch_es.search.low_rank import LowRank, factored
+        >>> from torch_es.search.parameters import FlatParameters
+        >>> module = nn.Linear(8, 4)
+        >>> parts = factored(FlatParameters(module), rank=1)
+        >>> noise = LowRank(seed=0, generation=0, dim=36, sigma=0.5, parts=parts)
+        >>> together = Together(module, parts, members=3)
+        >>> for slot in range(3):
+        ...     together.write(slot, noise.factors(torch.empty(0), member=slot))
+        >>> with together:
+        ...     answers = module(torch.ones(1, 8).repeat(3, 1))
+        >>> answers.shape
+        torch.Size([3, 4])
+    """
+
+    def __init__(self, module: nn.Module, parts: tuple[Part, ...], members: int) -> None:
+        check_count("members", members)
+        self.module, self.parts, self.members = module, parts, members
+        named = dict(module.named_parameters())
+        self._parameters = [named[part.name] for part in parts]
+        _check_layers(module, {id(p) for p in self._parameters})
+        self._draws = [_zeros(part, p, members) for part, p in zip(parts, self._parameters, strict=True)]
+        self._interception = Interception(members)
+        self._hooks: list[RemovableHandle] = []
+
+    def write(self, slot: int, factors: Factors) -> None:
+        """Give a slot a member; the module's own weights stand for the centre that the factors have."""
+        scaled = torch.from_numpy(factors.draws * factors.scales)
+        for part, draws in zip(self.parts, self._draws, strict=True):
+            own = part.factors(scaled) if part.rank else (part.dense(scaled),)
+            for all_, one in zip(draws, own, strict=True):
+                all_[slot] = one.view(all_.shape[1:])
+
+    def __enter__(self) -> Together:
+        if self._hooks:
+            raise RuntimeError("`Together` must not be entered while it is entered; leave it before.")
+        self._interception.begin(zip(self._parameters, self._eaches(), strict=True))
+        self._hooks = [
+            self.module.register_forward_pre_hook(self._interception.before, with_kwargs=True),
+            self.module.register_forward_hook(self._interception.after, always_call=True),
+        ]
+        self._interception.__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        self._interception.__exit__(*exception)  # type: ignore[no-untyped-call]
+        while self._hooks:
+            self._hooks.pop().remove()
+        self._interception.begin(())
+
+    def _eaches(self) -> list[Each]:
+        """Return what the members have of each parameter, from the weights as they are now."""
+        values = [p.detach() for p in self._parameters]
+        return [
+            Each(part.name, value, (draws[0], draws[1]) if part.rank else None, None if part.rank else value + draws[0])
+            for part, value, draws in zip(self.parts, values, self._draws, strict=True)
+        ]
+
+    @torch.no_grad()
+    def verify(self, call: Callable[[nn.Module, int], Any]) -> None:
+        """Compare the answers of all members at once with those of the module that has each member's weights.
+
+        For this, the module gets one member's weights after another, and then its own back.
+
+        Args:
+            call: Gets the module and how many members answer, and returns tensors with their rows, for example
+                `lambda module, members: module(x.repeat(members, 1))`. They must be numbers, not choices between
+                numbers: of two that are almost equal, rounding may choose either.
+
+        Raises:
+            ValueError: If they differ by more than rounding.
+        """
+        with self:
+            together = _tensors(call(self.module, self.members))
+        kept = [p.detach().clone() for p in self._parameters]
+        eaches = self._eaches()
+        try:
+            for slot in range(self.members):
+                for p, own, each in zip(self._parameters, kept, eaches, strict=True):
+                    p.copy_(each.of(slot, own))
+                alone = _tensors(call(self.module, 1))
+                if not _same(alone, together, slot, self.members):
+                    raise ValueError(
+                        f"`module` ({type(self.module).__name__}) must answer for several members as for one, but "
+                        f"member {slot} of {self.members} gets other answers: its rows depend on each other, "
+                        f"or on chance; {WAY_OUT}"
+                    )
+        finally:
+            for p, own in zip(self._parameters, kept, strict=True):
+                p.copy_(own)
+
+
+def _zeros(part: Part, p: Tensor, members: int) -> list[Tensor]:
+    shapes = [(part.rank, part.rows), (part.rank, part.columns)] if part.rank else [p.shape]
+    return [torch.zeros(members, *shape, dtype=p.dtype, device=p.device) for shape in shapes]
+
+
+def _check_layers(module: nn.Module, perturbed: set[int]) -> None:
+    for name, layer in module.named_modules():
+        if isinstance(layer, _REFUSED) and any(id(p) in perturbed for p in layer.parameters()):
+            raise ValueError(
+                f"`{name or 'module'}` ({type(layer).__name__}) has no rule for several members at once; {WAY_OUT}"
+            )
+
+
+def _tensors(answer: Any) -> list[Tensor]:
+    return [x for x in tree_leaves(answer) if isinstance(x, Tensor) and x.dim()]
+
+
+def _same(alone: list[Tensor], together: list[Tensor], slot: int, members: int) -> bool:
+    """Return whether a member's answers, alone and as one of several, differ by rounding at most."""
+    if len(alone) != len(together):
+        return False
+    for one, every in zip(alone, together, strict=True):
+        if len(every) != members * len(one) or one.shape[1:] != every.shape[1:]:
+            return False
+        rounding = max(torch.finfo(one.dtype).eps, 1e-6) if one.is_floating_point() else 0.0
+        near = 64 * rounding * float(one.abs().max()) if one.numel() else 0.0
+        own = every.unflatten(0, (members, -1))[slot]
+        if not torch.allclose(own.double(), one.double(), rtol=0.0, atol=near, equal_nan=True):
+            return False
+    return True
