@@ -102,6 +102,18 @@ def bins() -> list[Job]:
     ]
 
 
+def rank() -> list[Job]:
+    """Noise of low rank beside dense noise, with the tuned settings; a rank must be below both sides of a matrix."""
+    arms = {"half_cheetah": (None, 1, 4), "hopper": (None, 1)}
+    made = []
+    for seed in range(SEEDS):
+        for task, ranks in arms.items():
+            for number in ranks:
+                words = (f"env={task}", *([] if number is None else [f"strategy.rank={number}"]))
+                made.append(Job("rank", "dense" if number is None else f"rank_{number}", task, seed, Evolution(words)))
+    return made
+
+
 def delayed() -> list[Job]:
     """The reward at the end of the episode alone; `frame_skip` has the same arms with a reward in each step."""
     made = []
@@ -142,6 +154,7 @@ def all_jobs() -> list[Job]:
         *table1_baselines({"ars": 2, "a2c": 2, "sac": 2}),
         *noise(),
         *bins(),
+        *rank(),
         *delayed(),
         *vbn(),
         *update(),

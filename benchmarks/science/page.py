@@ -20,6 +20,7 @@ FIGURES = {
     "frame_skip": "Return against environment steps by action repeat, ES and PPO",
     "noise": "Return against steps: noise on parameters, on actions, on both",
     "bins": "Return against steps: continuous actions and ten bins",
+    "rank": "Return against steps: dense noise and noise of low rank",
     "delayed": "Return against steps, with the reward in each step and at the end",
     "vbn": "Return against steps, with and without virtual batch norm",
 }
