@@ -22,7 +22,7 @@ from science.page import sections
 
 ROOT = Path(__file__).parent.parent
 DEFAULTS = {"policy": "mlp", "strategy": "openai_es"}  # what a task is trained with that says nothing else
-DOCS = ("benchmarks", "cluster", "zoo", "science", "networks", "action-noise", "atari", "logging")
+DOCS = ("benchmarks", "cluster", "large-models", "zoo", "science", "networks", "action-noise", "atari", "logging")
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in DOCS)]
 NAMED = ("torch", "gymnasium", "mujoco", "evotorch", "sb3-contrib", "ray")  # versions; the rest is in the JSON
 SPEED = "Environment steps a second on 2 cores"
@@ -35,6 +35,11 @@ PARTS = {  # a table's title, and what its two columns of numbers are
     "atari": ("Pong with the paper's network and virtual batch norm", "torch_es", "compared with"),
     "dashboards": ("HalfCheetah-v5, logging to W&B offline, TensorBoard and CSV at once", "logging", "compared with"),
     "bytes per evaluation": ("Bytes a worker sends for each episode", "in all", "observation sums"),
+}
+LARGE = {  # what the columns of numbers are
+    "update": ("dense noise", "rank 1"),
+    "lanes": ("dense noise", "rank 1"),
+    "memory": ("peak of memory, less the interpreter's", "module and float32 master, and `.grad` where there is one"),
 }
 WORDS = {  # of rows whose name alone does not say what is compared
     "evotorch GymNE/HalfCheetah-v5/2 workers": "evotorch's GymNE, HalfCheetah-v5",
@@ -239,6 +244,19 @@ def scaling() -> str:
     return "\n".join([*lines, "", checked, "", f"{_machine(recorded)}; `{recorded['command']}`."])
 
 
+def large(part: str) -> str:
+    """What noise of low rank and large modules cost."""
+    recorded = _load("large.json")
+    first, second = LARGE[part]
+    lines = [f"| | {first} | {second} | ratio |", "|---|---|---|---|"]
+    for row in recorded["rows"]:
+        kind, _, name = row["name"].partition("/")
+        if kind == part:
+            cells = f"{name.removesuffix(', dense over rank 1').replace('/', ', ')} ({row['unit']})", row["ours"]
+            lines.append(_cells(*cells, row["other"], f"**{row['ratio']:.3g}**"))
+    return "\n".join([*lines, "", f"{_machine(recorded)}; `{recorded['command']}`."])
+
+
 def experiment(name: str, newer: str) -> str:
     """An experiment of `make reproduce`, and until that has run, what was measured before."""
     if (Place().results / newer).is_dir():
@@ -269,6 +287,7 @@ WHOLE = {
     "frame_skip": frame_skip,
     "cluster": cluster,
     "cluster_scaling": scaling,
+    **{f"large_{part}": partial(large, part) for part in LARGE},
     "action_noise": partial(experiment, "action_noise", "noise"),
     "bins": partial(experiment, "bins", "bins"),
     **SCIENCE,

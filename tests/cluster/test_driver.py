@@ -102,7 +102,7 @@ def test_other_parameters_than_were_sent_are_noticed(machines, monkeypatch, capl
     monkeypatch.setattr(type(messages.Posted(0, b"", [])), "checksum", property(lambda _: 1))
 
     def attend():
-        if "holds other parameters than were sent and left" in caplog.text:
+        if "holds other parameters than were sent; " in caplog.text:
             raise InterruptedError("seen")
 
     running.attend = attend

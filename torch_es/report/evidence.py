@@ -35,6 +35,6 @@ class Evidence:
         self.video = video.read_bytes() if video.is_file() else None
         log = folder / "run.log"
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-        self.nodes = [line for line in lines if re.search(r" Node \S+ .*\b(joined|left)\b", line)]  # of a cluster
+        self.nodes = [line for line in lines if re.search(r" Node \S+ .*\b(joined|remain)\b", line)]  # of a cluster
         ended = json.loads(summary.read_text()) if summary.is_file() else {}
         self.ended = ended if ended.get("generation") == self.rows[-1]["time/iterations"] else {}  # the final result
