@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from torch_es import ARS, PGPE, SNES, OpenAIES, SearchGradient
+from torch_es.search import low_rank as low_rank_module
 from torch_es.search.low_rank import LowRank, factored, low_rank
 from torch_es.search.noise import BLOCK
 from torch_es.search.parameters import FlatParameters
@@ -85,7 +86,14 @@ def test_a_row_longer_than_a_block_and_every_cut_of_a_matrix():
     torch.testing.assert_close(serial_sum(noise, linear)[0].double(), expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_sum_has_the_same_bits_in_any_order_and_with_any_number_of_threads():
+def test_the_sum_has_the_same_bits_in_any_order_and_with_any_number_of_threads(monkeypatch):
+    used, own = [], low_rank_module._part_sum
+
+    def spied(*arguments):
+        used.append(torch.get_num_threads())
+        return own(*arguments)
+
+    monkeypatch.setattr(low_rank_module, "_part_sum", spied)
     noise, linear = noise_of(nn.Linear(300, 260)), np.random.default_rng(0).normal(size=130)
     whole = serial_sum(noise, linear)
     parts = torch.empty(len(chunks(noise.dim, 130)), 1, noise.dim)
@@ -98,6 +106,7 @@ def test_the_sum_has_the_same_bits_in_any_order_and_with_any_number_of_threads()
         assert torch.get_num_threads() == 2  # and it gives them back
     finally:
         torch.set_num_threads(threads)
+    assert set(used) == {1}  # with more, a product may be cut elsewhere
     assert len(parts) == 3
     total = parts[0]
     for part in parts[1:]:
