@@ -155,13 +155,16 @@ def test_a_chain_answers_so_too(module, num_lanes, rank):
     module = module()
     lanes, plain, parts = made(module, SharedLanes, num_lanes, rank)
     theta = FlatParameters(module).read_masters()
-    noise = LowRank(0, 0, len(theta), 0.1, parts)
-    for lane in range(num_lanes):
-        lanes.write(lane, noise.factors(theta, lane))
-        plain.write(lane, noise.member(theta, lane, torch.empty_like(theta)))
-    rows = np.random.default_rng(0).standard_normal((num_lanes, 24), dtype=np.float32)
-    expected = plain.forward(rows, range(num_lanes))
-    np.testing.assert_allclose(lanes.forward(rows, range(num_lanes)), expected, rtol=2e-4, atol=2e-5)
+    for generation in range(2):  # the centre moves in between
+        theta = theta + 0.1 * generation
+        noise = LowRank(0, generation, len(theta), 0.1, parts)
+        lanes.begin(None, None)
+        for lane in range(num_lanes):
+            lanes.write(lane, noise.factors(theta, lane))
+            plain.write(lane, noise.member(theta, lane, torch.empty_like(theta)))
+        rows = np.random.default_rng(0).standard_normal((num_lanes, 24), dtype=np.float32)
+        expected = plain.forward(rows, range(num_lanes))
+        np.testing.assert_allclose(lanes.forward(rows, range(num_lanes)), expected, rtol=2e-4, atol=2e-5)
 
 
 @pytest.mark.parametrize("kind", [SharedLanes, FactoredLanes])
@@ -235,15 +238,34 @@ def test_what_does_not_fit_the_cache_once_for_each_lane_is_shared(module, kind, 
     assert choice_module.MAX_LANES == 16
 
 
-def test_one_product_for_all_lanes_and_no_matrix_for_each():
-    """In what is run, no tensor is as large as all lanes' weights, and each matrix is used as it is."""
-    module = nn.Sequential(nn.Linear(24, 30), nn.LayerNorm(30), nn.Linear(30, 30))
+class Table(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.out = nn.Embedding(300, 12), nn.Linear(12, 3, bias=False)
+
+    def forward(self, x):
+        return self.out(self.table((x[:, :2].abs() * 9).long()).mean(1))
+
+
+WIDE = {
+    "linear": lambda: nn.Sequential(nn.Linear(24, 90), nn.LayerNorm(90), nn.Linear(90, 30, bias=False)),
+    "embedding": Table,
+    "conv": lambda: Over((8, 3), nn.Conv1d(8, 70, 3)),
+    "attention": lambda: Over((2, 12), nn.TransformerEncoderLayer(12, 2, 90, batch_first=True)),
+}
+
+
+@pytest.mark.parametrize("module", WIDE.values(), ids=WIDE)
+def test_no_matrix_for_each_lane(module):
+    """In what is run, no tensor is as large as all lanes' copies of the largest matrix."""
+    module = module()
     lanes, _, _ = made(module, FactoredLanes, 16, 1)
-    sizes = [
-        node.meta["val"].numel()
-        for node in lanes._graph.graph.nodes
-        if "val" in node.meta and hasattr(node.meta["val"], "numel")
-    ]
-    assert max(sizes) < 16 * 24 * 30
+    values = [node.meta["val"] for node in lanes._graph.graph.nodes if "val" in node.meta]
+    sizes = [value.numel() for value in values if isinstance(value, torch.Tensor)]
+    assert max(sizes) < 16 * max(p.numel() for p in module.parameters() if p.dim() > 1)
+
+
+def test_one_product_of_a_fixed_number_of_rows_for_all_lanes():
+    lanes, _, _ = made(nn.Sequential(nn.Linear(24, 30), nn.LayerNorm(30), nn.Linear(30, 20)), FactoredLanes, 5, 1)
     products = [node for node in lanes._graph.graph.nodes if node.target is torch.ops.aten.mm.default]
-    assert [tuple(node.meta["val"].shape) for node in products] == [(16, 30), (16, 30)]
+    assert [tuple(node.meta["val"].shape) for node in products] == [(16, 30), (16, 20)]
