@@ -250,6 +250,30 @@ def test_bad_arguments_of_a_call_are_refused_before_it_plays(call, error, messag
         assert es.trainer.total_timesteps == 0
 
 
+def test_an_evaluator_that_is_none_is_named():
+    es = ES(nn.Linear(4, 2), "CartPole-v1", evaluator=lambda objective, snapshot: None)
+    with pytest.raises(TypeError, match=r"`evaluator` must return a torch_es.evaluators.Evaluator, got None\."):
+        es.learn(1)
+
+
+def test_a_function_gets_the_module_itself_and_frozen_weights_are_not_copied():
+    module = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 1))
+    module[0].requires_grad_(False)
+    got = []
+
+    def fitness(given):
+        got.append(given)
+        return float(module[0].weight.sum() + given(torch.ones(3)).detach())
+
+    es = ES(module, fitness_fn=fitness, num_workers=0, num_pairs=2).learn(4)
+    assert all(given is module for given in got)
+    assert es._sent is None
+    before = es.evaluate(1)[0].return_
+    with torch.no_grad():
+        module[0].weight.add_(1.0)  # what was changed meanwhile counts
+    assert es.evaluate(1)[0].return_ > before + 8
+
+
 @pytest.mark.parametrize("answer", [None, (1.0, 2.0), torch.zeros(3)])
 def test_a_fitness_that_is_no_number_is_named(answer):
     es = ES(nn.Linear(2, 1), fitness_fn=lambda module: answer, num_workers=0)

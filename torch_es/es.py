@@ -16,11 +16,13 @@ from torch import nn
 from torch_es.checks import check_count, check_kind, check_positive, differences
 from torch_es.envs import EnvFactory, EpisodeRules, env_factory, probed
 from torch_es.evaluators import TOLERANCE, Evaluator, EvaluatorFactory, FaultTolerance, make_evaluator
+from torch_es.evaluators.choice import check_evaluator, plays_in_place
 from torch_es.heads import BoxHead, GivenNoise
 from torch_es.lanes import LaneChoice
 from torch_es.loggers import Logger
 from torch_es.loggers.progress import ProgressLogger
 from torch_es.loggers.protocol import opened
+from torch_es.nn.buffers import same_tensors
 from torch_es.rollout import Behaviour, EnvObjective, Fitness, FunctionObjective, Objective
 from torch_es.rollout.objective import in_environment
 from torch_es.runs import checkpoint
@@ -140,7 +142,7 @@ class ES:
         check_kind("evaluator", evaluator, Callable)
         self._make_evaluator = evaluator or partial(make_evaluator, num_workers=num_workers, tolerance=tolerance)
         self._evaluator: Evaluator | None = None
-        self._sent: dict[str, torch.Tensor] = {}  # buffers and frozen parameters, of which workers have copies
+        self._sent: dict[str, torch.Tensor] | None = {}  # buffers and frozen parameters, of which players have copies
         self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
         self.described = {
             "env": env if isinstance(env, str) else None, **describe_options({"strategy": strategy, **acting}),
@@ -388,10 +390,10 @@ class ES:
         parameters = self.strategy.parameters
         if parameters.changed(self.strategy.theta):
             self.strategy.move(parameters.read_module())
-        sent, buffers = self._sent, self._buffers()
-        if sent.keys() != buffers.keys() or not all(torch.equal(sent[name], b) for name, b in buffers.items()):
+        if self._sent is not None and not same_tensors(self._sent, self._buffers()):
             self.close()
-            self._sent = {name: buffer.clone() for name, buffer in buffers.items()}
         if self._evaluator is None:
-            self._evaluator = self._make_evaluator(self.objective, self.trainer.snapshot())
+            self._evaluator = check_evaluator(self._make_evaluator(self.objective, self.trainer.snapshot()))
+            own = plays_in_place(self._evaluator, self.objective)
+            self._sent = None if own else {name: buffer.clone() for name, buffer in self._buffers().items()}
         return self._evaluator

@@ -138,9 +138,10 @@ def test_after_a_generation_that_is_told_nothing_the_module_is_what_it_was(dtype
     assert all(part.training for part in network.modules())
 
 
-def test_es_saves_and_goes_on_bit_for_bit(tmp_path, large):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_es_saves_and_goes_on_bit_for_bit(dtype, tmp_path, large):
     def make(limit, folder):
-        es = ES(module(torch.bfloat16), fitness_fn=fitness, num_workers=0, num_pairs=3, eval_every=2, rank=1)
+        es = ES(module(dtype), fitness_fn=fitness, num_workers=0, num_pairs=3, eval_every=2, rank=1)
         return es.learn(
             10**9, callback=lambda row: row["time/iterations"] < limit, folder=tmp_path / folder, resume=True
         )
@@ -153,6 +154,6 @@ def test_es_saves_and_goes_on_bit_for_bit(tmp_path, large):
     for each in (straight, resumed):
         assert each.strategy.theta.equal(small.strategy.theta)
         assert each.trainer.best["theta"].equal(small.trainer.best["theta"])
-    replayed = ES(module(torch.bfloat16), fitness_fn=fitness, num_workers=0, num_pairs=3, eval_every=2, rank=1)
+    replayed = ES(module(dtype), fitness_fn=fitness, num_workers=0, num_pairs=3, eval_every=2, rank=1)
     replayed.replay(tmp_path / "straight" / "replay.log", 4)
     assert replayed.strategy.theta.equal(small.strategy.theta)

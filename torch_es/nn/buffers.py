@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
+import torch
 from torch import Tensor, nn
 
 
@@ -53,3 +54,13 @@ def kept(network: nn.Module, but: Collection[Tensor] = ()) -> Iterator[None]:
         for name, buffer in network.named_buffers():
             if name in before:
                 buffer.copy_(before[name])
+
+
+def same_tensors(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    """Whether both hold the same names with equal tensors.
+
+    Example:
+        >>> same_tensors({"a": Tensor([1])}, {"a": Tensor([1])}), same_tensors({"a": Tensor([1])}, {})
+        (True, False)
+    """
+    return one.keys() == other.keys() and all(torch.equal(tensor, other[name]) for name, tensor in one.items())

@@ -12,6 +12,7 @@ from torch import nn
 
 from torch_es.lanes.together import Together
 from torch_es.nn import prepare
+from torch_es.nn.buffers import kept
 from torch_es.rollout.batch_fitness import BatchFitness
 from torch_es.rollout.player import Snapshot
 from torch_es.search.low_rank import Part
@@ -83,15 +84,12 @@ class FunctionPlayer:
     @contextlib.contextmanager
     def _become(self, members: list[int], snapshot: Snapshot) -> Iterator[None]:
         """Let the module be one member, or several, in eval mode."""
-        module, training = self._module, [part for part in self._module.modules() if part.training]
-        buffers = {name: buffer.detach().clone() for name, buffer in module.named_buffers()}
-        module.eval()
+        training = [part for part in self._module.modules() if part.training]
+        self._module.eval()
         try:
-            with self._perturbed(members, snapshot):
+            with kept(self._module), self._perturbed(members, snapshot):
                 yield
         finally:
-            for name, buffer in module.named_buffers():
-                buffer.detach().copy_(buffers[name])
             for part in training:
                 part.training = True
 
