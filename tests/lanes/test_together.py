@@ -202,6 +202,18 @@ def test_each_member_may_have_rows_of_its_own():
         torch.testing.assert_close(answers[slot * 4 : slot * 4 + 4], module(x[slot * 4 : slot * 4 + 4]))
 
 
+def test_a_part_of_the_module_may_be_called_alone():
+    """GPT-2 gives its table of positions one row for all."""
+    module = nn.ModuleDict({"model": gpt2(), "other": nn.Linear(6, 5)})
+    found, become = together(module)
+    x = tokens()
+    with found:
+        answers = module["model"](x.repeat(K, 1)).logits
+        assert module["other"](torch.randn(K, 6)).shape == (K, 5)
+    become(2)
+    torch.testing.assert_close(answers[4:], module["model"](x).logits, rtol=1e-3, atol=1e-4)
+
+
 def test_the_centre_may_move_and_the_members_change():
     module = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 5))
     found, _ = together(module)
