@@ -61,6 +61,17 @@ class Channels(nn.Module):
         return self.conv(x)[:, :, :5] * self.weight[:, None] + self.positions[:, :4]
 
 
+class Marked(nn.Module):
+    """A token of its own before the others, as ViT has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, 6))
+
+    def forward(self, x):
+        return torch.cat([self.token.expand(len(x), -1, -1), self.token.expand((len(x), 2, 6)), x], 1)
+
+
 class Scaled(nn.Embedding):
     """As Gemma has it."""
 
@@ -99,6 +110,7 @@ MODULES = {
     "conv1d, groups": (lambda: nn.Sequential(nn.Conv1d(4, 8, 3, groups=2), nn.Conv1d(8, 8, 2, groups=8)), floats(4, 6)),
     "conv2d": (lambda: nn.Sequential(nn.Conv2d(2, 6, 2, stride=2), nn.ReLU(), nn.Conv2d(6, 4, 1)), floats(2, 6, 4)),
     "conv2d, same": (lambda: nn.Conv2d(3, 6, 3, padding="same", bias=False), floats(3, 6, 4)),
+    "token": (lambda: nn.Sequential(Marked(), nn.Linear(6, 5)), floats(4, 6)),
     "channels": (Channels, floats(4, 7)),
     "embedding": (lambda: nn.Embedding(9, 6), tokens),
     "embedding, dense": (lambda: nn.Embedding(9, 1), tokens),
@@ -318,6 +330,7 @@ class Own(nn.Module):
         (lambda m, x: x @ m.matrix.detach(), "matrix.*detach"),
         (lambda m, x: x @ m.matrix.data, "matrix.*data"),
         (lambda m, x: x * m.vector.sum(), "vector.*sum"),
+        (lambda m, x: x * m.vector.expand(6, 6), "vector.*expand"),
         (lambda m, x: x * float(m.vector[0]), "vector.*__float__|vector.*item"),
         (lambda m, x: torch.cat([x, m.vector[None]]), "vector.*cat"),
         (lambda m, x: m.vector.add_(1.0) * x, "vector.*add_"),

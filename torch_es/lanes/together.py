@@ -124,8 +124,8 @@ class Together:
                 if not _same(alone, together, slot, self.members):
                     raise ValueError(
                         f"`module` ({type(self.module).__name__}) must answer for several members as for one, but "
-                        f"member {slot} of {self.members} gets other answers: its rows depend on each other, "
-                        f"or on chance; {WAY_OUT}"
+                        f"member {slot} of {self.members} gets other answers: its rows depend on each other or "
+                        f"on chance, or are not the first dimension of what a layer gets; {WAY_OUT}"
                     )
         finally:
             for p, own in zip(self._parameters, kept, strict=True):
