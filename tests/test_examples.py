@@ -97,3 +97,9 @@ def test_a_loop_with_both_learns_what_backpropagation_alone_cannot(run):
     left = run("from_a_training_loop")
     assert left["accuracy"]["backpropagation alone"] < 0.7
     assert left["accuracy"]["both"] > 0.9
+
+
+def test_a_transformer_learns_to_sort(run):
+    left = run("transformer")
+    assert left["before"] < 0.2
+    assert left["after"] > 0.75

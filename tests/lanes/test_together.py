@@ -1,5 +1,7 @@
 """Several members in one call answer as the module does with each member's weights written into it."""
 
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -61,6 +63,29 @@ class Channels(nn.Module):
         return self.conv(x)[:, :, :5] * self.weight[:, None] + self.positions[:, :4]
 
 
+class Marked(nn.Module):
+    """A token of its own before the others, as ViT has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, 6))
+
+    def forward(self, x):
+        return torch.cat([self.token.expand(len(x), -1, -1), self.token.expand((len(x), 2, 6)), x], 1)
+
+
+class Flat(nn.Module):
+    """A part gets all tokens in one dimension, and another is a function with names."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.outer = nn.Sequential(nn.Linear(6, 6), nn.Tanh()), nn.Linear(6, 5)
+
+    def forward(self, x):
+        h = self.inner(x.flatten(0, 1)).view(x.shape)
+        return F.linear(input=h, weight=self.outer.weight, bias=self.outer.bias)
+
+
 class Scaled(nn.Embedding):
     """As Gemma has it."""
 
@@ -99,6 +124,8 @@ MODULES = {
     "conv1d, groups": (lambda: nn.Sequential(nn.Conv1d(4, 8, 3, groups=2), nn.Conv1d(8, 8, 2, groups=8)), floats(4, 6)),
     "conv2d": (lambda: nn.Sequential(nn.Conv2d(2, 6, 2, stride=2), nn.ReLU(), nn.Conv2d(6, 4, 1)), floats(2, 6, 4)),
     "conv2d, same": (lambda: nn.Conv2d(3, 6, 3, padding="same", bias=False), floats(3, 6, 4)),
+    "flat": (Flat, floats(4, 6)),
+    "token": (lambda: nn.Sequential(Marked(), nn.Linear(6, 5)), floats(4, 6)),
     "channels": (Channels, floats(4, 7)),
     "embedding": (lambda: nn.Embedding(9, 6), tokens),
     "embedding, dense": (lambda: nn.Embedding(9, 1), tokens),
@@ -202,6 +229,18 @@ def test_each_member_may_have_rows_of_its_own():
         torch.testing.assert_close(answers[slot * 4 : slot * 4 + 4], module(x[slot * 4 : slot * 4 + 4]))
 
 
+def test_a_part_of_the_module_may_be_called_alone():
+    """GPT-2 gives its table of positions one row for all."""
+    module = nn.ModuleDict({"model": gpt2(), "other": nn.Linear(6, 5)})
+    found, become = together(module)
+    x = tokens()
+    with found:
+        answers = module["model"](x.repeat(K, 1)).logits
+        assert module["other"](torch.randn(K, 6)).shape == (K, 5)
+    become(2)
+    torch.testing.assert_close(answers[4:], module["model"](x).logits, rtol=1e-3, atol=1e-4)
+
+
 def test_the_centre_may_move_and_the_members_change():
     module = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 5))
     found, _ = together(module)
@@ -265,13 +304,23 @@ def test_after_an_exception_the_module_is_as_before():
     found, _ = together(module)
     before, x = bits(module), torch.randn(2, 6)
     answer = module(x)
-    with pytest.raises(RuntimeError, match=r"cannot be multiplied|must match|must have same"), found:
+    with found:
+        with pytest.raises(RuntimeError, match=r"cannot be multiplied"):
+            module(torch.randn(6, 5))
+        assert module(torch.randn(K, 6)).shape == (K, 5)  # rows of the call that failed are forgotten
+    with pytest.raises(RuntimeError, match=r"cannot be multiplied"), found:
         module(torch.randn(6, 5))
     assert not hooks(module)
     assert all(torch.equal(a, b) for a, b in zip(before, bits(module), strict=True))
     assert torch.equal(module(x), answer)
-    with found:  # rows of the call that failed are forgotten
-        assert module[0](torch.randn(K, 6)).shape == (K, 6)
+
+
+def test_nothing_that_was_made_of_parameters_is_kept():
+    found, _ = together(nn.Linear(6, 5))
+    with found:
+        made = weakref.ref(found.module.weight.T)
+        assert made() is not None
+    assert made() is None
 
 
 def test_it_is_not_entered_twice():
@@ -283,15 +332,12 @@ def test_it_is_not_entered_twice():
 
 
 class Own(nn.Module):
-    """A matrix of its own in an operation that a function makes."""
+    """Parameters of its own in an operation that a function makes."""
 
     def __init__(self, operation):
         super().__init__()
-        self.matrix, self.vector, self.operation = (
-            nn.Parameter(torch.randn(6, 5)),
-            nn.Parameter(torch.randn(6)),
-            operation,
-        )
+        self.matrix, self.vector = nn.Parameter(torch.randn(6, 5)), nn.Parameter(torch.randn(6))
+        self.column, self.operation = nn.Parameter(torch.randn(6, 1)), operation
 
     def forward(self, x):
         return self.operation(self, x)
@@ -302,10 +348,18 @@ class Own(nn.Module):
     [
         (lambda m, x: x @ m.matrix.exp(), "matrix.*Tensor.exp"),
         (lambda m, x: x @ m.matrix[:, :2], "matrix.*__getitem__"),
+        (lambda m, x: x @ (m.matrix * 2.0), "matrix.*mul"),
+        (lambda m, x: x @ m.matrix.transpose(1, 1), "matrix.*transpose"),
+        (lambda m, x: torch.addmm(torch.ones(5), x, m.matrix, beta=0.5), "matrix.*addmm"),
+        (lambda m, x: F.embedding(x[:, 0].long(), m.matrix, max_norm=1.0), "matrix.*embedding"),
+        (lambda m, x: F.linear(m.vector, m.matrix.T), "vector.*linear"),
+        (lambda m, x: x * m.column, "column.*mul"),
+        (lambda m, x: x * (m.column * m.vector), "column.*mul"),
         (lambda m, x: torch.einsum("bi,ij->bj", x, m.matrix), "matrix.*einsum"),
         (lambda m, x: x @ m.matrix.detach(), "matrix.*detach"),
         (lambda m, x: x @ m.matrix.data, "matrix.*data"),
         (lambda m, x: x * m.vector.sum(), "vector.*sum"),
+        (lambda m, x: x * m.vector.expand(6, 6), "vector.*expand"),
         (lambda m, x: x * float(m.vector[0]), "vector.*__float__|vector.*item"),
         (lambda m, x: torch.cat([x, m.vector[None]]), "vector.*cat"),
         (lambda m, x: m.vector.add_(1.0) * x, "vector.*add_"),
@@ -413,6 +467,7 @@ def test_verify_reads_what_transformers_answer_with(make):
     [
         lambda module, members: module(torch.ones(2 * members, 6))[:2],
         lambda module, members: [module(torch.ones(members, 6))] * (1 + (members > 1)),
+        lambda module, members: module(torch.ones(members, 6))[:, None] if members > 1 else module(torch.ones(1, 6)),
     ],
 )
 def test_verify_wants_the_rows_of_all_members(call):

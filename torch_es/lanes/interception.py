@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from torch_es.lanes.each import Each, Rows
@@ -23,38 +23,48 @@ class Interception(TorchFunctionMode):
     """While it is entered, the parameters that it was given are what the members have of their own.
 
     Args:
+        module: Whose parameters they are.
         members: How many answer.
     """
 
-    def __init__(self, members: int) -> None:
+    def __init__(self, module: nn.Module, members: int) -> None:
         super().__init__()
+        self._module = module
         self._rows = Rows(members, members)
+        self._depth = 0  # of calls of modules in each other
         self._parameters: dict[int, Each] = {}
-        self._derived: dict[int, Each] = {}  # what was made of parameters in this call of the module
+        self._derived: dict[int, Each] = {}  # what was made of parameters in a call
 
     def begin(self, parameters: Iterable[tuple[Tensor, Each]]) -> None:
         """Take what stands for parameters from now on."""
         self._parameters = {id(p): each for p, each in parameters}
-        self._derived = {}
+        self._depth = 0
+        self._forget()
 
     def before(self, module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """Learn from a call of the module how many rows it has."""
+        """Learn how many rows there are, if this call of a module is not part of another."""
+        self._depth += 1
         tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.dim()]
-        members = self._rows.members
-        if not tensors:
+        if self._depth > 1 or not tensors:
             return
         # beside the batch, a call may have vectors that belong to none of its rows
         batch = next((x for x in tensors if x.dim() > 1), tensors[0])
-        total = len(batch)
-        if total % members:
+        members, total = self._rows.members, len(batch)
+        if total % members == 0:
+            self._rows = Rows(members, total, batch.dim() == 1)
+        elif module is self._module:
             raise ValueError(
                 f"the module must get the rows of all {members} members, members first, got {total} rows; "
                 f"give it `x.repeat({members}, 1)`."
             )
-        self._rows, self._derived = Rows(members, total, batch.dim() == 1), {}
 
     def after(self, *_: object) -> None:
-        """Forget what belonged to a call of the module."""
+        """Forget what belonged to a call that ends."""
+        self._depth -= 1
+        if self._depth == 0:
+            self._forget()
+
+    def _forget(self) -> None:
         self._rows, self._derived = Rows(self._rows.members, self._rows.members), {}
 
     def __torch_function__(

@@ -65,6 +65,14 @@ def _item(_: Rows, x: Any, index: Any) -> Any:
     return Each(x.name, x.value[index], own=x.whole()[(slice(None), *index)])
 
 
+def _expand(rows: Rows, x: Each, *sizes: Any) -> Any:
+    """The rule of a parameter `(1, ...)` that is repeated for all rows, as a token of a class is."""
+    sizes = sizes[0] if len(sizes) == 1 else sizes
+    if x.factors is not None or len(sizes) != x.value.dim() or len(x.value) != 1 or sizes[0] != rows.total:
+        return NotImplemented
+    return x.whole().expand(rows.members, rows.total // rows.members, *sizes[1:]).flatten(0, 1)
+
+
 def _arithmetic(function: Rule, rows: Rows, a: Any, other: Any, **kwargs: Any) -> Any:
     """The rule of a sum, a product, ... of a parameter with a number, with another, or with a tensor of all rows."""
     if any(isinstance(x, Each) and x.factors is not None for x in (a, other)):
@@ -100,6 +108,7 @@ POINTWISE: dict[Any, Rule] = {
     functional.group_norm: partial(_of_rows, _group_norm),
     functional.batch_norm: partial(_of_rows, _batch_norm),
     Tensor.__getitem__: _item,
+    Tensor.expand: _expand,
     **{cast: partial(_cast, cast) for cast in _CASTS},
     **{f: partial(_of_one, f) for name in _OF_ONE for f in (getattr(torch, name), getattr(Tensor, name))},
     **{f: partial(_arithmetic, f) for name in _SIGNS for f in (getattr(torch, name), getattr(Tensor, name))},

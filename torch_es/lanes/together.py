@@ -26,8 +26,8 @@ _REFUSED = nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, torch.jit.ScriptMo
 class Together:
     """A module that answers for several members at once, inside `with`.
 
-    Its rows are those of all members, members first: `module(x.repeat(members, 1))` gives each member the rows x. Its
-    own parameters are the centre's weights, and stay so.
+    Its rows are those of all members, members first: `module(x.repeat(members, 1))` gives each member the rows x. They
+    are the first dimension, for every layer. Its own parameters are the centre's weights, and stay so.
 
     Args:
         module: In eval mode.
@@ -60,7 +60,7 @@ class Together:
         self._parameters = [named[part.name] for part in parts]
         _check_layers(module, {id(p) for p in self._parameters})
         self._draws = [_zeros(part, p, members) for part, p in zip(parts, self._parameters, strict=True)]
-        self._interception = Interception(members)
+        self._interception = Interception(module, members)
         self._hooks: list[RemovableHandle] = []
 
     def write(self, slot: int, factors: Factors) -> None:
@@ -75,10 +75,12 @@ class Together:
         if self._hooks:
             raise RuntimeError("`Together` must not be entered while it is entered; leave it before.")
         self._interception.begin(zip(self._parameters, self._eaches(), strict=True))
-        self._hooks = [
-            self.module.register_forward_pre_hook(self._interception.before, with_kwargs=True),
-            self.module.register_forward_hook(self._interception.after, always_call=True),
-        ]
+        for module in self.module.modules():
+            if module is self.module or any(True for _ in module.children()):  # a layer gets rows from these
+                self._hooks += [
+                    module.register_forward_pre_hook(self._interception.before, with_kwargs=True),
+                    module.register_forward_hook(self._interception.after, always_call=True),
+                ]
         self._interception.__enter__()  # type: ignore[no-untyped-call]
         return self
 
@@ -122,8 +124,8 @@ class Together:
                 if not _same(alone, together, slot, self.members):
                     raise ValueError(
                         f"`module` ({type(self.module).__name__}) must answer for several members as for one, but "
-                        f"member {slot} of {self.members} gets other answers: its rows depend on each other, "
-                        f"or on chance; {WAY_OUT}"
+                        f"member {slot} of {self.members} gets other answers: its rows depend on each other or "
+                        f"on chance, or are not the first dimension of what a layer gets; {WAY_OUT}"
                     )
         finally:
             for p, own in zip(self._parameters, kept, strict=True):
