@@ -11,15 +11,18 @@ import torch
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from torch_es import OpenAIES
-from torch_es.lanes.together import Together
+from torch_es import ES, BatchFitness
 
 LENGTH, DIGITS = 4, 6
 
 
-def prompts(count: int) -> Tensor:
+MEMBERS = 128  # that answer in one call
+
+
+def prompts(count: int, seed: int) -> Tensor:
     """Return rows of digits; the last token asks for the answer."""
-    return torch.cat([torch.randint(DIGITS, (count, LENGTH)), torch.full((count, 1), DIGITS)], 1)
+    digits = torch.randint(DIGITS, (count, LENGTH), generator=torch.Generator().manual_seed(seed))
+    return torch.cat([digits, torch.full((count, 1), DIGITS)], 1)
 
 
 def share_sorted(module: nn.Module, batch: Tensor) -> Tensor:
@@ -28,25 +31,29 @@ def share_sorted(module: nn.Module, batch: Tensor) -> Tensor:
     return (tokens[:, -LENGTH:] == batch[:, :LENGTH].sort(1).values).float().mean(1)
 
 
+def scores(module: nn.Module, batch: Tensor) -> Tensor:
+    """Return the score of each member on each prompt."""
+    return share_sorted(module, batch.repeat(MEMBERS, 1)).view(MEMBERS, -1)
+
+
 torch.manual_seed(0)
 config = GPT2Config(
     vocab_size=DIGITS + 1, n_positions=2 * LENGTH + 1, n_embd=32, n_layer=1, n_head=4, initializer_range=0.1,
     bos_token_id=None, eos_token_id=None,
 )  # fmt: skip
 model = GPT2LMHeadModel(config).eval()
-es = OpenAIES(model, partial(torch.optim.Adam, lr=0.02), sigma=0.05, num_pairs=64, rank=1)
-members = 2 * es.num_pairs
-together = Together(model, es.ask().perturbation.parts, members)
-
-held_out = prompts(500)
+fitness = BatchFitness(scores, batches=partial(prompts, 32), members_per_call=MEMBERS)
+adam = partial(torch.optim.Adam, lr=0.02)
+held_out = prompts(500, seed=10_000)
 before = after = float(share_sorted(model, held_out).mean())
-while es.generation < 200:
-    population = es.ask()
-    for member in range(members):
-        together.write(member, population.perturbation.factors(population.theta, member))
-    with torch.no_grad(), together:
-        scores = share_sorted(model, prompts(32).repeat(members, 1)).view(members, -1).mean(1)
-    es.tell(scores.tolist())
-    if es.generation % 25 == 0:
+
+
+def report(metrics: dict[str, float]) -> None:
+    global after
+    if metrics["time/iterations"] % 25 == 0:
         after = float(share_sorted(model, held_out).mean())
-        print(f"generation {es.generation}: {after:.3f} of tokens in order, {before:.3f} at the start")
+        print(f"generation {metrics['time/iterations']:.0f}: {after:.3f} of tokens in order, {before:.3f} at the start")
+
+
+with ES(model, fitness_fn=fitness, optimizer=adam, sigma=0.05, num_pairs=MEMBERS // 2, rank=1, num_workers=0) as es:
+    es.learn(total_timesteps=MEMBERS * 200, callback=report)

@@ -79,9 +79,29 @@ def test_one_number_for_each_of_several_members_and_the_calls_are_few():
     es.play(member=3)
     assert all(value.equal(before[name]) for name, value in module.state_dict().items())
     calls.clear()
+    es.close()
     es.learn(1)
-    assert len(calls) == 4
+    assert len(calls) == 5  # four, and one to see that a member is worth the same by itself
     assert all(x is calls[0] for x in calls)  # a batch is made once a generation
+
+
+class Mixing(nn.Module):
+    """Its rows depend on each other."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(20, 6)
+
+    def forward(self, x):
+        return self.inner(x) + 100 * self.inner(x).mean(0)
+
+
+@pytest.mark.parametrize(("module", "warned"), [(Mixing, True), (network, False)], ids=["mixing", "apart"])
+def test_rows_that_depend_on_each_other_are_noticed(module, warned, caplog):
+    fitness = BatchFitness(partial(together, members=4), batches, 4)
+    es = ES(module(), fitness_fn=fitness, num_workers=0, num_pairs=4, rank=1, sigma=0.1, eval_every=0).learn(1)
+    assert ("depend on each other, or rounding decides" in caplog.text) is warned
+    assert es.strategy.generation == 1
 
 
 def test_a_run_is_resumed_and_replayed_to_the_bit(tmp_path):

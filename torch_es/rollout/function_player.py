@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -18,7 +20,9 @@ from torch_es.rollout.player import Snapshot
 from torch_es.search.low_rank import Part
 from torch_es.search.parameters import FlatParameters
 from torch_es.search.protocol import as_number, write_member
-from torch_es.types import CENTRE, EpisodeResult, Task
+from torch_es.types import CENTRE, EpisodeResult, Float64Array, Task
+
+_log = logging.getLogger(__name__)
 
 Fitness = Callable[[Any], Any] | BatchFitness
 
@@ -66,44 +70,72 @@ class FunctionPlayer:
             raise RuntimeError("begin() must be called before advance().")
         tasks = [self._waiting.popleft() for _ in range(min(self.num_lanes, len(self._waiting)))]
         self.steps += 1
-        with self._become([task.member for task in tasks], self._snapshot):
-            return self._results(tasks)
+        members = [task.member for task in tasks]
+        together = self._together
+        with self._evaluating(), self._together_as(together, members) if together else self._being(members[0]):
+            results = self._results(tasks)
+        if self.steps == 1 and together is not None:
+            self._check_alone(results)
+        return results
 
     def _results(self, tasks: list[Task]) -> list[EpisodeResult]:
         fitness = self._fitness
         if not isinstance(fitness, BatchFitness):
             return [EpisodeResult(tasks[0], as_number(fitness(self._module)), 1, False, None)]
-        if self._batch[0] != tasks[0].generation:
-            self._batch = tasks[0].generation, fitness.batches(tasks[0].generation)
-        rows = fitness.rows(fitness.fitness_fn(self._module, self._batch[1]))
+        rows = self._rows(fitness, tasks[0].generation)
         return [
             EpisodeResult(task, float(row.mean()), 1, False, None, None, row if fitness.within_prompts else None)
             for task, row in zip(tasks, rows, strict=False)
         ]
 
+    def _rows(self, fitness: BatchFitness, generation: int) -> Float64Array:
+        if self._batch[0] != generation:
+            self._batch = generation, fitness.batches(generation)
+        return fitness.rows(fitness.fitness_fn(self._module, self._batch[1]))
+
+    def _check_alone(self, results: list[EpisodeResult]) -> None:
+        """Warn if the first member is worth something else where its weights are the module's own."""
+        assert isinstance(self._fitness, BatchFitness)
+        task, together = results[0].task, results[0].return_
+        with self._evaluating(), self._being(task.member):
+            alone = float(self._rows(self._fitness, task.generation)[0].mean())
+        spread = float(np.std([result.return_ for result in results]))
+        if not abs(together - alone) <= 0.2 * spread + 1e-6 * abs(alone):
+            _log.warning(
+                "Member %d is worth %.6g in one call with others, and %.6g by itself: rows of the module's batch "
+                "depend on each other, or rounding decides. `members_per_call=1` is safe.",
+                task.member, together, alone,
+            )  # fmt: skip
+
     @contextlib.contextmanager
-    def _become(self, members: list[int], snapshot: Snapshot) -> Iterator[None]:
-        """Let the module be one member, or several, in eval mode."""
+    def _evaluating(self) -> Iterator[None]:
+        """Put the module into eval mode, and its modes and buffers back."""
         training = [part for part in self._module.modules() if part.training]
         self._module.eval()
         try:
-            with kept(self._module), self._perturbed(members, snapshot):
+            with kept(self._module):
                 yield
         finally:
             for part in training:
                 part.training = True
 
     @contextlib.contextmanager
-    def _perturbed(self, members: list[int], snapshot: Snapshot) -> Iterator[None]:
-        if self._together is not None:
-            for slot in range(self.num_lanes):  # slots without a task answer as the centre
-                self._together.write(slot, snapshot.factors(members[slot] if slot < len(members) else CENTRE))
-            with self._together:
-                yield
-            return
+    def _together_as(self, together: Together, members: list[int]) -> Iterator[None]:
+        """Let the module answer for several members; slots without one answer as the centre."""
+        assert self._snapshot is not None
+        for slot in range(self.num_lanes):
+            together.write(slot, self._snapshot.factors(members[slot] if slot < len(members) else CENTRE))
+        with together:
+            yield
+
+    @contextlib.contextmanager
+    def _being(self, member: int) -> Iterator[None]:
+        """Let the module have one member's weights."""
+        assert self._snapshot is not None
+        snapshot = self._snapshot
         try:
-            if members != [CENTRE]:
-                write_member(self._parameters, snapshot.theta, snapshot.perturbation, members[0])
+            if member != CENTRE:
+                write_member(self._parameters, snapshot.theta, snapshot.perturbation, member)
             prepare(self._module)
             yield
         finally:
