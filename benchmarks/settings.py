@@ -10,6 +10,7 @@ from typing import Any
 from torch_es.cli import config
 
 _UNTOLD = ("seed", *config.CHANGEABLE)  # what a result does not depend on, or names by itself
+_LATER = "rank", None  # came after results that it does not change
 
 Settings = dict[str, Any]
 
@@ -23,6 +24,7 @@ def composed(*words: str) -> Settings:
 def decisive(*words: str) -> Settings:
     """Return everything that decides what the runs of `torch-es WORDS` reach, besides the seed and the code."""
     settings = {key: value for key, value in composed(*words).items() if key not in _UNTOLD}
+    settings["strategy"] = {key: value for key, value in settings["strategy"].items() if (key, value) != _LATER}
     return {**settings, "total_timesteps": composed(*words)["total_timesteps"]}
 
 

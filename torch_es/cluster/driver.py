@@ -258,4 +258,4 @@ class ClusterEvaluator:
         self._nodes.remove(node)
         self._restarts_gone += node.restarts
         named = self._ledger.lose(node, reason, "")
-        _log.warning("%s %s; %d nodes remain. Its tasks run again: %s.", node, reason, len(self._nodes), named)
+        _log.warning("%s %s; nodes that remain: %d. Its tasks run again: %s.", node, reason, len(self._nodes), named)
