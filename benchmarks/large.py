@@ -1,6 +1,6 @@
-"""Noise of low rank and large modules: the update, the lanes, and the memory of evolving 100 million and a billion.
+"""Noise of low rank and large modules: the update, lanes, training, and the memory of evolving a billion parameters.
 
-    .venv/bin/python benchmarks/large.py [--only update lanes memory] [--pairs 5] [--parameters 100_000_000 ...]
+    .venv/bin/python benchmarks/large.py [--only update lanes physics memory] [--pairs 5] [--parameters 100_000_000 ...]
 
 The rows are written to benchmarks/results/large.json as each part ends.
 """
@@ -21,6 +21,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 from pairs import Row, Side, alternate, publish
+from physics import CASES, share
 from torch import nn
 
 from torch_es import ES, mlp
@@ -86,6 +87,13 @@ def microseconds(forward: Callable[..., np.ndarray], rows: np.ndarray) -> float:
     return (time.perf_counter() - start) / 300 / len(rows) * 1e6
 
 
+def physics_rows(given: argparse.Namespace) -> Iterator[Row]:
+    """Yield training on Humanoid beside `env.step` alone on its actions, dense and rank 1."""
+    (dense,) = (case for case in CASES if case.env == "Humanoid-v5")
+    for case in (dense, dense._replace(rank=1)):
+        yield share(case, given.pairs)
+
+
 def memory_rows(given: argparse.Namespace) -> Iterator[Row]:
     """Yield the peak of memory of two generations beside the module and its master; each in a process of its own."""
     context = multiprocessing.get_context("spawn")
@@ -146,7 +154,7 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-PARTS = {"update": update_rows, "lanes": lane_rows, "memory": memory_rows}
+PARTS = {"update": update_rows, "lanes": lane_rows, "physics": physics_rows, "memory": memory_rows}
 
 if __name__ == "__main__":
     main()

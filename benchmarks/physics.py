@@ -41,7 +41,6 @@ CASES = (
     Case("HalfCheetah-v5", (64, 64), 64, 1, 0.88),
     Case("Hopper-v5", (64, 64), 256, 1, 0.88),
     Case("Humanoid-v5", (256, 256), 256, 2, 0.93),
-    Case("Humanoid-v5", (256, 256), 256, 2, 0.93, rank=1),
     Case("InvertedPendulum-v5", (64, 64), 256, 1, 0.60),
 )
 

@@ -39,6 +39,7 @@ PARTS = {  # a table's title, and what its two columns of numbers are
 LARGE = {  # what the columns of numbers are
     "update": ("dense noise", "rank 1"),
     "lanes": ("dense noise", "rank 1"),
+    "physics": ("training", "`env.step` alone"),
     "memory": ("peak of memory, less the interpreter's", "module and float32 master, and `.grad` where there is one"),
 }
 WORDS = {  # of rows whose name alone does not say what is compared
