@@ -9,8 +9,7 @@ from helpers import boxed
 from modules import Branching, Counting
 from torch import nn
 
-from torch_es.lanes import LaneChoice, choose_lanes
-from torch_es.lanes import choice as choice_module
+from torch_es.lanes import LaneChoice, choose_lanes, default_num_lanes
 from torch_es.lanes.factored import FactoredLanes
 from torch_es.lanes.modules import CopiedLanes
 from torch_es.lanes.shared import SharedLanes, independent
@@ -185,6 +184,21 @@ def test_a_members_bits_do_not_depend_on_its_place_the_others_and_the_number_of_
     assert len(answers) == 1
 
 
+@pytest.mark.parametrize("kind", [SharedLanes, FactoredLanes])
+def test_a_group_without_an_active_lane_is_left_out(kind):
+    module = nn.Linear(24, 5)
+    theta = FlatParameters(module).read_masters()
+    lanes, _, parts = made(module, kind, 40, 1)
+    noise = LowRank(0, 0, len(theta), 0.1, parts)
+    for lane in range(40):
+        lanes.write(lane, noise.factors(theta, lane))
+    rows = np.random.default_rng(0).standard_normal((40, 24), dtype=np.float32)
+    expected = lanes.forward(rows, range(40)).copy()
+    answer = lanes.forward(rows + 1, [3, 35]).copy()
+    np.testing.assert_array_equal(answer[16:32], expected[16:32])
+    assert (answer[[3, 35]] != expected[[3, 35]]).all()
+
+
 def test_a_layer_whose_rows_depend_on_their_place_runs_lane_by_lane(monkeypatch):
     monkeypatch.setattr("torch_es.lanes.shared.independent", lambda _: False)
     test_a_chain_answers_so_too(MODULES["chain"], 18, 1)
@@ -234,8 +248,8 @@ def test_what_does_not_fit_the_cache_once_for_each_lane_is_shared(module, kind, 
     parts = factored(FlatParameters(module), 1)
     choice = choose_lanes(module, None, boxed(size), None, parts)
     assert choice == LaneChoice(kind, normalized=False, parts=parts if shared else None)
-    assert choice.num_lanes(FlatParameters(module).dim) == 16 if shared or size == 4 else True
-    assert choice_module.MAX_LANES == 16
+    dim = FlatParameters(module).dim
+    assert choice.num_lanes(dim) == (32 if shared else default_num_lanes(dim))
 
 
 class Table(nn.Module):

@@ -36,6 +36,8 @@ from torch_es.search.parameters import FlatParameters
 from torch_es.spaces.layout import Layout
 from torch_es.types import Float32Array
 
+_SHARING_LANES = 32  # by trial on Humanoid: more cost little, and what a step costs once is shared by more
+
 Parts = tuple[Part, ...]
 
 _log = logging.getLogger(__name__)
@@ -72,7 +74,7 @@ class LaneChoice(NamedTuple):
 
     def num_lanes(self, dim: int) -> int:
         """Return how many lanes a worker gets by default for a network of `dim` parameters."""
-        return default_num_lanes(dim) if self.parts is None else MAX_LANES
+        return default_num_lanes(dim) if self.parts is None else _SHARING_LANES
 
     def make(self, network: nn.Module, num_lanes: int, layout: Layout, reference: Float32Array | None = None) -> Lanes:
         """Make the lanes; for the arguments see `choose_lanes`."""

@@ -115,6 +115,7 @@ class FactoredLanes:
         one, _, *kept = traced(member, layout.size)
         self._inputs = np.zeros((-(-num_lanes // ROWS) * ROWS, layout.size), np.float32)
         self._weights = SharedWeights(parts, len(self._inputs))
+        self._outputs: Float32Array | None = None
         self._vector = torch.empty_like(self._weights.theta)
         # buffers and states of each group of lanes
         self._groups = [stacked(kept, ROWS) for _ in range(0, num_lanes, ROWS)]
@@ -146,15 +147,16 @@ class FactoredLanes:
     def forward(self, rows: Float32Array, active: Sequence[int]) -> Float32Array:
         """See `Lanes.forward`."""
         self._inputs[: len(rows)] = rows
-        outputs = []
-        for number, kept in enumerate(self._groups):
-            group = slice(number * ROWS, (number + 1) * ROWS)
+        for number in sorted({lane // ROWS for lane in active}):
+            kept, group = self._groups[number], slice(number * ROWS, (number + 1) * ROWS)
             inputs = self._member.inputs(self._inputs[group])
             output, *changed = self._graph(self._weights.theta, self._weights.draws[group], inputs, *kept)
             tree_map(lambda old, new: old.copy_(new), kept, changed)
-            outputs.append(output.numpy())
-        array: Float32Array = np.concatenate(outputs)[: len(rows)]
-        return array
+            if self._outputs is None:
+                self._outputs = np.zeros((len(self._inputs), output.shape[1]), np.float32)
+            self._outputs[group] = output.numpy()
+        assert self._outputs is not None
+        return self._outputs[: len(rows)]
 
 
 def _own(part: Part, shared: Tensor, draws: Tensor) -> Matrix | Tensor:

@@ -8,6 +8,7 @@ A layer whose rows then still depend on their position runs lane by lane. A memb
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from torch_es.spaces.layout import Layout
 from torch_es.types import Float32Array
 
 ROWS = 16  # of each product
+
+Product = Callable[[Float32Array, Float32Array], Any]
 
 
 class SharedWeights:
@@ -69,14 +72,17 @@ class SharedLanes:
     ) -> None:
         if any(p.dtype != torch.float32 for p in network.parameters()):
             raise NotImplementedError("only float32 chains are stacked")
-        slots = -(-num_lanes // ROWS) * ROWS
-        self._weights = SharedWeights(parts, slots)
-        self._inputs = np.zeros((slots, layout.size), np.float32)
+        groups = -(-num_lanes // ROWS)
+        self._weights = SharedWeights(parts, groups * ROWS)
+        self._inputs = np.zeros((groups * ROWS, layout.size), np.float32)
+        self._outputs: Float32Array | None = None
         self._turned: list[tuple[Float32Array, Float32Array]] = []  # matrices, and copies of their transposes
         named = {part.name: part for part in parts}
-        own = {id(p): named[name] for name, p in FlatParameters(network).named.items()}
-        self._steps = [  # each a function of rows `(slots, size)`
-            self._linear(layer, own) if type(layer) is nn.Linear else activation(layer) for layer in chain(network)
+        self._own = {id(p): named[name] for name, p in FlatParameters(network).named.items()}
+        layers = [(layer, self._product(layer) if type(layer) is nn.Linear else None) for layer in chain(network)]
+        self._groups = [  # each a function of rows `(ROWS, size)`
+            [activation(layer) if product is None else self._linear(layer, product, group) for layer, product in layers]
+            for group in self._weights.draws.split(ROWS)
         ]
 
     def write(self, lane: int, factors: Factors) -> None:
@@ -90,52 +96,72 @@ class SharedLanes:
         self._weights.renew()
 
     def forward(self, rows: Float32Array, active: Sequence[int]) -> Float32Array:
-        """See `Lanes.forward`."""
-        x = self._inputs
-        x[: len(rows)] = rows
-        for step in self._steps:
-            x = step(x)
-        return x[: len(rows)]
+        """See `Lanes.forward`; a group without an active lane is left out."""
+        self._inputs[: len(rows)] = rows
+        for number in sorted({lane // ROWS for lane in active}):
+            group = slice(number * ROWS, (number + 1) * ROWS)
+            x = self._inputs[group]
+            for step in self._groups[number]:
+                x = step(x)
+            if self._outputs is None:
+                self._outputs = np.zeros((len(self._inputs), x.shape[1]), np.float32)
+            self._outputs[group] = x
+        assert self._outputs is not None
+        return self._outputs[: len(rows)]
 
-    def _linear(self, layer: nn.Linear, own: dict[int, Part]) -> Kernel:
-        """Return the layer as a function that reuses its buffers for its results."""
-        weights, slots = self._weights, len(self._inputs)
-        part, bias = own.get(id(layer.weight)), _bias(layer, weights, own)
-        out = np.empty((slots, layer.out_features), np.float32)
+    def _product(self, layer: Any) -> Product:
+        """Return `x @ weight.T` as a function of x and where to write it; the weight's values may change."""
+        part = self._own.get(id(layer.weight))
+        if part is not None and not part.rank:
+            return np.matmul  # not used: each lane has a matrix of its own
+        theta = self._weights.theta
+        shared = layer.weight.detach() if part is None else theta[part.start : part.stop].view(layer.weight.shape)
+        weight = shared.numpy()
+        if not independent(weight.shape):
+            return lambda x, out: np.matmul(weight, x[:, :, None], out=out[:, :, None])
+        turned = weight.T.copy()  # a product with it takes half of the time
+        self._turned.append((weight, turned))
+        return lambda x, out: np.matmul(x, turned, out=out)
 
-        def finished(y: Float32Array) -> Float32Array:
-            return y if bias is None else np.add(y, bias, out=y)
+    def _linear(self, layer: Any, product: Product, draws: Tensor) -> Kernel:
+        """Return the layer of a group of lanes as a function that reuses its buffers for its results."""
+        part, bias = self._own.get(id(layer.weight)), self._bias(layer, draws)
+        out = np.empty((ROWS, layer.out_features), np.float32)
+        if part is not None and not part.rank:
+            each, column = part.dense(draws).view(ROWS, *layer.weight.shape).numpy(), out[:, :, None]
 
-        if part is not None and not part.rank:  # a matrix for each lane
-            each = part.dense(weights.draws).view(slots, *layer.weight.shape).numpy()
-            column = out[:, :, None]
-            return lambda x: finished(np.matmul(each, x[:, :, None], out=column)[:, :, 0])
-        if part is None:  # frozen
-            product = self._product(layer.weight.detach().numpy(), out)
-            return lambda x: finished(product(x))
-        product = self._product(weights.theta[part.start : part.stop].view(layer.weight.shape).numpy(), out)
-        left, right = (factor.numpy() for factor in part.factors(weights.draws))
-        inner, thin = np.empty((slots, part.rank, 1), np.float32), np.empty((slots, 1, part.rows), np.float32)
+            def multiply(x: Float32Array) -> None:
+                np.matmul(each, x[:, :, None], out=column)
+
+        elif part is None:  # frozen
+
+            def multiply(x: Float32Array) -> None:
+                product(x, out)
+
+        else:
+            left, right = (factor.numpy() for factor in part.factors(draws))
+            inner, thin = np.empty((ROWS, part.rank, 1), np.float32), np.empty((ROWS, 1, part.rows), np.float32)
+            across, added = inner.transpose(0, 2, 1), thin[:, 0]
+
+            def multiply(x: Float32Array) -> None:
+                np.matmul(right, x[:, :, None], out=inner)
+                np.matmul(across, left, out=thin)
+                product(x, out)
+                np.add(out, added, out=out)
 
         def linear(x: Float32Array) -> Float32Array:
-            np.matmul(right, x[:, :, None], out=inner)
-            np.matmul(inner.transpose(0, 2, 1), left, out=thin)
-            return finished(np.add(product(x), thin[:, 0], out=out))
+            multiply(x)
+            return out if bias is None else np.add(out, bias, out=out)
 
         return linear
 
-    def _product(self, weight: Float32Array, out: Float32Array) -> Kernel:
-        """Return `x @ weight.T` as a function; the weight's values may change, its form stays."""
-        if not independent(weight.shape):
-            return lambda x: np.matmul(weight, x[:, :, None], out=out[:, :, None])[:, :, 0]
-        turned, stacked = weight.T.copy(), out.reshape(-1, ROWS, out.shape[1])  # which takes half of the time
-        self._turned.append((weight, turned))
-
-        def product(x: Float32Array) -> Float32Array:
-            np.matmul(x.reshape(-1, ROWS, x.shape[1]), turned, out=stacked)
-            return out
-
-        return product
+    def _bias(self, layer: Any, draws: Tensor) -> Float32Array | None:
+        if layer.bias is None:
+            return None
+        part = self._own.get(id(layer.bias))
+        found: Tensor = layer.bias.detach() if part is None else part.dense(draws)
+        array: Float32Array = found.numpy()
+        return array
 
 
 def independent(shape: Sequence[int], multiply: Callable[..., Float32Array] = np.matmul) -> bool:
@@ -157,12 +183,3 @@ def independent(shape: Sequence[int], multiply: Callable[..., Float32Array] = np
         x[at] = row
         answers.add(multiply(x, weight)[at].tobytes())
     return len(answers) == 1
-
-
-def _bias(layer: nn.Linear, weights: SharedWeights, own: dict[int, Part]) -> Float32Array | None:
-    if layer.bias is None:
-        return None
-    part = own.get(id(layer.bias))
-    found: Tensor = layer.bias.detach() if part is None else part.dense(weights.draws)
-    array: Float32Array = found.numpy()
-    return array
