@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from gif import cut
+from imageio_ffmpeg import count_frames_and_secs
 from matplotlib.ticker import EngFormatter
 
 from torch_es.report.plotting import new_figure
@@ -52,7 +53,9 @@ def film(task: str) -> None:
         video = Path(scratch) / "video.mp4"
         words = ["record", str(folder(task)), "--out", str(video)]
         subprocess.run([sys.executable, "-m", "torch_es", *words], check=True)
-        cut(video, OUT / f"{task}.gif", START, SECONDS, SHAPE, colours=32)
+        _, length = count_frames_and_secs(video)
+        start = START if length > START + SECONDS else 0  # an episode of Reacher lasts a second
+        cut(video, OUT / f"{task}.gif", start, SECONDS, SHAPE, colours=32)
 
 
 if __name__ == "__main__":
