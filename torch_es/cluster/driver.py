@@ -139,7 +139,7 @@ class ClusterEvaluator:
                 computed = None
             whole = whole and computed is not None
             for (chunk, block), part in zip(shares[node], computed or (), strict=whole):
-                columns(sums[chunk], block).copy_(torch.from_numpy(part))
+                np.copyto(columns(sums[chunk], block).numpy(), part)
         return add_chunks(sums) if whole else serial_sum(noise, linear, squared)
 
     def close(self) -> None:
