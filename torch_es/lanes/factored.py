@@ -19,7 +19,7 @@ from torch.nn import functional
 from torch.utils._pytree import tree_map
 
 from torch_es.lanes.modules import Member, plain_kernels, stacked, traced
-from torch_es.lanes.shared import ROWS, SharedWeights
+from torch_es.lanes.shared import ROWS, GroupedRows, SharedWeights
 from torch_es.nn.observation_norm import Statistics
 from torch_es.search.low_rank import Factors, Part
 from torch_es.spaces.layout import Layout
@@ -108,14 +108,11 @@ class FactoredLanes:
         reference: Float32Array | None,
         parts: tuple[Part, ...],
     ) -> None:
-        if any(p.dtype != torch.float32 for p in network.parameters()):
-            raise NotImplementedError("only float32 modules are factored")
+        self._weights = SharedWeights(network, parts, num_lanes)
+        self._rows = GroupedRows(len(self._weights.draws), layout.size)
         member = self._member = Member(network, layout)
         self.begin(reference, None)
         one, _, *kept = traced(member, layout.size)
-        self._inputs = np.zeros((-(-num_lanes // ROWS) * ROWS, layout.size), np.float32)
-        self._weights = SharedWeights(parts, len(self._inputs))
-        self._outputs: Float32Array | None = None
         self._vector = torch.empty_like(self._weights.theta)
         # buffers and states of each group of lanes
         self._groups = [stacked(kept, ROWS) for _ in range(0, num_lanes, ROWS)]
@@ -125,15 +122,15 @@ class FactoredLanes:
             own = {part.name: _own(part, shared[part.name], draws) for part in parts}
             return _Player(one).run(own, buffers, inputs, state)
 
-        given = self._weights.theta, self._weights.draws[:ROWS], member.inputs(self._inputs[:ROWS]), *self._groups[0]
+        inputs = member.inputs(np.zeros((ROWS, layout.size), np.float32))
+        given = self._weights.theta, self._weights.draws[:ROWS], inputs, *self._groups[0]
         with plain_kernels():
             self._graph = make_fx(vmap(call, in_dims=(None, 0, 0, 0, 0)))(*given)
 
     def begin(self, reference: Float32Array | None, scale: Statistics | None) -> None:
         """See `Lanes.begin`."""
         self._member.begin(reference, scale)
-        if hasattr(self, "_weights"):
-            self._weights.renew()
+        self._weights.renew()
 
     def write(self, lane: int, factors: Factors) -> None:
         """See `Lanes.write`; what a network derives from its weights, it derives from the vector of them."""
@@ -146,17 +143,14 @@ class FactoredLanes:
 
     def forward(self, rows: Float32Array, active: Sequence[int]) -> Float32Array:
         """See `Lanes.forward`."""
-        self._inputs[: len(rows)] = rows
-        for number in sorted({lane // ROWS for lane in active}):
-            kept, group = self._groups[number], slice(number * ROWS, (number + 1) * ROWS)
-            inputs = self._member.inputs(self._inputs[group])
-            output, *changed = self._graph(self._weights.theta, self._weights.draws[group], inputs, *kept)
-            tree_map(lambda old, new: old.copy_(new), kept, changed)
-            if self._outputs is None:
-                self._outputs = np.zeros((len(self._inputs), output.shape[1]), np.float32)
-            self._outputs[group] = output.numpy()
-        assert self._outputs is not None
-        return self._outputs[: len(rows)]
+        return self._rows.answered(rows, active, self._group_forward)
+
+    def _group_forward(self, number: int, rows: Float32Array) -> Float32Array:
+        kept, draws = self._groups[number], self._weights.draws[number * ROWS : (number + 1) * ROWS]
+        output, *changed = self._graph(self._weights.theta, draws, self._member.inputs(rows), *kept)
+        tree_map(lambda old, new: old.copy_(new), kept, changed)
+        array: Float32Array = output.numpy()
+        return array
 
 
 def _own(part: Part, shared: Tensor, draws: Tensor) -> Matrix | Tensor:

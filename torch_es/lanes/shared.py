@@ -34,7 +34,10 @@ class SharedWeights:
         draws: For each slot the scaled draws, `(slots, num_draws)`; for dense noise the member's weights themselves.
     """
 
-    def __init__(self, parts: tuple[Part, ...], slots: int) -> None:
+    def __init__(self, network: nn.Module, parts: tuple[Part, ...], num_lanes: int) -> None:
+        if any(p.dtype != torch.float32 for p in network.parameters()):
+            raise NotImplementedError("only float32 networks share their weights")
+        slots = -(-num_lanes // ROWS) * ROWS
         self.parts = parts
         self.theta = torch.zeros(parts[-1].stop)
         self.draws = torch.zeros(slots, parts[-1].first + parts[-1].num_draws)
@@ -59,6 +62,28 @@ class SharedWeights:
         return stale
 
 
+class GroupedRows:
+    """Rows of lanes in groups of `ROWS`; a group without an active lane is left out."""
+
+    def __init__(self, slots: int, size: int) -> None:
+        self._inputs = np.zeros((slots, size), np.float32)
+        self._outputs: Float32Array | None = None
+
+    def answered(
+        self, rows: Float32Array, active: Sequence[int], forward: Callable[[int, Float32Array], Float32Array]
+    ) -> Float32Array:
+        """Return what `forward(number, rows)` answers for each group, `(len(rows), size)`."""
+        self._inputs[: len(rows)] = rows
+        for number in sorted({lane // ROWS for lane in active}):
+            group = slice(number * ROWS, (number + 1) * ROWS)
+            answer = forward(number, self._inputs[group])
+            if self._outputs is None:
+                self._outputs = np.zeros((len(self._inputs), answer.shape[1]), np.float32)
+            self._outputs[group] = answer
+        assert self._outputs is not None
+        return self._outputs[: len(rows)]
+
+
 class SharedLanes:
     """A `Sequential` of linear layers and activations whose lanes share the centre's weights."""
 
@@ -70,18 +95,14 @@ class SharedLanes:
         reference: Float32Array | None,
         parts: tuple[Part, ...],
     ) -> None:
-        if any(p.dtype != torch.float32 for p in network.parameters()):
-            raise NotImplementedError("only float32 chains are stacked")
-        groups = -(-num_lanes // ROWS)
-        self._weights = SharedWeights(parts, groups * ROWS)
-        self._inputs = np.zeros((groups * ROWS, layout.size), np.float32)
-        self._outputs: Float32Array | None = None
+        self._weights = SharedWeights(network, parts, num_lanes)
+        self._rows = GroupedRows(len(self._weights.draws), layout.size)
         self._turned: list[tuple[Float32Array, Float32Array]] = []  # matrices, and copies of their transposes
         named = {part.name: part for part in parts}
         self._own = {id(p): named[name] for name, p in FlatParameters(network).named.items()}
         layers = [(layer, self._product(layer) if type(layer) is nn.Linear else None) for layer in chain(network)]
         self._groups = [  # each a function of rows `(ROWS, size)`
-            [activation(layer) if product is None else self._linear(layer, product, group) for layer, product in layers]
+            [self._linear(*each, group) if type(each[0]) is nn.Linear else activation(each[0]) for each in layers]
             for group in self._weights.draws.split(ROWS)
         ]
 
@@ -96,24 +117,22 @@ class SharedLanes:
         self._weights.renew()
 
     def forward(self, rows: Float32Array, active: Sequence[int]) -> Float32Array:
-        """See `Lanes.forward`; a group without an active lane is left out."""
-        self._inputs[: len(rows)] = rows
-        for number in sorted({lane // ROWS for lane in active}):
-            group = slice(number * ROWS, (number + 1) * ROWS)
-            x = self._inputs[group]
-            for step in self._groups[number]:
-                x = step(x)
-            if self._outputs is None:
-                self._outputs = np.zeros((len(self._inputs), x.shape[1]), np.float32)
-            self._outputs[group] = x
-        assert self._outputs is not None
-        return self._outputs[: len(rows)]
+        """See `Lanes.forward`."""
+        return self._rows.answered(rows, active, self._group_forward)
 
-    def _product(self, layer: Any) -> Product:
-        """Return `x @ weight.T` as a function of x and where to write it; the weight's values may change."""
+    def _group_forward(self, number: int, x: Float32Array) -> Float32Array:
+        for step in self._groups[number]:
+            x = step(x)
+        return x
+
+    def _product(self, layer: Any) -> Product | None:
+        """Return `x @ weight.T` as a function of x and where to write it; None if each lane has a matrix of its own.
+
+        The weight's values may change.
+        """
         part = self._own.get(id(layer.weight))
         if part is not None and not part.rank:
-            return np.matmul  # not used: each lane has a matrix of its own
+            return None
         theta = self._weights.theta
         shared = layer.weight.detach() if part is None else theta[part.start : part.stop].view(layer.weight.shape)
         weight = shared.numpy()
@@ -123,11 +142,12 @@ class SharedLanes:
         self._turned.append((weight, turned))
         return lambda x, out: np.matmul(x, turned, out=out)
 
-    def _linear(self, layer: Any, product: Product, draws: Tensor) -> Kernel:
+    def _linear(self, layer: Any, product: Product | None, draws: Tensor) -> Kernel:
         """Return the layer of a group of lanes as a function that reuses its buffers for its results."""
         part, bias = self._own.get(id(layer.weight)), self._bias(layer, draws)
         out = np.empty((ROWS, layer.out_features), np.float32)
-        if part is not None and not part.rank:
+        if product is None:
+            assert part is not None
             each, column = part.dense(draws).view(ROWS, *layer.weight.shape).numpy(), out[:, :, None]
 
             def multiply(x: Float32Array) -> None:

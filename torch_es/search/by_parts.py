@@ -18,7 +18,7 @@ from torch_es.errors import NonFiniteError
 from torch_es.search.noise import BLOCK
 from torch_es.search.parameters import FlatParameters
 from torch_es.search.perturbation import Noisy, Sigma, chunks
-from torch_es.search.rule import check_finite
+from torch_es.search.rule import finite_norm
 from torch_es.types import Float64Array
 
 Update = Callable[[Tensor, Sigma], tuple[Tensor, Sigma]]
@@ -61,7 +61,8 @@ def gradients(
     for size in parameters.sizes:
         own = sigma[start : start + size] if isinstance(sigma, Tensor) else sigma
         gradient, _ = update(part_sum(noise, start, start + size, linear), own)
-        yield check_finite(gradient)
+        finite_norm(gradient)
+        yield gradient
         start += size
 
 

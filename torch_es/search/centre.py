@@ -21,7 +21,7 @@ from torch_es.search.low_rank import low_rank
 from torch_es.search.parameters import FlatParameters, as_module
 from torch_es.search.perturbation import Mirrored, Perturbation, Sigma, Summation, Unperturbed, serial_sum
 from torch_es.search.protocol import OptimizerFactory, Population, SchedulerFactory, as_outcome, as_pairs
-from torch_es.search.rule import NonFinite, Plan, Rule, check_finite, kept_pairs, spread, sums_for
+from torch_es.search.rule import NonFinite, Plan, Rule, finite_norm, kept_pairs, spread, sums_for
 from torch_es.seeding import check_seed
 from torch_es.types import Float64Array
 
@@ -172,7 +172,7 @@ class CentreSearch:
 
     def _step(self, gradient: Tensor) -> dict[str, float]:
         """Let the optimiser climb along `gradient`, `(dim,)`, and end the generation."""
-        grad_norm = float(check_finite(gradient).norm())
+        grad_norm = finite_norm(gradient)
         self._check_step()
         before, self._half_done = self.theta, True
         self.parameters.write_module(before)  # a loop over members that an exception ended moved the module

@@ -63,17 +63,20 @@ class Noise:
 
     def fill(self, out: Float32Array, generation: int, pair: int) -> None:
         """Write the pair's noise vector, shape `(dim,)`, into `out`."""
-        for block in range(num_blocks(self.dim)):
-            self.fill_block(out[block * BLOCK : (block + 1) * BLOCK], generation, pair, block)
+        self.fill_span(out, generation, pair, 0)
 
     def fill_span(self, out: Float32Array, generation: int, pair: int, start: int) -> None:
         """Write the elements from `start` on into `out`; blocks that reach beyond them are drawn whole."""
         for block in range(start // BLOCK, -(-(start + len(out)) // BLOCK)):
-            first = block * BLOCK
-            whole = np.empty(min(BLOCK, self.dim - first), np.float32)
-            self.fill_block(whole, generation, pair, block)
-            begin, end = max(start, first), min(start + len(out), first + len(whole))
-            out[begin - start : end - start] = whole[begin - first : end - first]
+            first, last = block * BLOCK, min((block + 1) * BLOCK, self.dim)
+            begin, end = max(start, first), min(start + len(out), last)
+            own = out[begin - start : end - start]
+            if len(own) == last - first:
+                self.fill_block(own, generation, pair, block)
+            else:
+                whole = np.empty(last - first, np.float32)
+                self.fill_block(whole, generation, pair, block)
+                own[:] = whole[begin - first : end - first]
 
     def fill_block(self, out: Float32Array, generation: int, pair: int, block: int) -> None:
         """Write one block of the pair's noise vector; `out` is as long as the block is."""

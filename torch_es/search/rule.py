@@ -10,6 +10,7 @@ factors of two and of sigma, so learning rates do not carry over.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -87,12 +88,13 @@ def sums_for(plan: Plan, kept: npt.NDArray[np.bool_], noise: Any, summation: Sum
     return summation(noise, spread(plan.linear, kept), None if plan.squared is None else spread(plan.squared, kept))
 
 
-def check_finite(gradient: Tensor) -> Tensor:
-    """Return a gradient unchanged.
+def finite_norm(gradient: Tensor) -> float:
+    """Return the length of a gradient.
 
     Raises:
-        NonFiniteError: If its length is not finite.
+        NonFiniteError: If it is not finite.
     """
-    if not gradient.norm().isfinite():
+    norm = float(gradient.norm())
+    if not math.isfinite(norm):
         raise NonFiniteError("The gradient is not finite; scale the returns down or use a rank-based `shaping`.")
-    return gradient
+    return norm

@@ -21,7 +21,7 @@ from torch_es.search.openai_es import search_gradient
 from torch_es.search.parameters import FlatParameters
 from torch_es.search.perturbation import Mirrored, serial_sum
 from torch_es.search.protocol import Population, as_number, as_pairs
-from torch_es.search.rule import NonFinite, Plan, check_finite, kept_pairs, spread, sums_for
+from torch_es.search.rule import NonFinite, Plan, finite_norm, kept_pairs, spread, sums_for
 from torch_es.search.shaping import Shaping, resolve
 from torch_es.seeding import check_seed
 from torch_es.types import Float64Array
@@ -131,7 +131,8 @@ class SearchGradient:
             deque(compute(), maxlen=0)
             return compute()
         gradient, _ = plan.update(sums_for(plan, kept, noise, serial_sum), self.sigma)
-        return self.parameters.parts(check_finite(gradient))
+        finite_norm(gradient)
+        return self.parameters.parts(gradient)
 
 
 def _restore(module: nn.Module, buffers: dict[str, torch.Tensor]) -> None:
