@@ -11,14 +11,15 @@ from pathlib import Path
 import cloudpickle
 import gymnasium as gym
 import numpy as np
+import torch
 
 from torch_es.envs import env_factory
 from torch_es.evaluators import ProcessEvaluator, SerialEvaluator
 from torch_es.policies import Policy, mlp
 from torch_es.rollout import EnvObjective, Snapshot
 from torch_es.search import Mirrored
-from torch_es.search.noise import Noise
 from torch_es.search.parameters import FlatParameters
+from torch_es.search.sfc64 import SFC64Noise
 from torch_es.spaces import Layout
 from torch_es.types import Task
 
@@ -80,10 +81,9 @@ def snapshot(policy, sigma=0.1, generation=0):
 
 def noise_of(strategy, generation=0):
     """All pairs' noise in a generation."""
-    eps = np.empty((strategy.num_pairs, strategy.parameters.dim), np.float32)
-    for pair, row in enumerate(eps):
-        Noise(strategy.seed, len(row)).fill(row, generation, pair)
-    return eps.astype(np.float64)
+    eps = torch.empty(strategy.num_pairs, strategy.parameters.dim)
+    SFC64Noise(strategy.seed, eps.shape[1]).fill(eps, generation, range(strategy.num_pairs))
+    return eps.double().numpy()
 
 
 def boxed(*shape):

@@ -13,9 +13,9 @@ from torch_es.cli import config
 from torch_es.evaluators import FaultTolerance, SerialEvaluator
 from torch_es.rollout import Snapshot
 from torch_es.search import Population
-from torch_es.search.noise import Noise
 from torch_es.search.parameters import FlatParameters
 from torch_es.search.perturbation import serial_sum
+from torch_es.search.sfc64 import SFC64Noise
 
 SEVERAL = EpisodeRules(per_member=5)  # a single lucky episode would make a parent
 
@@ -29,9 +29,9 @@ class Alone:
     def member(self, theta, member, out):
         if member == 0:
             return theta
-        eps = np.empty(len(theta), np.float32)
-        Noise(self.seed, len(theta)).fill(eps, self.generation, member)
-        return torch.add(theta, torch.from_numpy(eps), alpha=self.sigma, out=out)
+        eps = torch.empty(1, len(theta))
+        SFC64Noise(self.seed, len(theta)).fill(eps, self.generation, [member])
+        return torch.add(theta, eps[0], alpha=self.sigma, out=out)
 
 
 class RandomSearch:

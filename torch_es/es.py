@@ -22,7 +22,8 @@ from torch_es.lanes import LaneChoice
 from torch_es.loggers import Logger
 from torch_es.loggers.progress import ProgressLogger
 from torch_es.loggers.protocol import opened
-from torch_es.nn.buffers import same_tensors
+from torch_es.nn.buffers import same_tensors, unsearched
+from torch_es.nn.placed import MakeModule, placed
 from torch_es.rollout import Behaviour, EnvObjective, Fitness, FunctionObjective, Objective
 from torch_es.rollout.objective import in_environment
 from torch_es.runs import checkpoint
@@ -50,10 +51,12 @@ class ES:
 
     Args:
         policy: The network to evolve. It is called with a batch of observations; its weights are the start. If it holds
-            an `ObservationNorm`, as `mlp` does, observations are normalised.
+            an `ObservationNorm`, as `mlp` does, observations are normalised. A function that makes it is called once
+            here and, with `fitness_fn`, once in each worker, so that no module travels there.
         env: A Gymnasium id, or a function that makes an environment. Give this or `fitness_fn`.
         fitness_fn: `fitness_fn(module) -> float`, to be maximised in place of an environment's return; or a
             `BatchFitness`.
+        device: With `fitness_fn`, where the module answers: it is moved there. By default it stays where it is.
         strategy: One of openai_es, pgpe, snes, ars; or a `torch_es.search.Strategy` of your own that searches `policy`,
             or a function that makes one: `strategy(policy, seed=seed, **strategy_options)`.
         box_head: How outputs become actions of a Box: clip, tanh, gaussian, uniform:N, custom:V1,V2,..., or a head of
@@ -62,7 +65,8 @@ class ES:
             `torch_es.heads.make_action_noise`.
         behaviour: `behaviour(observation, info)` describes the end of an episode in numbers; the strategy gets them as
             `Outcome.behaviours`.
-        num_workers: Worker processes; by default one for each core. With 0, this process plays everything.
+        num_workers: Worker processes. With 0, this process plays everything. By default one for each core, but 0 for a
+            module on another device than the CPU.
         num_lanes: Perturbed policies that a worker runs side by side; by default as many as fit into the cache.
         rules: How long episodes may be, which members share a world, what an episode is worth; see `EpisodeRules`.
         min_episodes: Add members until a generation has at least this many episodes.
@@ -74,8 +78,8 @@ class ES:
         evaluator: Makes the evaluator, in place of worker processes: `evaluator(objective, snapshot)` returns a
             `torch_es.evaluators.Evaluator`.
         strategy_options: Arguments of the strategy. Those of openai_es are sigma=0.04, num_pairs=16,
-            optimizer=partial(torch.optim.Adam, lr=0.02), shaping=centered_ranks, scheduler, population_size, non_finite
-            and rank, which is that of the noise on matrices; see `torch_es.OpenAIES`.
+            optimizer=partial(torch.optim.Adam, lr=0.02), shaping=centered_ranks, scheduler, population_size,
+            non_finite, rank, that of the noise on matrices, and noise, its generator; see `torch_es.OpenAIES`.
 
     Raises:
         TypeError: If an argument is of the wrong kind.
@@ -93,10 +97,11 @@ class ES:
 
     def __init__(
         self,
-        policy: nn.Module,
+        policy: nn.Module | MakeModule,
         env: str | EnvFactory | None = None,
         *,
         fitness_fn: Fitness | None = None,
+        device: torch.device | str | None = None,
         strategy: str | Strategy | Callable[..., Strategy] = "openai_es",
         box_head: BoxHead = "clip",
         action_noise: GivenNoise | None = None,
@@ -115,8 +120,7 @@ class ES:
     ) -> None:
         if (env is None) == (fitness_fn is None):
             raise ValueError("Give `env` or `fitness_fn`: one of them, not both.")
-        if not isinstance(policy, nn.Module):
-            raise TypeError(f"`policy` must be a torch.nn.Module, got {type(policy).__name__}.")
+        make, policy = policy, placed(policy, device)
         self.network = policy
         if isinstance(strategy, str):  # one of the user's own checks its options itself
             check_arguments(ES, strategy, options_of(strategy), strategy_options)
@@ -132,7 +136,7 @@ class ES:
         self.objective: Objective
         if env is None:
             assert fitness_fn is not None
-            self.objective = FunctionObjective(policy, fitness_fn, perturbation)
+            self.objective = FunctionObjective(policy, fitness_fn, perturbation, None if make is policy else make)
         else:
             self.objective = in_environment(
                 policy, env_factory(env), self.seed, acting, perturbation, rules, num_lanes, behaviour
@@ -150,6 +154,7 @@ class ES:
             "min_episodes": min_episodes, "min_timesteps": min_timesteps,
             "eval_every": eval_every, "eval_episodes": eval_episodes, "seed": self.seed,
             **describe_options({**strategy_options, **({"behaviour": behaviour} if behaviour else {})}),
+            **({"noise": "philox"} if getattr(self.strategy, "noise", "sfc64") != "sfc64" else {}),
         }  # fmt: skip
 
     @torch.inference_mode(False)  # what is made in inference mode cannot be changed afterwards
@@ -291,7 +296,7 @@ class ES:
     def load(
         cls,
         path: str | Path,
-        policy: nn.Module,
+        policy: nn.Module | MakeModule,
         env: str | EnvFactory | None = None,
         **options: Any,
     ) -> ES:
@@ -354,12 +359,8 @@ class ES:
         self.described["env"] = env if isinstance(env, str) else None
 
     def _buffers(self) -> dict[str, torch.Tensor]:
-        """Return what to save besides what is searched and observation statistics: buffers and frozen parameters."""
-        module = self.objective.module
-        saved, frozen = module.state_dict(), {n: p for n, p in module.named_parameters() if not p.requires_grad}
         statistics = self.objective.statistics
-        apart = [id(b) for b in statistics.buffers()] if statistics else []
-        return {n: b for n, b in [*frozen.items(), *module.named_buffers()] if n in saved and id(b) not in apart}
+        return unsearched(self.objective.module, list(statistics.buffers()) if statistics else [])
 
     @property
     def lanes(self) -> LaneChoice | None:

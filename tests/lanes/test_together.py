@@ -13,6 +13,7 @@ from torch_es.search.low_rank import LowRank, factored
 from torch_es.search.parameters import FlatParameters
 
 K = 3
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -179,8 +180,7 @@ def together(module, rank=1, sigma=0.3):
     parts, theta = factored(parameters, rank), parameters.read_masters()
     noise = LowRank(0, 0, len(theta), sigma, parts)
     found = Together(module, parts, K)
-    for slot in range(K):
-        found.write(slot, noise.factors(theta, slot - 1))
+    found.write(noise.draws(range(-1, K - 1), CPU))
 
     def become(slot):
         vector = theta if slot is None or slot == 0 else noise.member(theta, slot - 1, torch.empty_like(theta))
@@ -249,8 +249,7 @@ def test_the_centre_may_move_and_the_members_change():
         p.add_(0.5)
     noise = LowRank(1, 7, FlatParameters(module).dim, 0.1, found.parts)
     theta = FlatParameters(module).read_masters()
-    for slot in range(K):
-        found.write(slot, noise.factors(theta, slot + 4))
+    found.write(noise.draws(range(4, K + 4), CPU))
     with found:
         answers = module(x.repeat(K, 1))
     FlatParameters(module).write_module(noise.member(theta, 6, torch.empty_like(theta)))

@@ -8,9 +8,9 @@ from torch_es.report.split_half import split_half_cosine, split_half_cosines
 from torch_es.runs.options import describe
 from torch_es.runs.replay_log import Record
 from torch_es.search import STRATEGIES, Mirrored
-from torch_es.search.noise import Noise
 from torch_es.search.perturbation import serial_sum
 from torch_es.search.rule import spread
+from torch_es.search.sfc64 import SFC64Noise
 
 SGD = partial(torch.optim.SGD, lr=1e-3)
 
@@ -21,17 +21,16 @@ def mirrored(noise, generation):
 
 def linear_fitness(noise, generation, slope, pairs):
     """Returns of `f(w) = slope @ w` for the members of a generation around zero, sigma 1."""
-    eps = np.empty((pairs, noise.dim), np.float32)
-    for pair in range(pairs):
-        noise.fill(eps[pair], generation, pair)
-    up = eps.astype(np.float64) @ slope
+    eps = torch.empty(pairs, noise.dim)
+    noise.fill(eps, generation, range(pairs))
+    up = eps.double().numpy() @ slope
     return np.stack((up, -up), axis=1)
 
 
 def test_a_linear_function_has_the_cosine_that_theory_gives():
     """Half an estimate is `1/m * sum (g @ eps) eps`, so `E[a @ b] = |g|^2` and `E[|a|^2] = |g|^2 * (1 + (d + 1)/m)`."""
     dim, half = 50, 100
-    noise, slope = Noise(3, dim), np.linspace(-1, 1, dim)
+    noise, slope = SFC64Noise(3, dim), np.linspace(-1, 1, dim)
     found = [
         split_half_cosine(mirrored(noise, generation), 2 * linear_fitness(noise, generation, slope, 2 * half)[:, 0])
         for generation in range(60)
@@ -42,7 +41,7 @@ def test_a_linear_function_has_the_cosine_that_theory_gives():
 
 
 def test_returns_of_chance_agree_in_nothing():
-    noise, draws = Noise(0, 400), np.random.default_rng(0)
+    noise, draws = SFC64Noise(0, 400), np.random.default_rng(0)
     found = [split_half_cosine(mirrored(noise, generation), draws.standard_normal(16)) for generation in range(60)]
     assert abs(np.mean(found)) < 4 / np.sqrt(400 * 60)
     assert 0.6 < np.std(found) * np.sqrt(400) < 1.4

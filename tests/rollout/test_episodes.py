@@ -10,7 +10,7 @@ from torch_es.lanes import lanes_for
 from torch_es.nn.observation_norm import normalize
 from torch_es.policies import Policy
 from torch_es.rollout import Rollout
-from torch_es.search.noise import Noise
+from torch_es.search.sfc64 import SFC64Noise
 from torch_es.types import Task
 
 
@@ -18,10 +18,10 @@ def plain_episode(policy, env_id, shot, task):
     """One member's episode as anyone would write it."""
     # the same arithmetic, so that bits can be compared
     lanes = lanes_for(policy, 4).make(policy.network, 4, policy.layout)
-    eps = np.empty(len(shot.theta), np.float32)
-    Noise(7, len(eps)).fill(eps, task.generation, task.member // 2)
+    eps = torch.empty(1, len(shot.theta))
+    SFC64Noise(7, eps.shape[1]).fill(eps, task.generation, [task.member // 2])
     sign = -1 if task.member % 2 else 1
-    lanes.write(0, torch.add(shot.theta, torch.from_numpy(eps), alpha=sign * shot.perturbation.sigma))
+    lanes.write(0, torch.add(shot.theta, eps[0], alpha=sign * shot.perturbation.sigma))
     world = gym.make(env_id)
     observation, _ = world.reset(seed=EpisodeRules().environment_seed(7, task))
     total, length, done = 0.0, 0, False

@@ -18,7 +18,6 @@ from torch_es.search import STRATEGIES
         ("n_steps", "A generation plays whole episodes; `num_pairs`, `min_episodes` and `min_timesteps` say how many"),
         ("use_sde", "Evolution strategies have no use for it; leave it out"),
         ("n_envs", "`num_workers` is the number of processes"),
-        ("device", "Training runs on the CPU"),
         ("total_timesteps", "Give it to `learn`"),
         ("sigmas", "Did you mean `sigma`"),
         ("num_worker", "Did you mean `num_workers`"),

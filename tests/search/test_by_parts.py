@@ -16,6 +16,7 @@ from torch_es.search.parameters import FlatParameters
 from torch_es.search.perturbation import Mirrored, serial_sum
 
 X = torch.randn(32, 200, generator=torch.Generator().manual_seed(1))
+CPU = torch.device("cpu")
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
 
 
@@ -56,8 +57,8 @@ def test_a_run_has_the_bits_of_a_small_modules(build, make, rank, large):
 
     (small, expected), _ = trained(), large()
     strategy, metrics = trained()
-    assert strategy.parameters.large
-    assert not small.parameters.large
+    assert strategy.parameters.by_parts
+    assert not small.parameters.by_parts
     assert strategy.theta.equal(small.theta)
     for ours, theirs in zip(strategy.parameters.named.values(), small.parameters.named.values(), strict=True):
         assert ours.equal(theirs)
@@ -79,7 +80,7 @@ def test_parts_of_members_and_sums_are_those_of_the_whole(kind):
         for size in parameters.sizes:
             own = slice(start, start + size)
             assert noise.part(theta[own], 5, start, torch.empty(size)).equal(member[own])
-            assert part_sum(noise, start, start + size, linear).equal(whole[:, own])
+            assert part_sum(noise, start, start + size, linear, CPU).equal(whole[:, own])
             start += size
 
 

@@ -102,7 +102,7 @@ def test_the_sum_has_the_same_bits_in_any_order_and_with_any_number_of_threads(m
     try:
         for chunk, pairs in reversed(list(enumerate(chunks(noise.dim, 130)))):
             for block in (2, 0, 1):
-                other.sum_block(columns(parts[chunk], block), block, pairs, linear, None)
+                other.sum_span(columns(parts[chunk], block), block * BLOCK, pairs, linear, None)
         assert torch.get_num_threads() == 2  # and it gives them back
     finally:
         torch.set_num_threads(threads)

@@ -68,7 +68,7 @@ def test_mixed_precision_has_masters():
     [
         (nn.Tanh(), r"`policy` \(Tanh\) has no trainable parameters"),
         (nn.Linear(2, 2).requires_grad_(False), "has no trainable parameters"),
-        (nn.Linear(2, 2, device="meta"), "`weight` must be on the CPU"),
+        (nn.Linear(2, 2, device="meta"), "`weight` must have values, and is on the meta device"),
     ],
 )
 def test_what_cannot_be_evolved_is_refused(module, message):

@@ -6,15 +6,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torch_es.search.noise import BLOCK, Noise, num_blocks
+from torch_es.search.noise import BLOCK, num_blocks
 from torch_es.search.perturbation import Mirrored, Unperturbed, chunks, max_chunks, serial_sum
+from torch_es.search.sfc64 import SFC64Noise
 
 
 def eps_of(pairs, dim, generation=4, seed=3):
-    eps = np.empty((pairs, dim), np.float32)
-    for pair, row in enumerate(eps):
-        Noise(seed, dim).fill(row, generation, pair)
-    return eps.astype(np.float64)
+    eps = torch.empty(pairs, dim)
+    SFC64Noise(seed, dim).fill(eps, generation, range(pairs))
+    return eps.double().numpy()
 
 
 @pytest.mark.parametrize("sigma", [0.5, torch.tensor([0.1, 0.2, 0.3, 0.4, 0.5])], ids=["number", "vector"])

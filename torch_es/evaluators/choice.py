@@ -22,12 +22,13 @@ def make_evaluator(
     num_workers: int | None = None,
     tolerance: FaultTolerance = TOLERANCE,
 ) -> Evaluator:
-    """Return the evaluator for a number of workers, one for each core by default; with 0, this process plays all.
+    """Return the evaluator for a number of workers; with 0, this process plays all.
 
+    By default there is one for each core, or none for a module that is not on the CPU, of which each would make a copy.
     The sizes of shared memory follow from the snapshot, one like those to come.
     """
     check_kind("tolerance", tolerance, FaultTolerance)
-    if num_workers == 0:
+    if num_workers == 0 or (num_workers is None and not all(p.is_cpu for p in objective.module.parameters())):
         return SerialEvaluator(objective)
     if multiprocessing.current_process().daemon:
         _log.warning("This process is a daemon and may not start workers: it plays everything itself, same bits.")

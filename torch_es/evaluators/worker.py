@@ -24,6 +24,7 @@ from torch_es.envs.index import set_worker
 from torch_es.evaluators import pickling
 from torch_es.evaluators.wire import FAILED, LANES, SUMMED, Board, pack_results
 from torch_es.rollout import Player, Snapshot
+from torch_es.search.noise import BLOCK
 from torch_es.search.perturbation import Noisy, chunks, columns
 from torch_es.types import Float64Array
 
@@ -145,7 +146,7 @@ def _sum(board: Board, noise: Noisy, parts: Parts, linear: Float64Array, squared
     pairs = chunks(noise.dim, len(linear))
     for chunk, block in parts:
         out = columns(board.parts[chunk, : 1 if squared is None else 2], block)
-        noise.sum_block(out, block, pairs[chunk], linear, squared)
+        noise.sum_span(out, block * BLOCK, pairs[chunk], linear, squared)
 
 
 def _poll(connection: Connection) -> Callable[[], bool]:

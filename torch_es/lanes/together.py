@@ -18,7 +18,7 @@ from torch.utils.hooks import RemovableHandle
 from torch_es.checks import check_count
 from torch_es.lanes.each import Each
 from torch_es.lanes.interception import WAY_OUT, Interception
-from torch_es.search.low_rank import Factors, Part
+from torch_es.search.low_rank import Part
 
 _REFUSED = nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, torch.jit.ScriptModule
 
@@ -45,8 +45,7 @@ class Together:
         >>> parts = factored(FlatParameters(module), rank=1)
         >>> noise = LowRank(seed=0, generation=0, dim=36, sigma=0.5, parts=parts)
         >>> together = Together(module, parts, members=3)
-        >>> for slot in range(3):
-        ...     together.write(slot, noise.factors(torch.empty(0), member=slot))
+        >>> together.write(noise.draws([0, 1, 2], torch.device("cpu")))
         >>> with together:
         ...     answers = module(torch.ones(1, 8).repeat(3, 1))
         >>> answers.shape
@@ -59,17 +58,16 @@ class Together:
         named = dict(module.named_parameters())
         self._parameters = [named[part.name] for part in parts]
         _check_layers(module, {id(p) for p in self._parameters})
-        self._draws = [_zeros(part, p, members) for part, p in zip(parts, self._parameters, strict=True)]
+        self._draws = torch.zeros(members, parts[-1].first + parts[-1].num_draws)
         self._interception = Interception(module, members)
         self._hooks: list[RemovableHandle] = []
 
-    def write(self, slot: int, factors: Factors) -> None:
-        """Give a slot a member; the module's own weights stand for the centre that the factors have."""
-        scaled = torch.from_numpy(factors.draws * factors.scales)
-        for part, draws in zip(self.parts, self._draws, strict=True):
-            own = part.factors(scaled) if part.rank else (part.dense(scaled),)
-            for all_, one in zip(draws, own, strict=True):
-                all_[slot] = one.view(all_.shape[1:])
+    def write(self, draws: Tensor) -> None:
+        """Let the slots be members, `(members, num_draws)`; the module's own weights stand for the centre.
+
+        The draws are those of `LowRank.draws`, and must not change.
+        """
+        self._draws = draws
 
     def __enter__(self) -> Together:
         if self._hooks:
@@ -92,11 +90,7 @@ class Together:
 
     def _eaches(self) -> list[Each]:
         """Return what the members have of each parameter, from the weights as they are now."""
-        values = [p.detach() for p in self._parameters]
-        return [
-            Each(part.name, value, (draws[0], draws[1]) if part.rank else None, None if part.rank else value + draws[0])
-            for part, value, draws in zip(self.parts, values, self._draws, strict=True)
-        ]
+        return [_each(part, p.detach(), self._draws) for part, p in zip(self.parts, self._parameters, strict=True)]
 
     @torch.no_grad()
     def verify(self, call: Callable[[nn.Module, int], Any]) -> None:
@@ -132,9 +126,12 @@ class Together:
                 p.copy_(own)
 
 
-def _zeros(part: Part, p: Tensor, members: int) -> list[Tensor]:
-    shapes = [(part.rank, part.rows), (part.rank, part.columns)] if part.rank else [p.shape]
-    return [torch.zeros(members, *shape, dtype=p.dtype, device=p.device) for shape in shapes]
+def _each(part: Part, value: Tensor, draws: Tensor) -> Each:
+    if not part.rank:
+        own = part.dense(draws).to(value.device, value.dtype)
+        return Each(part.name, value, None, value + own.view(len(draws), *value.shape))
+    left, right = (factor.to(value.device, value.dtype) for factor in part.factors(draws))
+    return Each(part.name, value, (left, right))
 
 
 def _check_layers(module: nn.Module, perturbed: set[int]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 
 import torch
@@ -54,6 +55,36 @@ def kept(network: nn.Module, but: Collection[Tensor] = ()) -> Iterator[None]:
         for name, buffer in network.named_buffers():
             if name in before:
                 buffer.copy_(before[name])
+
+
+def unsearched(module: nn.Module, but: Collection[Tensor] = ()) -> dict[str, Tensor]:
+    """Return what a module's answers depend on besides trainable parameters: frozen ones, and buffers that are saved.
+
+    Args:
+        module: Any module.
+        but: Those of its buffers that are left out.
+
+    Example:
+        >>> list(unsearched(nn.Sequential(nn.Linear(1, 1).requires_grad_(False), nn.BatchNorm1d(1))))
+        ['0.weight', '0.bias', '1.running_mean', '1.running_var', '1.num_batches_tracked']
+    """
+    saved, frozen = module.state_dict(), {n: p for n, p in module.named_parameters() if not p.requires_grad}
+    apart = {id(buffer) for buffer in but}
+    return {n: b for n, b in [*frozen.items(), *module.named_buffers()] if n in saved and id(b) not in apart}
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return a digest of tensors and their names.
+
+    Example:
+        >>> digest({"a": Tensor([1])}) == digest({"a": Tensor([2])})
+        False
+    """
+    hashed = hashlib.blake2b(digest_size=8)
+    for name, tensor in tensors.items():
+        hashed.update(name.encode())
+        hashed.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return hashed.hexdigest()
 
 
 def same_tensors(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:

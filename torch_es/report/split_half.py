@@ -66,9 +66,11 @@ def split_half_cosines(
         budget: Draw about this many elements of noise, at 5 ns each, but do at least three generations.
 
     Returns:
-        Nothing for a run without noise on its parameters (`sigma=0`).
+        Nothing for a run without noise on its parameters (`sigma=0`), and for one with noise of low rank, which follows
+        from the shapes of the module.
     """
-    if options.get("sigma") == 0 or not records or is_function(options["strategy"]):
+    unknown = options.get("sigma") == 0 or options.get("rank") is not None or is_function(options["strategy"])
+    if unknown or not records:
         return []
     known = strategy_options(options["strategy"]).keys() - {"optimizer"}
     told = {name: value for name, value in options.items() if name in known and not is_function(value)}
@@ -79,7 +81,7 @@ def split_half_cosines(
     found = []
     for i in np.linspace(0, len(records) - 1, count).astype(int):
         record = records[i]
-        noise = Mirrored(options["seed"], record.generation, dim, sigma=1.0)
+        noise = Mirrored(options["seed"], record.generation, dim, 1.0, options.get("noise") or "sfc64")
         plan, kept = strategy.plan(record.fitness)
         cosine = split_half_cosine(noise, spread(plan.linear, kept))
         if cosine is not None:

@@ -123,8 +123,8 @@ class FunctionPlayer:
     def _together_as(self, together: Together, members: list[int]) -> Iterator[None]:
         """Let the module answer for several members; slots without one answer as the centre."""
         assert self._snapshot is not None
-        for slot in range(self.num_lanes):
-            together.write(slot, self._snapshot.factors(members[slot] if slot < len(members) else CENTRE))
+        slots = [*members, *[CENTRE] * (self.num_lanes - len(members))]
+        together.write(self._snapshot.draws(slots, next(iter(self._parameters.named.values())).device))
         with together:
             yield
 

@@ -9,10 +9,12 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from torch_es.checks import check_count, check_kind
+from torch_es.checks import check_count, check_kind, differences
 from torch_es.envs import EnvFactory, EpisodeRules, frames_per_step, probed
 from torch_es.lanes import LaneChoice, lanes_for
 from torch_es.nn import ObservationNorm, batch_norms
+from torch_es.nn.buffers import digest, unsearched
+from torch_es.nn.placed import MakeModule, placed
 from torch_es.nn.prepare import prepared_parts
 from torch_es.policies import Policy, reference_batch
 from torch_es.rollout.batch_fitness import BatchFitness, within_prompts
@@ -139,6 +141,7 @@ class FunctionObjective:
         network: The module.
         fitness_fn: The function, or a `BatchFitness`.
         perturbation: One like those to come.
+        make: Makes the module where it is evaluated, in place of its travelling there.
 
     Raises:
         TypeError: If `fitness_fn` is no function.
@@ -149,20 +152,38 @@ class FunctionObjective:
     rules = EpisodeRules()
     env_id, frames_per_step, lanes = "", 1, None
 
-    def __init__(self, network: nn.Module, fitness_fn: Fitness, perturbation: Perturbation) -> None:
+    def __init__(
+        self, network: nn.Module, fitness_fn: Fitness, perturbation: Perturbation, make: MakeModule | None = None
+    ) -> None:
         check_kind("fitness_fn", fitness_fn, Callable if not isinstance(fitness_fn, BatchFitness) else BatchFitness)
         if names := ", ".join(batch_norms(network)):
             _log.warning(
                 "BatchNorm at %s: in eval mode all members share its statistics; see convert_batch_norm.", names
             )
         self.module = network
-        self.fitness_fn = fitness_fn
+        self.fitness_fn, self._make = fitness_fn, make
         self._parts = perturbation.parts if isinstance(perturbation, LowRank) else None
         if isinstance(fitness_fn, BatchFitness) and fitness_fn.members_per_call > 1 and self._parts is None:
             raise ValueError(
                 f"`members_per_call` must be 1 without noise of low rank, got {fitness_fn.members_per_call}; give "
                 "`rank=1`, by which members share the weights."
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._make is None:
+            return self.__dict__
+        return {**self.__dict__, "module": (_like(self.module), next(self.module.parameters()).device)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._make is not None:
+            like, device = state["module"]
+            self.module = placed(self._make, device)
+            if found := differences(like, _like(self.module)):
+                raise ValueError(
+                    f"`policy` must make the same module each time, but a worker's differs: {found}. Set a seed in "
+                    "it, or give the module itself, which is then sent."
+                )
 
     def player(self) -> Player:
         """See `Objective.player`."""
@@ -189,6 +210,12 @@ class FunctionObjective:
         raise ValueError("`predict` needs an environment; with `fitness_fn`, call the module itself.")
 
 
+def _like(module: nn.Module) -> dict[str, Any]:
+    """Return what must be equal of two modules that are given the same trainable parameters."""
+    shapes = {name: list(p.shape) for name, p in module.named_parameters() if p.requires_grad}
+    return {**shapes, "frozen parameters and buffers": digest(unsearched(module))}
+
+
 def in_environment(
     network: nn.Module,
     factory: EnvFactory,
@@ -203,7 +230,13 @@ def in_environment(
 
     `acting` are arguments of `Policy`, the last three of `EnvObjective`; `perturbation` is like those to come. If the
     search is by actions alone, the network must be differentiable.
+
+    Raises:
+        ValueError: If the network is not on the CPU.
     """
+    for name, p in network.named_parameters():
+        if not p.is_cpu:
+            raise ValueError(f"`{name}` must be on the CPU, where the workers play, got {p.device}; call `.cpu()`.")
     env = probed(factory)
     try:
         reference = reference_batch(env, derive_seed("reference", seed)) if prepared_parts(network) else None

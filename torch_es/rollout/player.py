@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from torch_es.checks import described
@@ -69,6 +70,11 @@ class Snapshot(NamedTuple):
         """Return a member's weights, or the centre's, without the vector of them; of noise of low rank alone."""
         assert isinstance(self.perturbation, LowRank)
         return self.perturbation.factors(self.theta, member)
+
+    def draws(self, members: Sequence[int], device: torch.device) -> Tensor:
+        """Return how some members differ from the centre; see `LowRank.draws`."""
+        assert isinstance(self.perturbation, LowRank)
+        return self.perturbation.draws(members, device)
 
 
 class Player(Protocol):

@@ -24,6 +24,7 @@ from torch import nn
 
 from torch_es.errors import RunFolderError
 from torch_es.loggers.appending import AppendFile
+from torch_es.nn import buffers
 from torch_es.runs.checkpoint import Tree, pack, unpack
 from torch_es.types import Float64Array
 
@@ -151,10 +152,7 @@ def fingerprint(module: nn.Module) -> str:
         >>> fingerprint(nn.Linear(1, 1)) == fingerprint(nn.Linear(1, 1))
         False
     """
-    parts = []
-    for name, p in module.named_parameters():
-        parts += [name.encode(), p.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()]
-    return _digest(b"".join(parts)).hex()
+    return buffers.digest(dict(module.named_parameters()))
 
 
 def _digest(content: bytes | memoryview) -> bytes:

@@ -32,17 +32,20 @@ class Norms(NamedTuple):
     change: float
 
 
-def part_sum(noise: Noisy, start: int, stop: int, linear: Float64Array) -> Tensor:
-    """Return elements `start` to `stop` of `serial_sum(noise, linear)`, `(1, stop - start)`, with the same bits."""
-    total = torch.zeros(1, stop - start)
+def part_sum(noise: Noisy, start: int, stop: int, linear: Float64Array, device: torch.device) -> Tensor:
+    """Return elements `start` to `stop` of `serial_sum(noise, linear)`, `(1, stop - start)`: on a CPU, its bits."""
+    total = torch.zeros(1, stop - start, device=device)
     first, *others = chunks(noise.dim, len(linear))
+    if device.type != "cpu":
+        noise.sum_span(total, start, range(len(linear)), linear, None)
+        return total
     for block in range(start // BLOCK, -(-stop // BLOCK)):
         at = block * BLOCK
         size = min(BLOCK, noise.dim - at)
         whole, part = torch.empty(1, size), torch.empty(1, size)
-        noise.sum_block(whole, block, first, linear, None)
+        noise.sum_span(whole, at, first, linear, None)
         for pairs in others:
-            noise.sum_block(part, block, pairs, linear, None)
+            noise.sum_span(part, at, pairs, linear, None)
             whole += part
         begin, end = max(start, at), min(stop, at + size)
         total[:, begin - start : end - start] = whole[:, begin - at : end - at]
@@ -52,18 +55,19 @@ def part_sum(noise: Noisy, start: int, stop: int, linear: Float64Array) -> Tenso
 def gradients(
     parameters: FlatParameters, noise: Noisy, linear: Float64Array, update: Update, sigma: Sigma
 ) -> Iterator[Tensor]:
-    """Yield the gradient of each parameter, `(size,)`, with the `update` of a `Plan`.
+    """Yield the gradient of each parameter, `(size,)`, on its device, with the `update` of a `Plan`.
 
     Raises:
         NonFiniteError: If one is not finite.
     """
     start = 0
-    for size in parameters.sizes:
-        own = sigma[start : start + size] if isinstance(sigma, Tensor) else sigma
-        gradient, _ = update(part_sum(noise, start, start + size, linear), own)
+    for p in parameters.named.values():
+        stop = start + p.numel()
+        own = sigma[start:stop].to(p.device) if isinstance(sigma, Tensor) else sigma
+        gradient, _ = update(part_sum(noise, start, stop, linear, p.device), own)
         finite_norm(gradient)
         yield gradient
-        start += size
+        start = stop
 
 
 @torch.no_grad()
@@ -112,7 +116,7 @@ def _tried(
 
 def _step(optimizer: torch.optim.Optimizer, master: nn.Parameter, gradient: Tensor) -> None:
     """Step one parameter, whose gradient is negated in place; those without one stay where they are."""
-    master.grad = gradient.neg_().view(master.shape).to(master.dtype)
+    master.grad = gradient.neg_().view(master.shape).to(master.device, master.dtype)
     try:
         optimizer.step()
     except RuntimeError as error:  # torch refuses a step size beyond float32

@@ -18,6 +18,7 @@ from torch_es.errors import NonFiniteError
 from torch_es.search.arguments import hint
 from torch_es.search.by_parts import Norms, climb, gradients
 from torch_es.search.low_rank import low_rank
+from torch_es.search.noise import Generator, resolve_generator
 from torch_es.search.parameters import FlatParameters, as_module
 from torch_es.search.perturbation import Mirrored, Perturbation, Sigma, Summation, Unperturbed, serial_sum
 from torch_es.search.protocol import OptimizerFactory, Population, SchedulerFactory, as_outcome, as_pairs
@@ -37,6 +38,7 @@ class SearchOptions(TypedDict, total=False):
     seed: int
     scheduler: SchedulerFactory | None
     rank: int | None
+    noise: Generator | None
 
 
 class CentreSearch:
@@ -54,8 +56,11 @@ class CentreSearch:
         seed: The noise follows from it.
         scheduler: Makes a learning-rate scheduler from the optimiser; stepped once a generation.
         adapts_sigma: Whether each parameter has a sigma of its own, which the rule moves.
-        perturb: Makes a generation's perturbation from seed, generation, number of parameters and sigma.
+        perturb: Makes a generation's perturbation from seed, generation, number of parameters and sigma; by default
+            mirrored pairs.
         rank: Of the noise on matrices; see `torch_es.search.low_rank`. None for dense noise.
+        noise: The generator: "sfc64", or "philox", which gives the same bits on any device. By default the former on
+            the CPU and the latter elsewhere.
 
     Attributes:
         theta: The centre, `(dim,)`.
@@ -78,8 +83,9 @@ class CentreSearch:
         seed: int = 0,
         scheduler: SchedulerFactory | None = None,
         adapts_sigma: bool = False,
-        perturb: Callable[[int, int, int, Sigma], Perturbation] = Mirrored,
+        perturb: Callable[[int, int, int, Sigma], Perturbation] | None = None,
         rank: int | None = None,
+        noise: Generator | None = None,
         **unknown: Any,
     ) -> None:
         for name in unknown:
@@ -90,6 +96,7 @@ class CentreSearch:
         self.non_finite = check_choice("non_finite", non_finite, get_args(NonFinite))
         self.rule = rule
         self.parameters = FlatParameters(as_module(target))
+        self.noise = resolve_generator(noise, self.parameters.on_cpu)
         self.optimizer = check_optimizer(optimizer, self.parameters.masters)
         check_kind("scheduler", scheduler, Callable)
         self.scheduler = scheduler(self.optimizer) if scheduler else None
@@ -100,8 +107,8 @@ class CentreSearch:
         if rank is not None:
             if adapts_sigma or sigma is None:
                 raise ValueError(f"`rank` must be left out here, got {rank}: {_UNFACTORED[sigma is None]}.")
-            perturb = low_rank(self.parameters, rank)
-        self.rank, self._perturb = rank, perturb
+            perturb = low_rank(self.parameters, rank, self.noise)
+        self.rank, self._perturb = rank, perturb or partial(Mirrored, generator=self.noise)
         self._asked: Population | None = None  # of this generation
         self._default_sigma = sigma
         self._adapted = torch.ones_like(self.theta) * self._given_sigma() if adapts_sigma else None
@@ -159,7 +166,7 @@ class CentreSearch:
         if self.generation == 0:
             _warn_of_equals(outcome.fitness, own_loop)
         sigma = self.sigma
-        if self.parameters.large and plan.squared is None:
+        if self.parameters.by_parts and plan.squared is None:
             metrics = self._step_by_parts(plan, kept, population.perturbation)
         else:
             sums = sums_for(plan, kept, population.perturbation, summation or serial_sum)
@@ -174,7 +181,8 @@ class CentreSearch:
         """Let the optimiser climb along `gradient`, `(dim,)`, and end the generation."""
         grad_norm = finite_norm(gradient)
         self._check_step()
-        before, self._half_done = self.theta, True
+        before = self.theta.clone() if self.parameters.by_parts else self.theta  # there it is changed in place
+        self._half_done = True
         self.parameters.write_module(before)  # a loop over members that an exception ended moved the module
         self.parameters.set_grad(gradient)
         del gradient
@@ -246,6 +254,7 @@ class CentreSearch:
             "generation": self.generation,
             "seed": self.seed,
             "rank": self.rank,
+            "noise": self.noise,
             "theta": self.theta,
             "sigma": self._adapted,
             "optimizer": self.optimizer.state_dict(),
@@ -257,7 +266,7 @@ class CentreSearch:
         """Continue from `state`.
 
         Raises:
-            ValueError: If it belongs to another module, seed or rank, or one of the two has no scheduler.
+            ValueError: If it belongs to another module, seed, rank or noise, or one of the two has no scheduler.
         """
         if state["theta"].shape != self.theta.shape:
             raise ValueError(
@@ -265,8 +274,11 @@ class CentreSearch:
             )
         if state["seed"] != self.seed:
             raise ValueError(f"`seed` must be the one that the state was made with, {state['seed']}, got {self.seed}.")
-        if (rank := state.get("rank")) != self.rank:
-            raise ValueError(f"`rank` must be the one that the state was made with, {rank}, got {self.rank}.")
+        for name, value, own in (
+            ("rank", state.get("rank"), self.rank), ("noise", state.get("noise", "sfc64"), self.noise),
+        ):  # fmt: skip
+            if value != own:
+                raise ValueError(f"`{name}` must be the one that the state was made with, {value}, got {own}.")
         if (state["scheduler"] is None) != (self.scheduler is None):
             rule, had = ("left out", "none") if self.scheduler else ("given", "one")
             raise ValueError(f"`scheduler` must be {rule}: the state was saved with {had}.")

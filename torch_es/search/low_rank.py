@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from torch_es.checks import check_count
-from torch_es.search.noise import BLOCK, Noise
+from torch_es.search.noise import Generator
 from torch_es.search.parameters import FlatParameters
-from torch_es.search.perturbation import Sigma
+from torch_es.search.perturbation import NOISES, Sigma
 from torch_es.types import Float32Array, Float64Array
 
 _log = logging.getLogger(__name__)
@@ -70,6 +70,20 @@ class Part(NamedTuple):
         left, right = draws[..., self.first : middle], draws[..., middle:end]
         return left.unflatten(-1, (self.rank, self.rows)), right.unflatten(-1, (self.rank, self.columns))
 
+    def write(self, theta: Tensor, scaled: Tensor, out: Tensor) -> Tensor:
+        """Write the parameter as a member has it into `out`, `(size,)`, and return it.
+
+        `theta` holds the centre's elements of it, `scaled` its own draws, `(num_draws,)`, times their scales.
+        """
+        scaled = scaled.to(theta.dtype)
+        if not self.rank:
+            return torch.add(theta, scaled, out=out)
+        left, right = self._replace(first=0).factors(scaled)
+        shape = self.rows, self.columns
+        with _one_thread():
+            torch.addmm(theta.view(shape), left.t(), right, out=out.view(shape))
+        return out
+
 
 def factored(parameters: FlatParameters, rank: int) -> tuple[Part, ...]:
     """Return how each parameter of a module is perturbed by noise of a rank.
@@ -100,7 +114,9 @@ def factored(parameters: FlatParameters, rank: int) -> tuple[Part, ...]:
     return tuple(parts)
 
 
-def low_rank(parameters: FlatParameters, rank: int) -> Callable[[int, int, int, Sigma], LowRank]:
+def low_rank(
+    parameters: FlatParameters, rank: int, generator: Generator = "sfc64"
+) -> Callable[[int, int, int, Sigma], LowRank]:
     """Return what makes a generation's perturbation of a module, and log which parameters get dense noise.
 
     Raises:
@@ -118,7 +134,7 @@ def low_rank(parameters: FlatParameters, rank: int) -> Callable[[int, int, int, 
         f"{sum(part.stop - part.start for part in low):,}", f"{parts[-1].stop:,}",
         f", among them the matrices {', '.join(full)}" if full else "",
     )  # fmt: skip
-    return partial(LowRank, parts=parts)
+    return partial(LowRank, parts=parts, generator=generator)
 
 
 class Factors(NamedTuple):
@@ -137,21 +153,10 @@ class Factors(NamedTuple):
 
     def weights(self, parts: tuple[Part, ...], out: Tensor) -> Tensor:
         """Write the vector of weights into `out`, `(dim,)`, and return it."""
+        scaled = torch.from_numpy(self.draws * self.scales)
         for part in parts:
             own = slice(part.start, part.stop)
-            self.part(part, self.theta[own], out[own])
-        return out
-
-    def part(self, part: Part, theta: Tensor, out: Tensor) -> Tensor:
-        """Write one parameter into `out`, `(size,)`, and return it; `theta` holds the centre's elements of it."""
-        own = slice(part.first, part.first + part.num_draws)
-        scaled = torch.from_numpy(self.draws[own] * self.scales[own]).to(theta.dtype)
-        if not part.rank:
-            return torch.add(theta, scaled, out=out)
-        left, right = part._replace(first=0).factors(scaled)
-        shape = part.rows, part.columns
-        with _one_thread():
-            torch.addmm(theta.view(shape), left.t(), right, out=out.view(shape))
+            part.write(self.theta[own], scaled[part.first : part.first + part.num_draws], out[own])
         return out
 
 
@@ -164,6 +169,7 @@ class LowRank:
         dim: Elements of theta.
         sigma: Standard deviation of an element: a number, or one for each parameter, `(dim,)`, the same within each.
         parts: From `factored`.
+        generator: Of the noise; see `torch_es.search.noise`.
 
     Example:
         >>> parts = factored(FlatParameters(nn.Linear(8, 4)), rank=1)
@@ -173,16 +179,25 @@ class LowRank:
         1
     """
 
-    def __init__(self, seed: int, generation: int, dim: int, sigma: Sigma, parts: tuple[Part, ...]) -> None:
+    def __init__(
+        self,
+        seed: int,
+        generation: int,
+        dim: int,
+        sigma: Sigma,
+        parts: tuple[Part, ...],
+        generator: Generator = "sfc64",
+    ) -> None:
         self.seed, self.generation, self.dim, self.sigma, self.parts = seed, generation, dim, sigma, parts
-        self._noise = Noise(seed, parts[-1].first + parts[-1].num_draws)
-        self._draws = np.empty(0, np.float32)
-        self._drawn: int | None = None
+        self.generator = generator
+        self._noise = NOISES[generator](seed, parts[-1].first + parts[-1].num_draws)
+        self._draws = torch.empty(1, 0, device="cpu")
+        self._drawn: int | None = None  # the pair whose draws these are
         self._scales: tuple[Float32Array, ...] = ()
-        self._together: tuple[tuple[tuple[int, ...], int], Tensor] = ((), 0), torch.empty(0)
+        self._together: tuple[object, Tensor] = None, torch.empty(0)  # whose draws these are, and the draws
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return LowRank, (self.seed, self.generation, self.dim, self.sigma, self.parts)
+        return LowRank, (self.seed, self.generation, self.dim, self.sigma, self.parts, self.generator)
 
     def member(self, theta: Tensor, member: int, out: Tensor) -> Tensor:
         """See `Perturbation.member`; always written from the centre, so nothing drifts."""
@@ -190,23 +205,46 @@ class LowRank:
 
     def part(self, theta: Tensor, member: int, start: int, out: Tensor) -> Tensor:
         """See `Noisy.part`."""
-        (own,) = (part for part in self.parts if part.start == start)
-        return self.factors(theta, member).part(own, theta, out)
+        (part,) = (part for part in self.parts if part.start == start)
+        own = slice(part.first, part.first + part.num_draws)
+        pair, second = divmod(member, 2)
+        scales = torch.from_numpy(self._all_scales()[second][own]).to(out.device)
+        return part.write(theta, self._of_pair(pair, out.device)[own] * scales, out)
 
     def factors(self, theta: Tensor, member: int) -> Factors:
         """Return a member without its vector; of the centre (-1), all draws are zero. Its arrays must not change."""
+        plus, minus, none = self._all_scales()
+        if member < 0:
+            return Factors(theta, none, none)
+        pair, second = divmod(member, 2)
+        return Factors(theta, self._of_pair(pair, theta.device).numpy(), minus if second else plus)
+
+    def draws(self, members: Sequence[int], device: torch.device) -> Tensor:
+        """Return several members' draws times their scales, `(members, num_draws)`; the centre's (-1) are zero."""
+        pairs = sorted({member // 2 for member in members if member >= 0})
+        drawn = torch.zeros(max(len(pairs), 1), self._noise.dim, device=device)
+        self._noise.fill(drawn[: len(pairs)], self.generation, pairs)
+        found = drawn[[pairs.index(member // 2) if member >= 0 else 0 for member in members]]
+        scales = [torch.from_numpy(own).to(device) for own in self._all_scales()]
+        for row, member in zip(found, members, strict=True):
+            row.mul_(scales[member % 2 if member >= 0 else 2])
+        return found
+
+    def _of_pair(self, pair: int, device: torch.device) -> Tensor:
+        """Return a pair's draws, `(num_draws,)`, which must not change."""
+        if (self._drawn, self._draws.device) != (pair, device):  # the other half of the pair usually comes next
+            if self._drawn is None or self._draws.device != device:
+                self._draws = torch.empty(1, self._noise.dim, device=device)
+            self._noise.fill(self._draws, self.generation, (pair,))
+            self._drawn = pair
+        return self._draws[0]
+
+    def _all_scales(self) -> tuple[Float32Array, ...]:
+        """Return what multiplies the draws of the first member of a pair, of the second, and of the centre."""
         if not self._scales:
             plus = self._new_scales()
             self._scales = plus, np.where(self._signed(), -plus, plus).astype(np.float32), np.zeros_like(plus)
-        if member < 0:
-            return Factors(theta, self._scales[2], self._scales[2])
-        pair, second = divmod(member, 2)
-        if self._drawn != pair:  # the other half of the pair usually comes next
-            if self._drawn is None:
-                self._draws = np.empty(self._noise.dim, np.float32)
-            self._noise.fill(self._draws, self.generation, pair)
-            self._drawn = pair
-        return Factors(theta, self._draws, self._scales[second])
+        return self._scales
 
     def _signed(self) -> np.ndarray[Any, Any]:
         """Return which draws take a member's sign: all but those of `right`."""
@@ -223,42 +261,40 @@ class LowRank:
             scales[part.first : part.first + own] = sigma / math.sqrt(max(part.rank, 1))
         return scales
 
-    def sum_block(
-        self, out: Tensor, block: int, units: range, linear: Float64Array, squared: Float64Array | None
+    def sum_span(
+        self, out: Tensor, start: int, units: range, linear: Float64Array, squared: Float64Array | None
     ) -> None:
-        """See `Noisy.sum_block`; a pair whose coefficient is zero is not drawn.
+        """See `Noisy.sum_span`; a pair whose coefficient is zero is not drawn.
 
         Raises:
             ValueError: If sums of squares are asked for, which low-rank noise does not have.
         """
         if squared is not None:
             raise ValueError("`squared` must be None: noise of low rank has no sums of squares.")
-        first = block * BLOCK
-        last = first + out.shape[1]
+        stop = start + out.shape[1]
         chosen = tuple(pair for pair in units if linear[pair] != 0.0)
         if not chosen:
             out.zero_()
             return
-        coefficients = torch.from_numpy(linear[list(chosen)].astype(np.float32))
+        coefficients = torch.from_numpy(linear[list(chosen)].astype(np.float32)).to(out.device)
         with _one_thread():
             for part in self.parts:
-                start, stop = max(first, part.start), min(last, part.stop)
-                if start < stop:
-                    own = *self._drawn_together(chosen, part), coefficients
-                    out[0, start - first : stop - first] = _part_sum(*own, start - part.start, stop - part.start)
+                first, last = max(start, part.start), min(stop, part.stop)
+                if first < last:
+                    own = *self._drawn_together(chosen, part, out.device), coefficients
+                    out[0, first - start : last - start] = _part_sum(*own, first - part.start, last - part.start)
 
-    def _drawn_together(self, pairs: tuple[int, ...], part: Part) -> tuple[Part, Tensor]:
-        """Return the draws of several pairs, `(pairs, draws)`, kept for the next block, and the parameter in them.
+    def _drawn_together(self, pairs: tuple[int, ...], part: Part, device: torch.device) -> tuple[Part, Tensor]:
+        """Return the draws of several pairs, `(pairs, draws)`, kept for the next call, and the parameter in them.
 
         The draws are those of all parameters, or of a large module this parameter's alone.
         """
         large = len(pairs) * self._noise.dim > _KEPT
         first, last = (part.first, part.first + part.num_draws) if large else (0, self._noise.dim)
-        if self._together[0] != (pairs, first):
-            draws = np.empty((len(pairs), last - first), np.float32)
-            for row, pair in zip(draws, pairs, strict=True):
-                self._noise.fill_span(row, self.generation, pair, first)
-            self._together = (pairs, first), torch.from_numpy(draws)
+        if self._together[0] != (key := (pairs, first, device)):
+            draws = torch.empty(len(pairs), last - first, device=device)
+            self._noise.fill(draws, self.generation, pairs, first)
+            self._together = key, draws
         return part._replace(first=part.first - first), self._together[1]
 
 

@@ -17,16 +17,18 @@ class FlatParameters:
     """The trainable parameters of a module, each once, in the order of `named_parameters()`.
 
     Frozen parameters (`requires_grad=False`) are left alone, tied ones count once, and non-contiguous ones keep their
-    layout. A parameter of low precision gets a float32 master, which is what an optimiser should step.
+    layout. A parameter of low precision, or on another device than the CPU, gets a master in the memory of the CPU, of
+    float32 at least, which is what an optimiser should step.
 
-    Of a large module, theta is one vector that is changed in place, and masters of low-precision parameters are views
-    of it. So besides the module there is only theta.
+    A large module, or one on another device, is treated one parameter at a time (`by_parts`). Theta is then one vector
+    in the memory of the CPU that is changed in place, and masters are views of it. So besides the module there is only
+    theta.
 
     Args:
         module: Its current weights are the start.
 
     Raises:
-        ValueError: If nothing is trainable, or a parameter is not finite or not on the CPU.
+        ValueError: If nothing is trainable, or a parameter is not finite or has no values.
         TypeError: If a parameter is complex.
 
     Example:
@@ -48,28 +50,29 @@ class FlatParameters:
         self.named = named
         self.sizes = [p.numel() for p in named.values()]
         self.dim = sum(self.sizes)
-        self.large = self.dim > LARGE
+        self.on_cpu = all(p.is_cpu for p in named.values())
+        self.by_parts = self.dim > LARGE or not self.on_cpu
         self.dtype = torch.float64 if any(p.dtype == torch.float64 for p in named.values()) else torch.float32
 
     @cached_property
     def masters(self) -> list[nn.Parameter]:
         """What an optimiser steps: the parameters themselves, or what is kept of them in higher precision."""
         named = self.named.values()
-        kept = self.parts(self._theta) if self.large else [p.detach().float() for p in named]
+        kept = self.parts(self._theta) if self.by_parts else [p.detach().float() for p in named]
         return [
-            p if p.dtype in _MASTER_DTYPES else nn.Parameter(own.view(p.shape))
+            p if p.dtype in _MASTER_DTYPES and p.is_cpu else nn.Parameter(own.view(p.shape))
             for p, own in zip(named, kept, strict=True)
         ]
 
     @cached_property
     def _theta(self) -> Tensor:
-        """Theta of a large module."""
+        """Theta, if it is changed in place."""
         return self.read_module()
 
     @torch.no_grad()
     def read_masters(self) -> Tensor:
-        """Return a copy of the masters as one vector, shape `(dim,)`; of a large module theta itself, made equal."""
-        if not self.large:
+        """Return a copy of the masters as one vector, shape `(dim,)`; if `by_parts`, theta itself, made equal."""
+        if not self.by_parts:
             return self._flat(self.masters)
         for p, part in zip(self.masters, self.parts(self._theta), strict=True):
             part.copy_(p.reshape(-1))
@@ -105,7 +108,10 @@ class FlatParameters:
                 "frozen, added or taken away. Copy new values into them, or make a new trainer."
             )
         parts = self.parts(theta)
-        same = [torch.equal(p, part.view(p.shape).to(p.dtype)) for p, part in zip(now.values(), parts, strict=True)]
+        same = [
+            torch.equal(p, part.view(p.shape).to(p.device, p.dtype))
+            for p, part in zip(now.values(), parts, strict=True)
+        ]
         for name, p in () if all(same) else now.items():
             _check_parameter(name, p)
         return not all(same)
@@ -120,11 +126,12 @@ class FlatParameters:
     def write_parts(self, theta: Tensor, part: Callable[[Tensor, int, Tensor], Tensor]) -> None:
         """Write into the module what `part(own, start, out)` makes of each parameter's own elements of `theta`.
 
-        `start` is their place in theta, `out` is room for as many.
+        `start` is their place in theta, `out` is room for as many; both tensors are on the parameter's device.
         """
         start = 0
         for p, own in zip(self.named.values(), self.parts(theta), strict=True):
-            p.copy_(part(own, start, torch.empty_like(own)).view(p.shape))
+            there = own.to(p.device)
+            p.copy_(part(there, start, torch.empty_like(there)).view(p.shape))
             start += len(own)
 
     @torch.no_grad()
@@ -195,8 +202,8 @@ def _check_parameter(name: str, p: nn.Parameter) -> None:
         raise ValueError(f"`{name}` has no shape yet: call the module once with a batch of observations.")
     if not p.is_floating_point():
         raise TypeError(f"`{name}` must be real floating point to be perturbed, got {p.dtype}; freeze it.")
-    if p.device.type != "cpu":
-        raise ValueError(f"`{name}` must be on the CPU, where the workers play, got {p.device}; call `.cpu()`.")
+    if p.is_meta:
+        raise ValueError(f"`{name}` must have values, and is on the meta device; load the weights first.")
     if p.is_inference():
         raise ValueError(f"`{name}` was made in `torch.inference_mode()`, so it cannot be changed: make it outside.")
     if not torch.isfinite(p).all():

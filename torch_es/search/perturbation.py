@@ -11,14 +11,17 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from torch_es.search.noise import BLOCK, Noise, num_blocks
+from torch_es.search.noise import BLOCK, Generator, Noise, num_blocks
+from torch_es.search.philox import PhiloxNoise
+from torch_es.search.sfc64 import SFC64Noise
 from torch_es.types import Float64Array
 
 Sigma = float | Tensor
+
+NOISES: dict[Generator, Callable[[int, int], Noise]] = {"sfc64": SFC64Noise, "philox": PhiloxNoise}
 
 _CHUNK = 64  # pairs that are worth a message to a worker
 _PARTS = 128  # blocks times chunks, at most, unless the blocks alone are more: 33 MB of partial sums
@@ -52,14 +55,14 @@ class Noisy(Perturbation, Protocol):
         """
         ...
 
-    def sum_block(
-        self, out: Tensor, block: int, units: range, linear: Float64Array, squared: Float64Array | None
+    def sum_span(
+        self, out: Tensor, start: int, units: range, linear: Float64Array, squared: Float64Array | None
     ) -> None:
-        """Write both sums over some units of the population, for one block of parameters, into `out`.
+        """Write both sums over some units of the population, for some neighbouring parameters, into `out`.
 
         Args:
-            out: The block's columns of the sums, `(1, size)`, or `(2, size)` with `squared`.
-            block: Of parameters; see `torch_es.search.noise.BLOCK`.
+            out: The columns of the sums, `(1, size)`, or `(2, size)` with `squared`.
+            start: The first of the parameters.
             units: Which pairs.
             linear: Coefficients of all pairs, `(num_pairs,)`.
             squared: Coefficients of the squares, or None.
@@ -75,6 +78,7 @@ class Mirrored:
         generation: The generation; each has noise of its own.
         dim: Elements of theta.
         sigma: Standard deviation: a number, or one for each parameter `(dim,)`.
+        generator: Of the noise; see `torch_es.search.noise`.
 
     Example:
         >>> mirrored = Mirrored(seed=0, generation=0, dim=3, sigma=0.5)
@@ -83,49 +87,50 @@ class Mirrored:
         tensor([1., 1., 1.])
     """
 
-    def __init__(self, seed: int, generation: int, dim: int, sigma: Sigma) -> None:
-        self.seed, self.generation, self.dim, self.sigma = seed, generation, dim, sigma
-        self._noise = Noise(seed, dim)
-        self._eps = np.empty(0, np.float32)
+    def __init__(self, seed: int, generation: int, dim: int, sigma: Sigma, generator: Generator = "sfc64") -> None:
+        self.seed, self.generation, self.dim, self.sigma, self.generator = seed, generation, dim, sigma, generator
+        self._noise = NOISES[generator](seed, dim)
+        self._eps = torch.empty(1, 0, device="cpu")
         self._drawn: int | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Mirrored, (self.seed, self.generation, self.dim, self.sigma)
+        return Mirrored, (self.seed, self.generation, self.dim, self.sigma, self.generator)
 
     def part(self, theta: Tensor, member: int, start: int, out: Tensor) -> Tensor:
         """See `Noisy.part`."""
         pair, second = divmod(member, 2)
-        eps = np.empty(len(out), np.float32)
-        self._noise.fill_span(eps, self.generation, pair, start)
-        sigma = self.sigma[start : start + len(out)] if isinstance(self.sigma, Tensor) else self.sigma
-        return _perturbed(theta, torch.from_numpy(eps), sigma, -1 if second else 1, out)
+        eps = torch.empty(1, len(out), device=out.device)
+        self._noise.fill(eps, self.generation, (pair,), start)
+        sigma = self.sigma
+        if isinstance(sigma, Tensor):
+            sigma = sigma[start : start + len(out)].to(out.device)
+        return _perturbed(theta, eps[0], sigma, -1 if second else 1, out)
 
     def member(self, theta: Tensor, member: int, out: Tensor) -> Tensor:
         """See `Perturbation.member`; always written from the centre, so nothing drifts."""
         pair, second = divmod(member, 2)
         if self._drawn != pair:  # the other half of the pair usually comes next
             if self._drawn is None:
-                self._eps = np.empty(self.dim, np.float32)
-            self._noise.fill(self._eps, self.generation, pair)
+                self._eps = torch.empty(1, self.dim, device="cpu")
+            self._noise.fill(self._eps, self.generation, (pair,))
             self._drawn = pair
-        return _perturbed(theta, torch.from_numpy(self._eps), self.sigma, -1 if second else 1, out)
+        return _perturbed(theta, self._eps[0], self.sigma, -1 if second else 1, out)
 
-    def sum_block(
-        self, out: Tensor, block: int, units: range, linear: Float64Array, squared: Float64Array | None
+    def sum_span(
+        self, out: Tensor, start: int, units: range, linear: Float64Array, squared: Float64Array | None
     ) -> None:
-        """See `Noisy.sum_block`; a pair whose coefficients are zero is not drawn."""
+        """See `Noisy.sum_span`; a pair whose coefficients are zero is not drawn."""
         out.zero_()
-        draws = np.empty(out.shape[1], np.float32)
-        eps = torch.from_numpy(draws)
+        eps = torch.empty(1, out.shape[1], device=out.device)
         for pair in units:
             coefficient = float(linear[pair])
             square = 0.0 if squared is None else float(squared[pair])
             if coefficient == 0.0 and square == 0.0:
                 continue
-            self._noise.fill_block(draws, self.generation, pair, block)
-            out[0].add_(eps, alpha=coefficient)
+            self._noise.fill(eps, self.generation, (pair,), start)
+            out[0].add_(eps[0], alpha=coefficient)
             if square != 0.0:
-                out[1].addcmul_(eps, eps, value=square)
+                out[1].addcmul_(eps[0], eps[0], value=square)
 
 
 def _perturbed(theta: Tensor, eps: Tensor, sigma: Sigma, sign: int, out: Tensor) -> Tensor:
@@ -206,12 +211,12 @@ def serial_sum(noise: Noisy, linear: Float64Array, squared: Float64Array | None 
     first, *others = chunks(noise.dim, len(linear))
     blocks = range(num_blocks(noise.dim))
     for block in blocks:
-        noise.sum_block(columns(total, block), block, first, linear, squared)
+        noise.sum_span(columns(total, block), block * BLOCK, first, linear, squared)
     for pairs in others:  # outside: the noise may keep what it drew of a chunk
         for block in blocks:
             out = columns(total, block)
             part = torch.empty_like(out)
-            noise.sum_block(part, block, pairs, linear, squared)
+            noise.sum_span(part, block * BLOCK, pairs, linear, squared)
             out += part
     return total
 

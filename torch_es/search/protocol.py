@@ -147,7 +147,7 @@ class Population:
 def write_member(parameters: FlatParameters, theta: Tensor, perturbation: Perturbation, member: int) -> None:
     """Write a member's weights into the module; those of a large one without a vector of them."""
     part = getattr(perturbation, "part", None)
-    if parameters.large and part is not None:
+    if parameters.by_parts and part is not None:
         parameters.write_parts(theta, lambda own, start, out: part(own, member, start, out))
     else:
         parameters.write_module(perturbation.member(theta, member, torch.empty_like(theta)))

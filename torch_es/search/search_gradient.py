@@ -17,6 +17,7 @@ from torch_es.checks import check_choice, check_positive
 from torch_es.search.by_parts import gradients
 from torch_es.search.centre import resolve_pairs
 from torch_es.search.low_rank import low_rank
+from torch_es.search.noise import Generator, resolve_generator
 from torch_es.search.openai_es import search_gradient
 from torch_es.search.parameters import FlatParameters
 from torch_es.search.perturbation import Mirrored, serial_sum
@@ -46,6 +47,7 @@ class SearchGradient:
         non_finite: What becomes of a pair with a NaN or infinite return: "drop" it, or "raise".
         seed: The noise follows from it.
         rank: Of the noise on matrices; see `torch_es.search.low_rank`. None for dense noise.
+        noise: The generator, "sfc64" or "philox"; see `torch_es.search.CentreSearch`.
 
     Attributes:
         generation: How many estimates were made. Each has its own noise: to continue later, save and restore it.
@@ -77,6 +79,7 @@ class SearchGradient:
         non_finite: NonFinite = "drop",
         seed: int = 0,
         rank: int | None = None,
+        noise: Generator | None = None,
     ) -> None:
         if not isinstance(module, nn.Module):
             raise TypeError(f"`module` must be a torch.nn.Module, got {type(module).__name__}.")
@@ -86,7 +89,9 @@ class SearchGradient:
         self.non_finite = check_choice("non_finite", non_finite, get_args(NonFinite))
         self.parameters = FlatParameters(module)
         self.seed = check_seed(seed)
-        self._perturb = Mirrored if rank is None else low_rank(self.parameters, rank)
+        generator = resolve_generator(noise, self.parameters.on_cpu)
+        dense = partial(Mirrored, generator=generator)
+        self._perturb = dense if rank is None else low_rank(self.parameters, rank, generator)
         self.generation = 0
 
     def backward(self, fitness_fn: Callable[[Any], Any]) -> Float64Array:
@@ -126,7 +131,7 @@ class SearchGradient:
 
     def _gradients(self, plan: Plan, kept: npt.NDArray[np.bool_], noise: Any) -> Iterable[torch.Tensor]:
         """Return the gradient of each parameter, of which all are finite; those of a large module are made twice."""
-        if self.parameters.large:
+        if self.parameters.by_parts:
             compute = partial(gradients, self.parameters, noise, spread(plan.linear, kept), plan.update, self.sigma)
             deque(compute(), maxlen=0)
             return compute()

@@ -1,0 +1,26 @@
+import pytest
+import torch
+from torch import nn
+
+from torch_es.nn.placed import placed
+
+
+def test_a_module_stays_itself_and_a_function_is_called():
+    module = nn.Linear(2, 1)
+    assert placed(module) is module
+    assert placed(module, "cpu") is module
+    assert isinstance(placed(lambda: nn.Tanh()), nn.Tanh)
+
+
+def test_what_is_no_module_is_refused():
+    with pytest.raises(TypeError, match=r"`policy` must be a torch.nn.Module, got int\."):
+        placed(3)
+    with pytest.raises(TypeError, match=r"`policy` must be a torch.nn.Module, or make one, but it made str\."):
+        placed(lambda: "module")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize(("device", "why"), [("cuda", "CUDA"), ("nonsense", "nonsense")])
+def test_a_device_that_is_not_there_is_named(device, why):
+    with pytest.raises(ValueError, match=f"`device` '{device}' cannot be used: .*{why}"):
+        placed(nn.Linear(2, 1), device)

@@ -1,0 +1,122 @@
+"""Noise from a counter: Philox 4x64 with ten rounds (Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405).
+
+Element i follows from the pair's key and the number i, so it is made on the device where it is needed, beginning
+anywhere. Whole numbers alone are involved, so CPU and GPU give the same bits. On a CPU the generator is NumPy's, whose
+raw output NumPy guarantees to keep (NEP 19); elsewhere it is the same arithmetic in torch.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from torch_es.search.noise import look_up, quantiles
+from torch_es.seeding import derive
+
+_ROUNDS = 10
+_MULTIPLIERS = 0xD2E7470EE14C6C93, 0xCA5A826395121157
+_KEY_STEPS = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B
+_PER_COUNT = 16  # elements: four words of 64 bits, 16 bits each
+_AT_ONCE = 1 << 22  # elements on a device; their arithmetic takes 40 times the memory of a count
+_LOW = 0xFFFFFFFF
+
+
+class PhiloxNoise:
+    """The noise of one run, for a flat vector of `dim` elements on any device.
+
+    Example:
+        >>> noise = PhiloxNoise(seed=0, dim=40)
+        >>> whole, part = torch.empty(1, 40), torch.empty(1, 7)
+        >>> noise.fill(whole, generation=5, pairs=[2]); noise.fill(part, generation=5, pairs=[2], start=20)
+        >>> bool((whole[:, 20:27] == part).all())
+        True
+    """
+
+    def __init__(self, seed: int, dim: int) -> None:
+        self.seed = seed
+        self.dim = dim
+        self._stream = np.random.Philox(0)
+        self._state = self._stream.state
+
+    def fill(self, out: Tensor, generation: int, pairs: Sequence[int], start: int = 0) -> None:
+        """See `Noise.fill`."""
+        keys = self.keys(generation, pairs)
+        if out.device.type == "cpu":
+            for row, key in zip(out.numpy(), keys, strict=True):
+                self._fill_row(row, key, start)
+        else:
+            fill_by_torch(out, keys, start)
+
+    def keys(self, generation: int, pairs: Sequence[int]) -> npt.NDArray[np.uint64]:
+        """Return the generator's keys for some pairs, `(len(pairs), 2)`."""
+        whole = b"".join(derive("noise", self.seed, generation, pair, size=16) for pair in pairs)
+        return np.frombuffer(whole, "<u8").reshape(-1, 2)
+
+    def _fill_row(self, row: npt.NDArray[Any], key: npt.NDArray[np.uint64], start: int) -> None:
+        count, skipped = divmod(start, _PER_COUNT)
+        own = self._state["state"]
+        own["counter"][:] = count, 0, 0, 0
+        own["key"][:] = key
+        self._state["buffer_pos"] = 4  # nothing is left of what was drawn before
+        self._stream.state = self._state
+        look_up(self._stream.random_raw(-(-(skipped + row.size) // 4)), row, skipped)
+
+
+def fill_by_torch(out: Tensor, keys: npt.NDArray[np.uint64], start: int) -> None:
+    """Write the elements of each key from `start` on into the rows of `out`, `(len(keys), n)`, on its device."""
+    table = _table(out.device)
+    shifts = torch.arange(0, 64, 16, device=out.device)
+    key = torch.from_numpy(keys.astype(np.uint64).view(np.int64)).to(out.device)
+    first, last = start // _PER_COUNT, -(-(start + out.shape[1]) // _PER_COUNT)
+    step = max(1, _AT_ONCE // _PER_COUNT // len(keys))
+    for low in range(first, last, step):
+        counts = torch.arange(low + 1, min(low + step, last) + 1, device=out.device)
+        words = torch.stack(philox(counts, key[:, :1], key[:, 1:]), -1)  # (keys, counts, 4)
+        draws = (words[..., None] >> shifts).bitwise_and_(0xFFFF).flatten(1)
+        begin, end = max(start, low * _PER_COUNT), min(start + out.shape[1], (low + len(counts)) * _PER_COUNT)
+        out[:, begin - start : end - start] = table[draws[:, begin - low * _PER_COUNT : end - low * _PER_COUNT]]
+
+
+def philox(count: Tensor, key0: Tensor, key1: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the four words of each count and key, which are broadcast; unsigned, in the bits of int64.
+
+    Example:
+        >>> words = philox(torch.tensor([1]), torch.tensor([5]), torch.tensor([0]))
+        >>> expected = np.random.Philox(key=5).random_raw(4)
+        >>> [int(word) % 2**64 for word in words] == list(map(int, expected))
+        True
+    """
+    zero = torch.zeros((), dtype=torch.int64, device=count.device)
+    x0, x1, x2, x3 = count, zero, zero, zero
+    for _ in range(_ROUNDS):
+        high0, low0 = _product(x0, _MULTIPLIERS[0])
+        high1, low1 = _product(x2, _MULTIPLIERS[1])
+        x0, x1, x2, x3 = high1 ^ x1 ^ key0, low1, high0 ^ x3 ^ key1, low0
+        key0, key1 = key0 + _signed(_KEY_STEPS[0]), key1 + _signed(_KEY_STEPS[1])
+    return x0, x1, x2, x3
+
+
+def _product(x: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """Return the high and the low 64 bits of an unsigned product of 128."""
+    low, high = x & _LOW, (x >> 32) & _LOW
+    factor_low, factor_high = factor & _LOW, factor >> 32
+    lowest, cross, crossed = low * factor_low, low * factor_high, high * factor_low
+    middle = ((lowest >> 32) & _LOW) + (cross & _LOW) + (crossed & _LOW)
+    top = high * factor_high + ((cross >> 32) & _LOW) + ((crossed >> 32) & _LOW) + (middle >> 32)
+    return top, x * _signed(factor)
+
+
+def _signed(word: int) -> int:
+    """Return the number whose 64 bits in two's complement are those of an unsigned one."""
+    return word - (1 << 64) if word >> 63 else word
+
+
+@functools.cache
+def _table(device: torch.device) -> Tensor:
+    return torch.from_numpy(quantiles()).to(device)
