@@ -66,7 +66,6 @@ COVERED = {  # modules without a test file of their own, and the one that would 
     "policies/reference": "nn/test_virtual_batch_norm.py",
     "report/evidence": "report/test_page.py",
     "report/pictures": "report/test_page.py",
-    "rollout/objective": "test_es.py",
     "rollout/normalizer": "rollout/test_episodes.py",
     "runs/options": "faults/test_fault_resume.py",
     "runs/recording": "faults/test_fault_resume.py",

@@ -129,8 +129,7 @@ class ES:
         if num_workers is not None:
             check_count("num_workers", num_workers, minimum=0)
         perturbation = self.strategy.ask().perturbation
-        searches_actions = isinstance(perturbation, Unperturbed)
-        if searches_actions:
+        if isinstance(perturbation, Unperturbed):
             check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
         acting = {"box_head": box_head, "action_noise": action_noise}
         self.objective: Objective

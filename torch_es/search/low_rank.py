@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_es.checks import check_count
-from torch_es.search.noise import Generator
+from torch_es.search.noise import Generator, room
 from torch_es.search.parameters import FlatParameters
 from torch_es.search.perturbation import NOISES, Sigma
 from torch_es.types import Float32Array, Float64Array
@@ -191,7 +191,7 @@ class LowRank:
         self.seed, self.generation, self.dim, self.sigma, self.parts = seed, generation, dim, sigma, parts
         self.generator = generator
         self._noise = NOISES[generator](seed, parts[-1].first + parts[-1].num_draws)
-        self._draws = torch.empty(1, 0, device="cpu")
+        self._draws = room(1, 0)
         self._drawn: int | None = None  # the pair whose draws these are
         self._scales: tuple[Float32Array, ...] = ()
         self._together: tuple[object, Tensor] = None, torch.empty(0)  # whose draws these are, and the draws
@@ -222,7 +222,7 @@ class LowRank:
     def draws(self, members: Sequence[int], device: torch.device) -> Tensor:
         """Return several members' draws times their scales, `(members, num_draws)`; the centre's (-1) are zero."""
         pairs = sorted({member // 2 for member in members if member >= 0})
-        drawn = torch.zeros(max(len(pairs), 1), self._noise.dim, device=device)
+        drawn = room(max(len(pairs), 1), self._noise.dim, device).zero_()  # where there is none, it must be finite
         self._noise.fill(drawn[: len(pairs)], self.generation, pairs)
         found = drawn[[pairs.index(member // 2) if member >= 0 else 0 for member in members]]
         scales = [torch.from_numpy(own).to(device) for own in self._all_scales()]
@@ -234,7 +234,7 @@ class LowRank:
         """Return a pair's draws, `(num_draws,)`, which must not change."""
         if (self._drawn, self._draws.device) != (pair, device):  # the other half of the pair usually comes next
             if self._drawn is None or self._draws.device != device:
-                self._draws = torch.empty(1, self._noise.dim, device=device)
+                self._draws = room(1, self._noise.dim, device)
             self._noise.fill(self._draws, self.generation, (pair,))
             self._drawn = pair
         return self._draws[0]
@@ -292,7 +292,7 @@ class LowRank:
         large = len(pairs) * self._noise.dim > _KEPT
         first, last = (part.first, part.first + part.num_draws) if large else (0, self._noise.dim)
         if self._together[0] != (key := (pairs, first, device)):
-            draws = torch.empty(len(pairs), last - first, device=device)
+            draws = room(len(pairs), last - first, device)
             self._noise.fill(draws, self.generation, pairs, first)
             self._together = key, draws
         return part._replace(first=part.first - first), self._together[1]

@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from torch_es.checks import check_choice
@@ -70,6 +71,11 @@ def look_up(raw: npt.NDArray[np.uint64], out: npt.NDArray[Any], skipped: int = 0
     # byte order is pinned so that big-endian machines read the same draws
     draws = raw.astype("<u8", copy=False).view("<u2")[skipped : skipped + out.size]
     np.take(quantiles(), draws, out=out, mode="clip")
+
+
+def room(pairs: int, size: int, device: torch.device | str = "cpu") -> Tensor:
+    """Return memory for `size` elements of some pairs' noise, `(pairs, size)`, whatever torch's default dtype is."""
+    return torch.empty(pairs, size, dtype=torch.float32, device=device)
 
 
 class Noise(Protocol):

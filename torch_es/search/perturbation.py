@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from torch_es.search.noise import BLOCK, Generator, Noise, num_blocks
+from torch_es.search.noise import BLOCK, Generator, Noise, num_blocks, room
 from torch_es.search.philox import PhiloxNoise
 from torch_es.search.sfc64 import SFC64Noise
 from torch_es.types import Float64Array
@@ -90,7 +90,7 @@ class Mirrored:
     def __init__(self, seed: int, generation: int, dim: int, sigma: Sigma, generator: Generator = "sfc64") -> None:
         self.seed, self.generation, self.dim, self.sigma, self.generator = seed, generation, dim, sigma, generator
         self._noise = NOISES[generator](seed, dim)
-        self._eps = torch.empty(1, 0, device="cpu")
+        self._eps = room(1, 0)
         self._drawn: int | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -99,7 +99,7 @@ class Mirrored:
     def part(self, theta: Tensor, member: int, start: int, out: Tensor) -> Tensor:
         """See `Noisy.part`."""
         pair, second = divmod(member, 2)
-        eps = torch.empty(1, len(out), device=out.device)
+        eps = room(1, len(out), out.device)
         self._noise.fill(eps, self.generation, (pair,), start)
         sigma = self.sigma
         if isinstance(sigma, Tensor):
@@ -111,7 +111,7 @@ class Mirrored:
         pair, second = divmod(member, 2)
         if self._drawn != pair:  # the other half of the pair usually comes next
             if self._drawn is None:
-                self._eps = torch.empty(1, self.dim, device="cpu")
+                self._eps = room(1, self.dim)
             self._noise.fill(self._eps, self.generation, (pair,))
             self._drawn = pair
         return _perturbed(theta, self._eps[0], self.sigma, -1 if second else 1, out)
@@ -121,7 +121,7 @@ class Mirrored:
     ) -> None:
         """See `Noisy.sum_span`; a pair whose coefficients are zero is not drawn."""
         out.zero_()
-        eps = torch.empty(1, out.shape[1], device=out.device)
+        eps = room(1, out.shape[1], out.device)
         for pair in units:
             coefficient = float(linear[pair])
             square = 0.0 if squared is None else float(squared[pair])

@@ -20,7 +20,7 @@ from torch_es.search.noise import look_up, quantiles
 from torch_es.seeding import derive
 
 _ROUNDS = 10
-_MULTIPLIERS = 0xD2E7470EE14C6C93, 0xCA5A826395121157
+_FACTORS = 0xD2E7470EE14C6C93, 0xCA5A826395121157
 _KEY_STEPS = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B
 _PER_COUNT = 16  # elements: four words of 64 bits, 16 bits each
 _AT_ONCE = 1 << 22  # elements on a device; their arithmetic takes 40 times the memory of a count
@@ -70,51 +70,53 @@ class PhiloxNoise:
 
 def fill_by_torch(out: Tensor, keys: npt.NDArray[np.uint64], start: int) -> None:
     """Write the elements of each key from `start` on into the rows of `out`, `(len(keys), n)`, on its device."""
-    table = _table(out.device)
-    shifts = torch.arange(0, 64, 16, device=out.device)
-    key = torch.from_numpy(keys.astype(np.uint64).view(np.int64)).to(out.device)
+    table, shifts = _table(out.device), torch.arange(0, 64, 16, device=out.device)
+    key = _bits(keys, out.device).t()[..., None]
     first, last = start // _PER_COUNT, -(-(start + out.shape[1]) // _PER_COUNT)
     step = max(1, _AT_ONCE // _PER_COUNT // len(keys))
     for low in range(first, last, step):
         counts = torch.arange(low + 1, min(low + step, last) + 1, device=out.device)
-        words = torch.stack(philox(counts, key[:, :1], key[:, 1:]), -1)  # (keys, counts, 4)
+        words = philox(counts.expand(len(keys), -1), key)
         draws = (words[..., None] >> shifts).bitwise_and_(0xFFFF).flatten(1)
         begin, end = max(start, low * _PER_COUNT), min(start + out.shape[1], (low + len(counts)) * _PER_COUNT)
         out[:, begin - start : end - start] = table[draws[:, begin - low * _PER_COUNT : end - low * _PER_COUNT]]
 
 
-def philox(count: Tensor, key0: Tensor, key1: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the four words of each count and key, which are broadcast; unsigned, in the bits of int64.
+def philox(counts: Tensor, key: Tensor) -> Tensor:
+    """Return the four words of each count, `(..., 4)`: unsigned numbers in the bits of int64.
+
+    Args:
+        counts: int64, `(...)`.
+        key: int64, `(2, ...)`, broadcast.
 
     Example:
-        >>> words = philox(torch.tensor([1]), torch.tensor([5]), torch.tensor([0]))
-        >>> expected = np.random.Philox(key=5).random_raw(4)
-        >>> [int(word) % 2**64 for word in words] == list(map(int, expected))
+        >>> words = philox(torch.tensor([1]), torch.tensor([[5], [0]]))[0]
+        >>> [int(word) % 2**64 for word in words] == np.random.Philox(key=5).random_raw(4).tolist()
         True
     """
-    zero = torch.zeros((), dtype=torch.int64, device=count.device)
-    x0, x1, x2, x3 = count, zero, zero, zero
+    factors, steps = _constants(counts.device)
+    shape = (2, *[1] * counts.dim())
+    factors_low, factors_high = factors.bitwise_and(_LOW).view(shape), (factors >> 32).bitwise_and_(_LOW).view(shape)
+    factors, steps = factors.view(shape), steps.view(shape)
+    even, odd = torch.stack((counts, torch.zeros_like(counts))), torch.zeros_like(counts)  # words 0 and 2, 1 and 3
     for _ in range(_ROUNDS):
-        high0, low0 = _product(x0, _MULTIPLIERS[0])
-        high1, low1 = _product(x2, _MULTIPLIERS[1])
-        x0, x1, x2, x3 = high1 ^ x1 ^ key0, low1, high0 ^ x3 ^ key1, low0
-        key0, key1 = key0 + _signed(_KEY_STEPS[0]), key1 + _signed(_KEY_STEPS[1])
-    return x0, x1, x2, x3
+        low, high = even & _LOW, (even >> 32).bitwise_and_(_LOW)
+        lowest, cross, crossed = low * factors_low, low * factors_high, high * factors_low
+        middle = (lowest >> 32).bitwise_and_(_LOW) + (cross & _LOW) + (crossed & _LOW)
+        top = high * factors_high + (cross >> 32).bitwise_and_(_LOW) + (crossed >> 32).bitwise_and_(_LOW)
+        top += middle >> 32  # the upper half of a product of 128 bits
+        even, odd, key = top.flip(0) ^ odd ^ key, (even * factors).flip(0), key + steps
+    return torch.stack((even[0], odd[0], even[1], odd[1]), -1)
 
 
-def _product(x: Tensor, factor: int) -> tuple[Tensor, Tensor]:
-    """Return the high and the low 64 bits of an unsigned product of 128."""
-    low, high = x & _LOW, (x >> 32) & _LOW
-    factor_low, factor_high = factor & _LOW, factor >> 32
-    lowest, cross, crossed = low * factor_low, low * factor_high, high * factor_low
-    middle = ((lowest >> 32) & _LOW) + (cross & _LOW) + (crossed & _LOW)
-    top = high * factor_high + ((cross >> 32) & _LOW) + ((crossed >> 32) & _LOW) + (middle >> 32)
-    return top, x * _signed(factor)
+def _bits(words: npt.NDArray[np.uint64], device: torch.device) -> Tensor:
+    """Return unsigned words in the bits of int64."""
+    return torch.from_numpy(words.astype(np.uint64).view(np.int64)).to(device)
 
 
-def _signed(word: int) -> int:
-    """Return the number whose 64 bits in two's complement are those of an unsigned one."""
-    return word - (1 << 64) if word >> 63 else word
+@functools.cache
+def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
+    return _bits(np.array(_FACTORS, np.uint64), device), _bits(np.array(_KEY_STEPS, np.uint64), device)
 
 
 @functools.cache
