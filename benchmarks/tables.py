@@ -258,6 +258,16 @@ def large(part: str) -> str:
     return "\n".join([*lines, "", f"{_machine(recorded)}; `{recorded['command']}`."])
 
 
+def large_gpu() -> str:
+    """What generating and scoring take, for each device that it was measured on."""
+    recorded = _load("large_gpu.json")
+    lines = ["| | members in one call | the other | ratio |", "|---|---|---|---|"]
+    for row in recorded["rows"]:
+        lines.append(_cells(f"{row['name'].replace('/', ', ')} ({row['unit']})", row["ours"], row["other"],
+                            f"**{row['ratio']:.3g}**"))  # fmt: skip
+    return "\n".join([*lines, "", f"{_machine(recorded)}; `{recorded['command']}`."])
+
+
 def experiment(name: str, newer: str) -> str:
     """An experiment of `make reproduce`, and until that has run, what was measured before."""
     if (Place().results / newer).is_dir():
@@ -289,6 +299,7 @@ WHOLE = {
     "cluster": cluster,
     "cluster_scaling": scaling,
     **{f"large_{part}": partial(large, part) for part in LARGE},
+    "large_gpu": large_gpu,
     "action_noise": partial(experiment, "action_noise", "noise"),
     "bins": partial(experiment, "bins", "bins"),
     **SCIENCE,

@@ -103,9 +103,10 @@ def _tried(
     try:
         _step(optimizer, master, gradient)
         after = master.reshape(-1)
-        if not torch.isfinite(after.to(p.dtype).abs().max()):
+        ends = torch.stack(torch.aminmax(after)).to(p.dtype)  # the rounded extremes: no copy of the rest is needed
+        if not torch.isfinite(ends).all():
             raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
-        return Norms(norm, float(after.norm()), float(torch.dist(after, before)))
+        return Norms(norm, float(after.norm()), float(after.sub_(before).norm()))
     finally:
         master.copy_(before.view(p.shape))
         if state is None:

@@ -23,7 +23,7 @@ def search_gradient(fitness: Float64Array, shaping: Shaping) -> Plan:
     weights = shaping(fitness)
     return Plan(
         weights[:, 0] - weights[:, 1],
-        lambda sums, sigma: (sums[0] / (2 * len(weights) * sigma), sigma),
+        lambda sums, sigma: (sums[0].div_(2 * len(weights) * sigma), sigma),
     )
 
 

@@ -13,6 +13,7 @@ from torch_es.cli import config
         ("env=HOPPER", "Did you mean `hopper`"),
         ("env=hopper,swimer", "`env` has no option `swimer`. Did you mean `swimmer`"),
         ("strategy.sgma=1", "`strategy.sgma` is not a key of the config. Did you mean `strategy.sigma`"),
+        ("strategy.sigma_lr=1", "`strategy.sigma_lr` is not a key of the config. It belongs to strategy=pgpe, snes"),
         ("sed=1", "`sed` is not a key of the config. Did you mean `seed`"),
         ("seed", "an override looks like KEY=VALUE"),
         ("+total_timestep=5", "`total_timestep` is not a key of the config. Did you mean `total_timesteps`"),

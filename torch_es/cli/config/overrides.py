@@ -189,7 +189,10 @@ def _check_new(given: Override, known: Sequence[str], optimizer: str) -> None:
         if key in takes:
             raise ValueError(f"`{key}` is not in the config; a further argument takes a plus: `+{line}`.")
         raise ValueError(f"`{key}` is not an argument of torch.optim.{kind.__name__}.{suggestion(key, takes)}")
-    raise ValueError(f"`{key}` is not a key of the config.{suggestion(key, known)}")
+    group, _, name = key.partition(".")
+    having = [path.stem for path in sorted((conf_dir() / group).glob("*.yaml")) if name in OmegaConf.load(path)]
+    elsewhere = f" It belongs to {group}={', '.join(having)}." if having else suggestion(key, known)
+    raise ValueError(f"`{key}` is not a key of the config.{elsewhere}")
 
 
 def _leaves(tree: Any, path: str) -> list[str]:
