@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3, help="of measurements")
     given = parser.parse_args()
     kind = given.device.partition(":")[0]
-    name = torch.cuda.get_device_name(given.device) if kind == "cuda" else "CPU, 1 thread"
+    name = {"cuda": torch.cuda.get_device_name, "cpu": lambda _: "CPU, 1 thread"}.get(kind, str)(given.device)
     if kind == "cpu":
         torch.set_num_threads(1)
     digests = {device: noise_digest(device) for device in {"cpu", given.device}}
@@ -52,18 +52,16 @@ def main() -> None:
     model = transformer(kind).to(given.device)
     parameters = sum(p.numel() for p in model.parameters())
     what = f"{name}/{parameters / 1e6:,.0f}M parameters, {PROMPTS} prompts of {PROMPT} + {NEW} tokens"
+    rows = [memory(what, model)] if kind == "cuda" else []  # first, while the sides hold nothing
     together = evolving(model, given.members, members_per_call=given.members, rank=1)
     others = {
         "one by one": evolving(model, ALONE, members_per_call=1, rank=1),
         "one by one with dense noise": evolving(model, ALONE, members_per_call=1, rank=None),
         "plain inference": inference(model, given.members),
     }
-    rows = []
     for other, side in others.items():
         compared = f"{what}/{given.members} members in one call, over {other}"
         rows.append(alternate(compared, [(together, side)] * given.pairs, "tokens/s", ""))
-    if kind == "cuda":
-        rows.append(memory(what, model))
     publish(rows, "large_gpu.json", "python benchmarks/large_gpu.py")
 
 
@@ -76,7 +74,9 @@ def noise_digest(device: str) -> str:
 
 def transformer(kind: str) -> nn.Module:
     torch.manual_seed(0)
-    config = Qwen2Config(**SIZES[kind], tie_word_embeddings=True, bos_token_id=None, eos_token_id=None)
+    config = Qwen2Config(
+        **SIZES["cpu" if kind == "cpu" else "cuda"], tie_word_embeddings=True, bos_token_id=None, eos_token_id=None
+    )
     return Qwen2ForCausalLM(config).eval().to(torch.bfloat16 if kind == "cuda" else torch.float32)
 
 

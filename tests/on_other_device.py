@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from functools import partial
 from typing import Any
+from unittest import mock
 
+import numpy as np
 import other_device  # noqa: F401 - makes the device
 import torch
 from torch import nn
 
 from torch_es import ARS, ES, BatchFitness, OpenAIES, SearchGradient
+from torch_es.search.philox import PhiloxNoise
 
 MEMBERS, ROWS = 8, 4
 
@@ -73,7 +77,9 @@ def generated(device: str | None) -> torch.Tensor:
     fitness = BatchFitness(sorted_tokens, prompts, members_per_call=MEMBERS)
     es = ES(gpt2(), fitness_fn=fitness, device=device, noise="philox", rank=1, num_pairs=4, num_workers=0, eval_every=0)
     es.learn(8 * 2)
-    return held(es)
+    worth = es.evaluate(3)[0].return_  # the centre alone
+    assert np.isfinite(worth)
+    return torch.cat([held(es), torch.tensor([worth])])
 
 
 def own_loop(device: str | None, make: Any = OpenAIES) -> torch.Tensor:
@@ -102,6 +108,47 @@ def resumed(device: str | None, folder: str = "") -> torch.Tensor:
     return held(es.learn(8 * 2))
 
 
+def many_pairs(device: str | None, **options: Any) -> torch.Tensor:
+    """Sum more pairs than one chunk has."""
+    module = nn.Linear(3, 2).to(device or "cpu")
+    nn.init.ones_(module.weight)
+    nn.init.zeros_(module.bias)
+    strategy = OpenAIES(module, num_pairs=70, noise="philox", **options)
+    strategy.tell([nearness(member) for member in strategy.ask()])
+    return strategy.theta
+
+
+def two_devices(device: str | None, **options: Any) -> torch.Tensor:
+    module = network()
+    module[3].to(device or "cpu")
+    strategy = OpenAIES(module, num_pairs=4, noise="philox", **options)
+    for _ in range(2):
+        strategy.tell([float(member[0].weight.sum() + member[3].weight.sum().cpu()) for member in strategy.ask()])
+    return strategy.theta
+
+
+def empty(device: str | None) -> torch.Tensor:
+    module = nn.Sequential(nn.Linear(2, 2), nn.ParameterList([torch.zeros(0)])).to(device or "cpu")
+    nn.init.ones_(module[0].weight)
+    nn.init.zeros_(module[0].bias)
+    strategy = OpenAIES(module, num_pairs=2, noise="philox")
+    strategy.tell([nearness(member) for member in strategy.ask()])
+    return strategy.theta
+
+
+def with_defaults(device: str | None) -> torch.Tensor:
+    """Evolve while torch makes its tensors elsewhere, as scripts for GPUs set it."""
+    with torch.device(device or "cpu"):
+        strategy = OpenAIES(network_on("cpu"), num_pairs=4, noise="philox", rank=1)
+        strategy.tell([nearness(member) for member in strategy.ask()])
+        return strategy.theta
+
+
+def network_on(device: str) -> nn.Module:
+    with torch.device(device):
+        return network()
+
+
 def bfloat16(device: str | None) -> torch.Tensor:
     module = network().to(torch.bfloat16)
     es = ES(module, fitness_fn=nearness, device=device, noise="philox", num_pairs=4, num_workers=0, eval_every=0)
@@ -112,24 +159,56 @@ def main(folder: str) -> None:
     cases = {
         "dense": learned,
         "rank 1": partial(learned, rank=1),
-        "pgpe": partial(learned, strategy="pgpe"),
         "groups": partial(learned, optimizer=grouped),
         "generate": generated,
         "own loop": own_loop,
         "ars": partial(own_loop, make=ARS),
         "gradient": search_gradient,
         "gradient of rank 1": partial(search_gradient, rank=1),
-        "resumed": partial(resumed, folder=folder),
+        "many pairs": many_pairs,
+        "many pairs of rank 1": partial(many_pairs, rank=1),
+        "empty": empty,
         "bfloat16": bfloat16,
     }
-    differ = {name: float((case(None) - case("other")).abs().max()) for name, case in cases.items()}
+    on_both = {
+        "pgpe": partial(learned, strategy="pgpe"),
+        "resumed": partial(resumed, folder=folder),
+        "two devices": two_devices,
+        "two devices, rank 1": partial(two_devices, rank=1),
+        "defaults": with_defaults,
+    }
+    differ = {name: difference(case, there=True) for name, case in cases.items()}
+    differ |= {name: difference(case, there=False) for name, case in on_both.items()}
     refused = {}
     for name, options in {"env": {"env": "CartPole-v1"}, "sfc64": {"fitness_fn": nearness, "noise": "sfc64"}}.items():
         try:
-            ES(network(), device="other", **options)
+            ES(network().to("other"), **options)
         except ValueError as error:
             refused[name] = str(error)
-    print(json.dumps({"differ": differ, "refused": refused}))
+    print(json.dumps({"differ": differ, "refused": refused, "told": told(folder)}))
+
+
+def difference(case: Any, there: bool) -> float:
+    """Return how theta differs; with `there`, all noise must be made on the device."""
+    expected = case(None)
+    with mock.patch.object(PhiloxNoise, "_fill_row", side_effect=AssertionError) if there else contextlib.nullcontext():
+        return float((expected - case("other")).abs().max())
+
+
+def told(folder: str) -> dict[str, Any]:
+    """Return what a run on the device says of itself."""
+    es = ES(network(), fitness_fn=nearness, device="other", num_pairs=2, eval_every=0, strategy="pgpe")
+    metrics: list[dict[str, float]] = []
+    es.learn(4, metrics.append, folder=folder + "-run")
+    before = es.strategy.state_dict()["theta"]
+    kept = before.clone()
+    es.learn(4)
+    return {
+        "evaluator": type(es.evaluator()).__name__,
+        "noise": es.described["noise"],
+        "update_ratio": metrics[0]["es/update_ratio"],
+        "saved theta stays": before.equal(kept),
+    }
 
 
 def grouped(parameters: Any) -> torch.optim.Optimizer:

@@ -20,8 +20,8 @@ def told(tmp_path_factory):
 
 @pytest.mark.parametrize(
     "case",
-    ["dense", "rank 1", "pgpe", "groups", "generate", "own loop", "ars", "gradient", "gradient of rank 1", "resumed",
-     "bfloat16"],
+    ["dense", "rank 1", "groups", "generate", "own loop", "ars", "gradient", "gradient of rank 1", "many pairs",
+     "many pairs of rank 1", "empty", "bfloat16", "pgpe", "resumed", "two devices", "two devices, rank 1", "defaults"],
 )  # fmt: skip
 def test_a_run_has_the_bits_of_one_on_the_cpu(told, case):
     assert told["differ"][case] == 0
@@ -30,3 +30,10 @@ def test_a_run_has_the_bits_of_one_on_the_cpu(told, case):
 def test_what_needs_the_cpu_says_so(told):
     assert "`0.weight` must be on the CPU, where the workers play, got other:0" in told["refused"]["env"]
     assert "`noise` must be philox for parameters that are not on the CPU" in told["refused"]["sfc64"]
+
+
+def test_a_run_there_says_so_and_keeps_what_it_saved(told):
+    assert told["told"]["evaluator"] == "SerialEvaluator"  # each worker would have a copy of the module
+    assert told["told"]["noise"] == "philox"
+    assert told["told"]["update_ratio"] > 0
+    assert told["told"]["saved theta stays"]

@@ -51,8 +51,8 @@ class ES:
 
     Args:
         policy: The network to evolve. It is called with a batch of observations; its weights are the start. If it holds
-            an `ObservationNorm`, as `mlp` does, observations are normalised. A function that makes it is called once
-            here and, with `fitness_fn`, once in each worker, so that no module travels there.
+            an `ObservationNorm`, as `mlp` does, observations are normalised. A function that makes it is called here
+            and, with `fitness_fn`, by each worker that starts, so that no module travels there.
         env: A Gymnasium id, or a function that makes an environment. Give this or `fitness_fn`.
         fitness_fn: `fitness_fn(module) -> float`, to be maximised in place of an environment's return; or a
             `BatchFitness`.
@@ -93,6 +93,7 @@ class ES:
         ()
     """
 
+    objective: Objective
     budget: int | None = None  # environment steps that were tuned for the task; see `torch_es.from_task`
 
     def __init__(
@@ -120,10 +121,12 @@ class ES:
     ) -> None:
         if (env is None) == (fitness_fn is None):
             raise ValueError("Give `env` or `fitness_fn`: one of them, not both.")
-        make, policy = policy, placed(policy, device)
-        self.network = policy
+        make = None if isinstance(policy, nn.Module) else partial(placed, policy, device)
+        self.network = policy = placed(policy, device, acts=env is not None)
         if isinstance(strategy, str):  # one of the user's own checks its options itself
             check_arguments(ES, strategy, options_of(strategy), strategy_options)
+            if not all(p.is_cpu for p in policy.parameters()):
+                strategy_options.setdefault("noise", "philox")  # it stands in the checkpoint
         self.strategy: Strategy = make_strategy(strategy, policy, seed=seed, **strategy_options)
         self.seed = self.strategy.seed
         if num_workers is not None:
@@ -132,10 +135,9 @@ class ES:
         if isinstance(perturbation, Unperturbed):
             check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
         acting = {"box_head": box_head, "action_noise": action_noise}
-        self.objective: Objective
         if env is None:
             assert fitness_fn is not None
-            self.objective = FunctionObjective(policy, fitness_fn, perturbation, None if make is policy else make)
+            self.objective = FunctionObjective(policy, fitness_fn, perturbation, make)
         else:
             self.objective = in_environment(
                 policy, env_factory(env), self.seed, acting, perturbation, rules, num_lanes, behaviour
@@ -153,7 +155,6 @@ class ES:
             "min_episodes": min_episodes, "min_timesteps": min_timesteps,
             "eval_every": eval_every, "eval_episodes": eval_episodes, "seed": self.seed,
             **describe_options({**strategy_options, **({"behaviour": behaviour} if behaviour else {})}),
-            **({"noise": "philox"} if getattr(self.strategy, "noise", "sfc64") != "sfc64" else {}),
         }  # fmt: skip
 
     @torch.inference_mode(False)  # what is made in inference mode cannot be changed afterwards

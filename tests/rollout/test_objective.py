@@ -58,28 +58,114 @@ def objective(make):
     return FunctionObjective(module, answer, perturbation, make)
 
 
+def there(made):
+    """Return what a worker makes of it."""
+    return cloudpickle.loads(cloudpickle.dumps(made))
+
+
 def test_what_travels_does_not_grow_with_the_module():
     small, large = (len(cloudpickle.dumps(objective(partial(network, hidden=size)))) for size in (5, 5000))
     assert large < small + 100
-    there = cloudpickle.loads(cloudpickle.dumps(objective(network)))
-    assert all(torch.equal(a, b) for a, b in zip(there.module.parameters(), network().parameters(), strict=True))
+    player = there(objective(network)).player()
+    for ours, theirs in zip(player._module.parameters(), network().parameters(), strict=True):
+        assert ours.equal(theirs)
+
+
+def test_it_travels_on():
+    """From a cluster's node to its workers, for example."""
+    there(there(objective(network))).player()
+
+
+def test_the_settings_of_this_process_count_in_a_worker(restored_settings):
+    torch.set_default_dtype(torch.float64)
+    assert trained(flat, 0).equal(trained(flat, 1))
+
+
+def flat():
+    torch.manual_seed(0)
+    return nn.Linear(4, 1)
+
+
+@pytest.fixture
+def restored_settings():
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 def test_a_function_that_makes_another_module_each_time_is_named():
     with (
         pytest.raises(
-            WorkerError, match=r"`policy` must make the same module each time.*`frozen parameters and buffers`"
+            WorkerError, match=r"`policy` must make the module that the trainer has.*`0.weight` was .*digest"
         ),
         ES(another, fitness_fn=answer, num_workers=1, num_pairs=1) as es,
     ):
         es.learn(2)
-    sizes = iter((5, 6))
-    with pytest.raises(ValueError, match=r"`0.weight` was|`3.weight` was \[1, 5\], is \[1, 6\]"):
-        cloudpickle.loads(cloudpickle.dumps(objective(lambda: network(hidden=next(sizes)))))
 
 
-def test_a_buffer_that_was_changed_here_cannot_be_there():
+class Keeping(nn.Module):
+    """A module with a buffer that is not saved."""
+
+    def __init__(self, value=1.0, dtype=None):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2, dtype=dtype))
+        self.register_buffer("value", torch.tensor(value), persistent=False)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "named"),
+    [
+        (
+            partial(network, hidden=5),
+            partial(network, hidden=6),
+            r"`3.weight` was \[1, 5\] of torch.float32, is \[1, 6\]",
+        ),
+        (Keeping, partial(Keeping, 2.0), "`value` was .*digest"),
+        (Keeping, partial(Keeping, dtype=torch.bfloat16), "`weight` was .*float32, is .*bfloat16"),
+    ],
+    ids=["shape", "buffer that is not saved", "dtype"],
+)
+def test_what_differs_there_is_named(first, second, named):
+    makes = iter((first, second))
+    made = objective(lambda: next(makes)())
+    with pytest.raises(ValueError, match=named):
+        there(made).player()
+
+
+def test_a_buffer_or_layer_that_was_changed_here_cannot_be_there():
     with ES(network, fitness_fn=answer, num_workers=1, num_pairs=1) as es:
         es.network[1].running_mean.add_(1)
-        with pytest.raises(WorkerError, match="give the module itself, which is then sent"):
+        with pytest.raises(WorkerError, match=r"`1.running_mean` was .*give the module itself, which is then sent"):
             es.learn(2)
+    made = objective(network)
+    made.module[2] = nn.ReLU()
+    with pytest.raises(ValueError, match=r"`2 .layer.` was ReLU, is Tanh"):
+        there(made).player()
+
+
+def test_a_sparse_buffer_is_compared():
+    made = objective(sparse)
+    there(made).player()
+
+
+def sparse():
+    module = network()
+    module.register_buffer("mask", torch.eye(3).to_sparse())
+    return module
+
+
+class Locked:
+    """A function that cannot travel."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+
+    def __call__(self):
+        return network()
+
+
+def test_a_function_that_cannot_travel_is_named_as_the_policy():
+    with (
+        pytest.raises(TypeError, match=r"A worker cannot be sent `policy.lock`, a lock.*Keep it out of there"),
+        ES(Locked(), fitness_fn=answer, num_workers=1) as es,
+    ):
+        es.learn(2)

@@ -115,6 +115,21 @@ def test_a_step_that_is_not_finite_changes_nothing(build, lr, large):
     assert strategy.generation == 2
 
 
+@pytest.mark.parametrize("end", [6e4, -6e4], ids=["top", "bottom"])
+def test_a_step_beyond_low_precision_changes_nothing(end, large):
+    """Where theta is still finite in float32, and one element of the module would not be."""
+    large()
+    network = nn.Linear(40, 40, bias=False).half()
+    nn.init.zeros_(network.weight)
+    network.weight.data[3, 5] = end
+    strategy = OpenAIES(network, partial(torch.optim.SGD, lr=1.0), num_pairs=1, sigma=1e-3)
+    strategy.optimizer.param_groups[0]["weight_decay"] = -0.2
+    theta = strategy.theta.clone()
+    with pytest.raises(NonFiniteError, match="The update would make parameters non-finite"):
+        strategy.tell([0.0, 0.0])
+    assert strategy.theta.equal(theta)
+
+
 def test_a_gradient_that_is_not_finite_changes_nothing(large):
     large()
     strategy = OpenAIES(module(), num_pairs=2, sigma=1e-30, shaping=lambda returns: returns * 1e30)

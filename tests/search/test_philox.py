@@ -38,7 +38,7 @@ def test_torch_counts_as_numpy_does(low, high, count):
 @pytest.mark.parametrize("at_once", [1 << 22, 96, 16])
 @pytest.mark.parametrize(("start", "size"), [(0, 1000), (5, 3), (16, 16), (333, 250)])
 def test_both_ways_give_the_same_bits(at_once, start, size, monkeypatch):
-    monkeypatch.setattr(module, "_AT_ONCE", at_once)
+    monkeypatch.setattr(module, "AT_ONCE", at_once)
     noise, pairs = PhiloxNoise(11, 2000), [0, 9, 2**50]
     expected, found = torch.empty(3, size), torch.empty(3, size)
     noise.fill(expected, 4, pairs, start)

@@ -20,6 +20,7 @@ _ARGUMENTS = {  # of `ES`, by where an objective keeps them
     "objective.module._modules['network']": "policy",
     "objective._behaviour": "behaviour",
     "objective.fitness_fn": "fitness_fn",
+    "objective._make[0]": "policy",
 }
 
 

@@ -62,7 +62,7 @@ class ProcessEvaluator:
         self._snapshot = snapshot
         self._posted = b""  # the snapshot as workers are sent it
         self._workers: list[Remote] = []
-        self._steps = torch.zeros(count, dtype=torch.int64).share_memory_()  # that each worker took
+        self._steps = torch.zeros(count, dtype=torch.int64, device="cpu").share_memory_()  # that each worker took
         self._ears = Ears()
         check_descriptors(_DESCRIPTORS * count)
         try:

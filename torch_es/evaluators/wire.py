@@ -105,8 +105,10 @@ class Board:
         needed = sum(t.numel() * t.element_size() for t in found) + dim * (parts + scored) * torch.float32.itemsize
         check_shared_memory(needed + _PAGE * (len(found) + 2))
         self._slots = [torch.zeros_like(t).share_memory_() for t in found]
-        self.parts = torch.zeros(parts // 2, 2, dim).share_memory_()  # pages never written cost nothing
-        self.scores = torch.zeros(scored, dim).share_memory_()
+        self.parts = torch.zeros(
+            parts // 2, 2, dim, dtype=torch.float32, device="cpu"
+        ).share_memory_()  # pages never written cost nothing
+        self.scores = torch.zeros(scored, dim, device="cpu").share_memory_()
 
     def dump(self, snapshot: Snapshot) -> bytes:
         """Pickle a snapshot; its large tensors go to the shared memory, and only their places into the bytes."""

@@ -19,6 +19,7 @@ from torch_es.checks import check_count
 from torch_es.lanes.each import Each
 from torch_es.lanes.interception import WAY_OUT, Interception
 from torch_es.search.low_rank import Part
+from torch_es.search.noise import room
 
 _REFUSED = nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, torch.jit.ScriptModule
 
@@ -58,7 +59,7 @@ class Together:
         named = dict(module.named_parameters())
         self._parameters = [named[part.name] for part in parts]
         _check_layers(module, {id(p) for p in self._parameters})
-        self._draws = torch.zeros(members, parts[-1].first + parts[-1].num_draws)
+        self._draws = room(0, 0)
         self._interception = Interception(module, members)
         self._hooks: list[RemovableHandle] = []
 

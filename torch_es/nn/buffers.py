@@ -83,7 +83,8 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     hashed = hashlib.blake2b(digest_size=8)
     for name, tensor in tensors.items():
         hashed.update(name.encode())
-        hashed.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        dense = tensor.detach().cpu() if tensor.layout is torch.strided else tensor.detach().cpu().to_dense()
+        hashed.update(dense.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return hashed.hexdigest()
 
 

@@ -13,8 +13,8 @@ from torch_es.checks import check_count, check_kind, differences
 from torch_es.envs import EnvFactory, EpisodeRules, frames_per_step, probed
 from torch_es.lanes import LaneChoice, lanes_for
 from torch_es.nn import ObservationNorm, batch_norms
-from torch_es.nn.buffers import digest, unsearched
-from torch_es.nn.placed import MakeModule, placed
+from torch_es.nn.buffers import digest
+from torch_es.nn.placed import MakeModule
 from torch_es.nn.prepare import prepared_parts
 from torch_es.policies import Policy, reference_batch
 from torch_es.rollout.batch_fitness import BatchFitness, within_prompts
@@ -160,8 +160,9 @@ class FunctionObjective:
             _log.warning(
                 "BatchNorm at %s: in eval mode all members share its statistics; see convert_batch_norm.", names
             )
-        self.module = network
+        self.module: Any = network
         self.fitness_fn, self._make = fitness_fn, make
+        self._like: dict[str, str] = {}  # of the module where this comes from
         self._parts = perturbation.parts if isinstance(perturbation, LowRank) else None
         if isinstance(fitness_fn, BatchFitness) and fitness_fn.members_per_call > 1 and self._parts is None:
             raise ValueError(
@@ -170,23 +171,19 @@ class FunctionObjective:
             )
 
     def __getstate__(self) -> dict[str, Any]:
-        if self._make is None:
+        if self._make is None or self.module is None:
             return self.__dict__
-        return {**self.__dict__, "module": (_like(self.module), next(self.module.parameters()).device)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if self._make is not None:
-            like, device = state["module"]
-            self.module = placed(self._make, device)
-            if found := differences(like, _like(self.module)):
-                raise ValueError(
-                    f"`policy` must make the same module each time, but a worker's differs: {found}. Set a seed in "
-                    "it, or give the module itself, which is then sent."
-                )
+        return {**self.__dict__, "module": None, "_like": _like(self.module)}
 
     def player(self) -> Player:
         """See `Objective.player`."""
+        if self.module is None and self._make is not None:  # here, where the settings of the parent count
+            self.module = self._make()
+            if found := differences(self._like, _like(self.module)):
+                raise ValueError(
+                    f"`policy` must make the module that the trainer has, but in a worker it differs: {found}. Let it "
+                    "make the same one each time, or give the module itself, which is then sent."
+                )
         return FunctionPlayer(self.module, self.fitness_fn, self._parts)
 
     def fitness(self, returns: Float64Array, lengths: Any, behaviours: Float64Array | None) -> Float64Array:
@@ -210,10 +207,14 @@ class FunctionObjective:
         raise ValueError("`predict` needs an environment; with `fitness_fn`, call the module itself.")
 
 
-def _like(module: nn.Module) -> dict[str, Any]:
+def _like(module: nn.Module) -> dict[str, str]:
     """Return what must be equal of two modules that are given the same trainable parameters."""
-    shapes = {name: list(p.shape) for name, p in module.named_parameters() if p.requires_grad}
-    return {**shapes, "frozen parameters and buffers": digest(unsearched(module))}
+    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+    layers = {f"{name or 'policy'} (layer)": type(layer).__name__ for name, layer in module.named_modules()}
+    return layers | {
+        name: f"{list(x.shape)} of {x.dtype}" + ("" if x.requires_grad else f", digest {digest({name: x})}")
+        for name, x in tensors.items()
+    }
 
 
 def in_environment(
@@ -230,13 +231,7 @@ def in_environment(
 
     `acting` are arguments of `Policy`, the last three of `EnvObjective`; `perturbation` is like those to come. If the
     search is by actions alone, the network must be differentiable.
-
-    Raises:
-        ValueError: If the network is not on the CPU.
     """
-    for name, p in network.named_parameters():
-        if not p.is_cpu:
-            raise ValueError(f"`{name}` must be on the CPU, where the workers play, got {p.device}; call `.cpu()`.")
     env = probed(factory)
     try:
         reference = reference_batch(env, derive_seed("reference", seed)) if prepared_parts(network) else None

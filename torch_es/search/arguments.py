@@ -21,6 +21,7 @@ _INSTEAD = {
          "max_grad_norm", "use_sde", "sde_sample_freq", "target_kl", "buffer_size", "learning_starts", "tau"),
         _NOTHING,
     ),
+    "device": "the module stays where it is: call `.to(device)` on it before",
     "verbose": "give `progress_bar=True` to `learn`",
     "tensorboard_log": "give `loggers=[TensorBoardLogger()]` to `learn`",
     "policy_kwargs": "make the network with them and give it as `policy`",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_es.errors import NonFiniteError
-from torch_es.search.noise import BLOCK
+from torch_es.search.noise import BLOCK, room
 from torch_es.search.parameters import FlatParameters
 from torch_es.search.perturbation import Noisy, Sigma, chunks
 from torch_es.search.rule import finite_norm
@@ -33,23 +33,28 @@ class Norms(NamedTuple):
 
 
 def part_sum(noise: Noisy, start: int, stop: int, linear: Float64Array, device: torch.device) -> Tensor:
-    """Return elements `start` to `stop` of `serial_sum(noise, linear)`, `(1, stop - start)`: on a CPU, its bits."""
-    total = torch.zeros(1, stop - start, device=device)
+    """Return elements `start` to `stop` of `serial_sum(noise, linear)`, `(1, stop - start)`, made on a device.
+
+    On the CPU it has the same bits. Elsewhere all elements are summed at once, since small pieces are slow there.
+    """
     first, *others = chunks(noise.dim, len(linear))
-    if device.type != "cpu":
-        noise.sum_span(total, start, range(len(linear)), linear, None)
-        return total
-    for block in range(start // BLOCK, -(-stop // BLOCK)):
-        at = block * BLOCK
-        size = min(BLOCK, noise.dim - at)
-        whole, part = torch.empty(1, size), torch.empty(1, size)
+    total = room(1, stop - start, device)
+    for at, end in _blocks(start, stop, noise.dim) if device.type == "cpu" else [(start, stop)]:
+        whole = room(1, end - at, device)
         noise.sum_span(whole, at, first, linear, None)
         for pairs in others:
+            part = torch.empty_like(whole)
             noise.sum_span(part, at, pairs, linear, None)
             whole += part
-        begin, end = max(start, at), min(stop, at + size)
-        total[:, begin - start : end - start] = whole[:, begin - at : end - at]
+        begin, last = max(start, at), min(stop, end)
+        total[:, begin - start : last - start] = whole[:, begin - at : last - at]
     return total
+
+
+def _blocks(start: int, stop: int, dim: int) -> Iterator[tuple[int, int]]:
+    """Yield where the blocks begin and end that hold elements `start` to `stop`."""
+    for block in range(start // BLOCK, -(-stop // BLOCK)):
+        yield block * BLOCK, min((block + 1) * BLOCK, dim)
 
 
 def gradients(
@@ -103,7 +108,8 @@ def _tried(
     try:
         _step(optimizer, master, gradient)
         after = master.reshape(-1)
-        ends = torch.stack(torch.aminmax(after)).to(p.dtype)  # the rounded extremes: no copy of the rest is needed
+        # the rounded extremes: no copy of the rest is needed
+        ends = torch.stack(torch.aminmax(after)).to(p.dtype) if after.numel() else after
         if not torch.isfinite(ends).all():
             raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
         return Norms(norm, float(after.norm()), float(after.sub_(before).norm()))

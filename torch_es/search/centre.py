@@ -19,7 +19,7 @@ from torch_es.search.arguments import hint
 from torch_es.search.by_parts import Norms, climb, gradients
 from torch_es.search.low_rank import low_rank
 from torch_es.search.noise import Generator, resolve_generator
-from torch_es.search.parameters import FlatParameters, as_module
+from torch_es.search.parameters import LARGE, FlatParameters, as_module
 from torch_es.search.perturbation import Mirrored, Perturbation, Sigma, Summation, Unperturbed, serial_sum
 from torch_es.search.protocol import OptimizerFactory, Population, SchedulerFactory, as_outcome, as_pairs
 from torch_es.search.rule import NonFinite, Plan, Rule, finite_norm, kept_pairs, spread, sums_for
@@ -131,7 +131,9 @@ class CentreSearch:
         values = [own.get(id(p), default) for p in self.parameters.masters]
         if all(value == values[0] for value in values):
             return values[0]
-        parts = [torch.full((size,), value) for size, value in zip(self.parameters.sizes, values, strict=True)]
+        parts = [
+            torch.full((size,), value, device="cpu") for size, value in zip(self.parameters.sizes, values, strict=True)
+        ]
         return torch.cat(parts).to(self.parameters.dtype)
 
     def ask(self) -> Population:
@@ -255,7 +257,7 @@ class CentreSearch:
             "seed": self.seed,
             "rank": self.rank,
             "noise": self.noise,
-            "theta": self.theta,
+            "theta": self.theta if self.parameters.dim > LARGE else self.theta.clone(),
             "sigma": self._adapted,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict() if self.scheduler else None,

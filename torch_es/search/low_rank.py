@@ -27,6 +27,7 @@ from torch_es.types import Float32Array, Float64Array
 
 _log = logging.getLogger(__name__)
 
+_CPU = torch.device("cpu")
 _KEPT = 1 << 23  # draws of pairs that are kept together: 32 MiB
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
@@ -193,8 +194,8 @@ class LowRank:
         self._noise = NOISES[generator](seed, parts[-1].first + parts[-1].num_draws)
         self._draws = room(1, 0)
         self._drawn: int | None = None  # the pair whose draws these are
-        self._scales: tuple[Float32Array, ...] = ()
-        self._together: tuple[object, Tensor] = None, torch.empty(0)  # whose draws these are, and the draws
+        self._scales = room(0, 0)
+        self._together: tuple[object, Tensor] = None, room(0, 0)  # whose draws these are, and the draws
 
     def __reduce__(self) -> tuple[Any, ...]:
         return LowRank, (self.seed, self.generation, self.dim, self.sigma, self.parts, self.generator)
@@ -208,26 +209,27 @@ class LowRank:
         (part,) = (part for part in self.parts if part.start == start)
         own = slice(part.first, part.first + part.num_draws)
         pair, second = divmod(member, 2)
-        scales = torch.from_numpy(self._all_scales()[second][own]).to(out.device)
+        scales = self._all_scales(out.device)[second, own]
         return part.write(theta, self._of_pair(pair, out.device)[own] * scales, out)
 
     def factors(self, theta: Tensor, member: int) -> Factors:
         """Return a member without its vector; of the centre (-1), all draws are zero. Its arrays must not change."""
-        plus, minus, none = self._all_scales()
+        plus, minus, none = self._all_scales(_CPU).numpy()
         if member < 0:
             return Factors(theta, none, none)
         pair, second = divmod(member, 2)
-        return Factors(theta, self._of_pair(pair, theta.device).numpy(), minus if second else plus)
+        return Factors(theta, self._of_pair(pair, _CPU).numpy(), minus if second else plus)
 
     def draws(self, members: Sequence[int], device: torch.device) -> Tensor:
         """Return several members' draws times their scales, `(members, num_draws)`; the centre's (-1) are zero."""
         pairs = sorted({member // 2 for member in members if member >= 0})
-        drawn = room(max(len(pairs), 1), self._noise.dim, device).zero_()  # where there is none, it must be finite
-        self._noise.fill(drawn[: len(pairs)], self.generation, pairs)
-        found = drawn[[pairs.index(member // 2) if member >= 0 else 0 for member in members]]
-        scales = [torch.from_numpy(own).to(device) for own in self._all_scales()]
+        drawn = room(len(pairs) + 1, self._noise.dim, device)
+        self._noise.fill(drawn[:-1], self.generation, pairs)
+        drawn[-1] = 0.0
+        found = drawn[[pairs.index(member // 2) if member >= 0 else -1 for member in members]]
+        scales = self._all_scales(device)
         for row, member in zip(found, members, strict=True):
-            row.mul_(scales[member % 2 if member >= 0 else 2])
+            row.mul_(scales[member % 2])
         return found
 
     def _of_pair(self, pair: int, device: torch.device) -> Tensor:
@@ -239,11 +241,13 @@ class LowRank:
             self._drawn = pair
         return self._draws[0]
 
-    def _all_scales(self) -> tuple[Float32Array, ...]:
-        """Return what multiplies the draws of the first member of a pair, of the second, and of the centre."""
-        if not self._scales:
+    def _all_scales(self, device: torch.device) -> Tensor:
+        """Return what multiplies the draws of a pair's first member, its second, and the centre, `(3, num_draws)`."""
+        if not len(self._scales):
             plus = self._new_scales()
-            self._scales = plus, np.where(self._signed(), -plus, plus).astype(np.float32), np.zeros_like(plus)
+            minus = np.where(self._signed(), -plus, plus)
+            self._scales = torch.from_numpy(np.stack((plus, minus, np.zeros_like(plus))))
+        self._scales = self._scales.to(device)
         return self._scales
 
     def _signed(self) -> np.ndarray[Any, Any]:

@@ -4,8 +4,8 @@ An element is a 16-bit draw looked up in a table of the standard normal's quanti
 symmetric, variance one, |z| < 4.4. That costs half of `torch.Generator`'s Box-Muller, and needs whole numbers only, so
 the bits do not depend on the CPU's vector instructions, on the device or on the version of torch.
 
-The draws come from one of two generators. SFC64 is the faster one on a CPU (`torch_es.search.sfc64`). Philox counts, so
-that any element can be computed by itself on any device (`torch_es.search.philox`).
+The draws come from one of two generators. SFC64 (`torch_es.search.sfc64`) is a little faster on a CPU. Philox
+(`torch_es.search.philox`) counts, so that any element can be computed by itself on any device.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class FlatParameters:
         return self._flat(self.named.values())
 
     def _flat(self, parameters: Iterable[Tensor]) -> Tensor:
-        flat = torch.empty(self.dim, dtype=self.dtype)
+        flat = torch.empty(self.dim, dtype=self.dtype, device="cpu")
         for p, part in zip(parameters, self.parts(flat), strict=True):
             part.copy_(p.reshape(-1))
         return flat

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from torch_es.search.noise import BLOCK, Generator, Noise, num_blocks, room
-from torch_es.search.philox import PhiloxNoise
+from torch_es.search.philox import AT_ONCE, PhiloxNoise
 from torch_es.search.sfc64 import SFC64Noise
 from torch_es.types import Float64Array
 
@@ -121,16 +122,18 @@ class Mirrored:
     ) -> None:
         """See `Noisy.sum_span`; a pair whose coefficients are zero is not drawn."""
         out.zero_()
-        eps = room(1, out.shape[1], out.device)
-        for pair in units:
-            coefficient = float(linear[pair])
-            square = 0.0 if squared is None else float(squared[pair])
-            if coefficient == 0.0 and square == 0.0:
-                continue
-            self._noise.fill(eps, self.generation, (pair,), start)
-            out[0].add_(eps[0], alpha=coefficient)
-            if square != 0.0:
-                out[1].addcmul_(eps[0], eps[0], value=square)
+        squares = np.zeros_like(linear) if squared is None else squared
+        chosen = [pair for pair in units if linear[pair] != 0.0 or squares[pair] != 0.0]
+        # on the CPU a pair at a time stays in the cache; elsewhere each draw is many launches
+        together = 1 if out.is_cpu else max(1, AT_ONCE // max(out.shape[1], 1))
+        eps = room(min(together, len(chosen)), out.shape[1], out.device)
+        for first in range(0, len(chosen), together):
+            pairs = chosen[first : first + together]
+            self._noise.fill(eps[: len(pairs)], self.generation, pairs, start)
+            for pair, row in zip(pairs, eps, strict=False):
+                out[0].add_(row, alpha=float(linear[pair]))
+                if squares[pair] != 0.0:
+                    out[1].addcmul_(row, row, value=float(squares[pair]))
 
 
 def _perturbed(theta: Tensor, eps: Tensor, sigma: Sigma, sign: int, out: Tensor) -> Tensor:
@@ -207,7 +210,7 @@ def add_chunks(parts: Tensor) -> Tensor:
 
 def serial_sum(noise: Noisy, linear: Float64Array, squared: Float64Array | None = None) -> Tensor:
     """Compute the sums in this process; see `Summation`."""
-    total = torch.empty(1 if squared is None else 2, noise.dim)
+    total = room(1 if squared is None else 2, noise.dim)
     first, *others = chunks(noise.dim, len(linear))
     blocks = range(num_blocks(noise.dim))
     for block in blocks:

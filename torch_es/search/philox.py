@@ -16,14 +16,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from torch_es.search.noise import look_up, quantiles
+from torch_es.search.noise import BLOCK, look_up, quantiles
 from torch_es.seeding import derive
 
 _ROUNDS = 10
 _FACTORS = 0xD2E7470EE14C6C93, 0xCA5A826395121157
 _KEY_STEPS = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B
 _PER_COUNT = 16  # elements: four words of 64 bits, 16 bits each
-_AT_ONCE = 1 << 22  # elements on a device; their arithmetic takes 40 times the memory of a count
+AT_ONCE = 1 << 22  # elements on another device: about 110 MiB while they are made
 _LOW = 0xFFFFFFFF
 
 
@@ -63,9 +63,11 @@ class PhiloxNoise:
         own = self._state["state"]
         own["counter"][:] = count, 0, 0, 0
         own["key"][:] = key
-        self._state["buffer_pos"] = 4  # nothing is left of what was drawn before
         self._stream.state = self._state
-        look_up(self._stream.random_raw(-(-(skipped + row.size) // 4)), row, skipped)
+        for first in range(-skipped, row.size, BLOCK):  # the pieces stay in the cache
+            piece = row[max(first, 0) : first + BLOCK]
+            before = max(-first, 0)
+            look_up(self._stream.random_raw(-(-(before + piece.size) // 4)), piece, before)
 
 
 def fill_by_torch(out: Tensor, keys: npt.NDArray[np.uint64], start: int) -> None:
@@ -73,7 +75,7 @@ def fill_by_torch(out: Tensor, keys: npt.NDArray[np.uint64], start: int) -> None
     table, shifts = _table(out.device), torch.arange(0, 64, 16, device=out.device)
     key = _bits(keys, out.device).t()[..., None]
     first, last = start // _PER_COUNT, -(-(start + out.shape[1]) // _PER_COUNT)
-    step = max(1, _AT_ONCE // _PER_COUNT // len(keys))
+    step = max(1, AT_ONCE // _PER_COUNT // max(len(keys), 1))
     for low in range(first, last, step):
         counts = torch.arange(low + 1, min(low + step, last) + 1, device=out.device)
         words = philox(counts.expand(len(keys), -1), key)
