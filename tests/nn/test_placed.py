@@ -40,7 +40,9 @@ def test_weights_are_not_lost():
 
 def test_what_acts_in_an_environment_stays_on_the_cpu():
     assert placed(nn.Linear(2, 1), "cpu", acts=True).weight.is_cpu
-    with pytest.raises(ValueError, match="`device` must be left out with `env`, got cuda: environments are played on"):
+    with pytest.raises(
+        ValueError, match="`device` must be cpu or left out with `env`, got cuda: environments are played on"
+    ):
         placed(nn.Linear(2, 1), "cuda", acts=True)
     with pytest.raises(ValueError, match="`weight` must be on the CPU, where the workers play, got meta"):
         placed(nn.Linear(2, 1, device="meta"), acts=True)

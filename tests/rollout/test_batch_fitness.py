@@ -66,6 +66,31 @@ def test_several_members_in_a_call_answer_as_one_by_one(members, compared):
     assert rows[-1]["rollout/ep_rew_mean"] == pytest.approx(expected[-1]["rollout/ep_rew_mean"], rel=0.05)
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("policy", [network, network()], ids=["made there", "sent"])
+def test_several_members_in_a_call_of_a_worker_stand_around_the_present_centre(policy, workers):
+    fitness = BatchFitness(partial(together, members=5), batches, 5)
+    expected, rows = trained(fitness, generations=6)
+    options = {"sigma": 0.05, "num_pairs": 10, "rank": 1, "eval_every": 2, "num_workers": workers}
+    with ES(copy.deepcopy(policy), fitness_fn=fitness, **options) as es:
+        found = []
+        es.learn(10**9, callback=lambda row: found.append(row) or row["time/iterations"] < 6)
+    for ours, theirs in zip(found, rows, strict=True):
+        assert ours["rollout/ep_rew_mean"] == pytest.approx(theirs["rollout/ep_rew_mean"], rel=1e-3)
+    torch.testing.assert_close(es.strategy.theta, expected, rtol=0, atol=0.02)
+
+
+def test_a_run_that_is_loaded_goes_on_in_workers_with_its_own_weights(tmp_path):
+    fitness = BatchFitness(partial(together, members=5), batches, 5)
+    options = {"num_pairs": 10, "rank": 1, "eval_every": 0}
+    with ES(network, fitness_fn=fitness, num_workers=0, **options) as es:
+        es.learn(100).save(tmp_path / "es")
+        expected = es.evaluate(1)[0].return_
+    with ES.load(tmp_path / "es", network, fitness_fn=fitness, num_workers=1) as loaded:
+        assert loaded.evaluate(1)[0].return_ == pytest.approx(expected, rel=1e-5)
+        assert loaded.play(member=4).return_ == pytest.approx(es.play(member=4).return_, rel=1e-5)
+
+
 def test_one_number_for_each_of_several_members_and_the_calls_are_few():
     calls = []
 
@@ -100,7 +125,7 @@ class Mixing(nn.Module):
 def test_rows_that_depend_on_each_other_are_noticed(module, warned, caplog):
     fitness = BatchFitness(partial(together, members=4), batches, 4)
     es = ES(module(), fitness_fn=fitness, num_workers=0, num_pairs=4, rank=1, sigma=0.1, eval_every=0).learn(1)
-    assert ("depend on each other, or rounding decides" in caplog.text) is warned
+    assert ("depend on each other or on chance, or rounding decides" in caplog.text) is warned
     assert es.strategy.generation == 1
 
 

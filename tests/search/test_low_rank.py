@@ -174,7 +174,9 @@ def test_it_learns_and_goes_on_from_a_state(make):
 
 @pytest.mark.parametrize("make", [PGPE, SNES])
 def test_strategies_that_need_sums_of_squares_refuse_it(make):
-    with pytest.raises(ValueError, match=r"`rank` must be left out here, got 1: a sigma for each parameter"):
+    with pytest.raises(
+        ValueError, match=r"`rank` must be left out with this strategy, got 1: a sigma for each parameter"
+    ):
         make(nn.Linear(6, 3), rank=1)
     with pytest.raises(ValueError, match="`squared` must be None"):
         serial_sum(noise_of(nn.Linear(6, 3)), np.ones(2), np.ones(2))
@@ -183,7 +185,9 @@ def test_strategies_that_need_sums_of_squares_refuse_it(make):
 def test_search_by_actions_refuses_it():
     from torch_es.search.action_space import ActionSpaceES
 
-    with pytest.raises(ValueError, match=r"`rank` must be left out here, got 1: the weights have no noise"):
+    with pytest.raises(
+        ValueError, match=r"`rank` must be left out with this strategy, got 1: the weights have no noise"
+    ):
         ActionSpaceES(nn.Linear(6, 3), rank=1)
 
 

@@ -42,8 +42,8 @@ def placed(policy: nn.Module | MakeModule, device: torch.device | str | None = N
 def _usable(device: torch.device | str, acts: bool) -> torch.device:
     if acts and not str(device).startswith("cpu"):
         raise ValueError(
-            f"`device` must be left out with `env`, got {device}: environments are played on the CPU, in `num_workers` "
-            "processes."
+            f"`device` must be cpu or left out with `env`, got {device}: environments are played on the CPU, in "
+            "`num_workers` processes."
         )
     try:
         target = torch.device(device)

@@ -56,8 +56,10 @@ class FunctionPlayer:
         return len(self._waiting)
 
     def begin(self, snapshot: Snapshot) -> None:
-        """Evaluate what follows with this snapshot."""
+        """Evaluate what follows with this snapshot; the module gets its centre, which in a worker has moved since."""
         self._snapshot = snapshot.own()
+        self._parameters.write_module(snapshot.theta)
+        prepare(self._module)
 
     def submit(self, task: Task) -> None:
         """Take a task."""
@@ -102,8 +104,8 @@ class FunctionPlayer:
         spread = float(np.std([result.return_ for result in results]))
         if not abs(together - alone) <= 0.2 * spread + 1e-6 * abs(alone):
             _log.warning(
-                "Member %d is worth %.6g in one call with others, and %.6g by itself: rows of the module's batch "
-                "depend on each other, or rounding decides. `members_per_call=1` is safe.",
+                "Member %d scores %.6g in one call with others, and %.6g by itself: rows of the module's batch depend "
+                "on each other or on chance, or rounding decides. `members_per_call=1` is safe.",
                 task.member, together, alone,
             )  # fmt: skip
 

@@ -106,7 +106,9 @@ class CentreSearch:
         self.theta = self.parameters.read_masters()
         if rank is not None:
             if adapts_sigma or sigma is None:
-                raise ValueError(f"`rank` must be left out here, got {rank}: {_UNFACTORED[sigma is None]}.")
+                raise ValueError(
+                    f"`rank` must be left out with this strategy, got {rank}: {_UNFACTORED[sigma is None]}."
+                )
             perturb = low_rank(self.parameters, rank, self.noise)
         self.rank, self._perturb = rank, perturb or partial(Mirrored, generator=self.noise)
         self._asked: Population | None = None  # of this generation
