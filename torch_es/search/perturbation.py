@@ -11,7 +11,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -122,18 +121,18 @@ class Mirrored:
     ) -> None:
         """See `Noisy.sum_span`; a pair whose coefficients are zero is not drawn."""
         out.zero_()
-        squares = np.zeros_like(linear) if squared is None else squared
-        chosen = [pair for pair in units if linear[pair] != 0.0 or squares[pair] != 0.0]
+        chosen = [pair for pair in units if linear[pair] != 0.0 or (squared is not None and squared[pair] != 0.0)]
         # on the CPU a pair at a time stays in the cache; elsewhere each draw is many launches
         together = 1 if out.is_cpu else max(1, AT_ONCE // max(out.shape[1], 1))
         eps = room(min(together, len(chosen)), out.shape[1], out.device)
+        sums, rows = out.unbind(0), eps.unbind(0)
         for first in range(0, len(chosen), together):
             pairs = chosen[first : first + together]
-            self._noise.fill(eps[: len(pairs)], self.generation, pairs, start)
-            for pair, row in zip(pairs, eps, strict=False):
-                out[0].add_(row, alpha=float(linear[pair]))
-                if squares[pair] != 0.0:
-                    out[1].addcmul_(row, row, value=float(squares[pair]))
+            self._noise.fill(eps if len(pairs) == len(rows) else eps[: len(pairs)], self.generation, pairs, start)
+            for pair, row in zip(pairs, rows, strict=False):
+                sums[0].add_(row, alpha=linear[pair])
+                if squared is not None and squared[pair] != 0.0:
+                    sums[1].addcmul_(row, row, value=squared[pair])
 
 
 def _perturbed(theta: Tensor, eps: Tensor, sigma: Sigma, sign: int, out: Tensor) -> Tensor:

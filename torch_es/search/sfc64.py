@@ -42,14 +42,12 @@ class SFC64Noise:
         for row, pair in zip(out.numpy(), pairs, strict=True):
             for block in range(start // BLOCK, -(-stop // BLOCK)):
                 first, last = block * BLOCK, min((block + 1) * BLOCK, self.dim)
-                begin, end = max(start, first), min(stop, last)
-                own = row[begin - start : end - start]
-                if len(own) == last - first:
-                    self._fill_block(own, generation, pair, block)
+                if start <= first and last <= stop:
+                    self._fill_block(row[first - start : last - start], generation, pair, block)
                 else:
-                    whole = np.empty(last - first, np.float32)
+                    begin, end, whole = max(start, first), min(stop, last), np.empty(last - first, np.float32)
                     self._fill_block(whole, generation, pair, block)
-                    own[:] = whole[begin - first : end - first]
+                    row[begin - start : end - start] = whole[begin - first : end - first]
 
     def _fill_block(self, out: npt.NDArray[Any], generation: int, pair: int, block: int) -> None:
         words = self._state["state"]["state"]
