@@ -11,7 +11,6 @@ Takes under five minutes. The rows are written to benchmarks/results/large_gpu.j
 from __future__ import annotations
 
 import argparse
-import hashlib
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from torch_es import ES, BatchFitness
+from torch_es.nn.buffers import digest
 from torch_es.search.noise import room
 from torch_es.search.philox import PhiloxNoise
 
@@ -69,7 +69,7 @@ def noise_digest(device: str) -> str:
     """Return a digest of noise that was drawn on a device."""
     out = room(3, 100_003, device)
     PhiloxNoise(0, 1_000_000).fill(out, 7, [0, 5, 2**40], start=77)
-    return hashlib.blake2b(out.cpu().numpy().data, digest_size=8).hexdigest()
+    return digest({"noise": out})
 
 
 def transformer(kind: str) -> nn.Module:

@@ -20,7 +20,7 @@ from torch_es import ES, mlp
 from torch_es.evaluators import process
 from torch_es.evaluators.protocol import NextTasks
 from torch_es.rollout import Objective, Snapshot
-from torch_es.search.noise import BLOCK, num_blocks
+from torch_es.search.noise import BLOCK, num_blocks, room
 from torch_es.search.perturbation import Noisy, Summation, serial_sum
 from torch_es.search.sfc64 import SFC64Noise
 from torch_es.types import EpisodeResult, Task
@@ -60,7 +60,7 @@ def share_of_generation(case: Case, pairs: int) -> Row:
 
 def noise_alone(dim: int, part: int) -> Callable[[], None]:
     """Return a function that generates one worker's part of the noise of a generation."""
-    noise, out = SFC64Noise(0, dim), torch.empty(1, BLOCK)
+    noise, out = SFC64Noise(0, dim), room(1, BLOCK)
 
     def generate() -> None:
         for block in range(part, num_blocks(dim), WORKERS):

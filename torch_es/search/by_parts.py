@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_es.errors import NonFiniteError
-from torch_es.search.noise import BLOCK, room
+from torch_es.search.noise import blocks, room
 from torch_es.search.parameters import FlatParameters
 from torch_es.search.perturbation import Noisy, Sigma, chunks
 from torch_es.search.rule import finite_norm
@@ -39,7 +39,7 @@ def part_sum(noise: Noisy, start: int, stop: int, linear: Float64Array, device: 
     """
     first, *others = chunks(noise.dim, len(linear))
     total = room(1, stop - start, device)
-    for at, end in _blocks(start, stop, noise.dim) if device.type == "cpu" else [(start, stop)]:
+    for at, end in blocks(start, stop, noise.dim) if device.type == "cpu" else [(start, stop)]:
         whole = room(1, end - at, device)
         noise.sum_span(whole, at, first, linear, None)
         for pairs in others:
@@ -49,12 +49,6 @@ def part_sum(noise: Noisy, start: int, stop: int, linear: Float64Array, device: 
         begin, last = max(start, at), min(stop, end)
         total[:, begin - start : last - start] = whole[:, begin - at : last - at]
     return total
-
-
-def _blocks(start: int, stop: int, dim: int) -> Iterator[tuple[int, int]]:
-    """Yield where the blocks begin and end that hold elements `start` to `stop`."""
-    for block in range(start // BLOCK, -(-stop // BLOCK)):
-        yield block * BLOCK, min((block + 1) * BLOCK, dim)
 
 
 def gradients(

@@ -276,12 +276,9 @@ class CentreSearch:
             raise ValueError(
                 f"`theta` has {state['theta'].numel()} parameters in the state but {self.parameters.dim} in the module."
             )
-        if state["seed"] != self.seed:
-            raise ValueError(f"`seed` must be the one that the state was made with, {state['seed']}, got {self.seed}.")
-        for name, value, own in (
-            ("rank", state.get("rank"), self.rank), ("noise", state.get("noise", "sfc64"), self.noise),
-        ):  # fmt: skip
-            if value != own:
+        made = {"rank": None, "noise": "sfc64", **state}  # older states lack the two
+        for name in ("seed", "rank", "noise"):
+            if (value := made[name]) != (own := getattr(self, name)):
                 raise ValueError(f"`{name}` must be the one that the state was made with, {value}, got {own}.")
         if (state["scheduler"] is None) != (self.scheduler is None):
             rule, had = ("left out", "none") if self.scheduler else ("given", "one")

@@ -11,7 +11,7 @@ The draws come from one of two generators. SFC64 (`torch_es.search.sfc64`) is a 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import NormalDist
 from typing import Any, Literal, Protocol, get_args
 
@@ -37,6 +37,17 @@ def num_blocks(dim: int) -> int:
         2
     """
     return -(-dim // BLOCK)
+
+
+def blocks(start: int, stop: int, dim: int) -> Iterator[tuple[int, int]]:
+    """Yield where each block begins and ends that holds some of the elements from `start` to `stop`.
+
+    Example:
+        >>> list(blocks(5, BLOCK + 1, BLOCK + 9)) == [(0, BLOCK), (BLOCK, BLOCK + 9)]
+        True
+    """
+    for first in range(start // BLOCK * BLOCK, stop, BLOCK):
+        yield first, min(first + BLOCK, dim)
 
 
 def resolve_generator(noise: Generator | None, on_cpu: bool) -> Generator:

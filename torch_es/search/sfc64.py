@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from torch_es.search.noise import BLOCK, look_up
+from torch_es.search.noise import BLOCK, blocks, look_up
 from torch_es.seeding import derive
 
 _WARM_UP = 12  # rounds that mix the seed through SFC64's state, as its author prescribes
@@ -40,8 +40,8 @@ class SFC64Noise:
         """See `Noise.fill`; blocks that reach beyond the elements are drawn whole."""
         stop = start + out.shape[1]
         for row, pair in zip(out.numpy(), pairs, strict=True):
-            for block in range(start // BLOCK, -(-stop // BLOCK)):
-                first, last = block * BLOCK, min((block + 1) * BLOCK, self.dim)
+            for first, last in blocks(start, stop, self.dim):
+                block = first // BLOCK
                 if start <= first and last <= stop:
                     self._fill_block(row[first - start : last - start], generation, pair, block)
                 else:
