@@ -1,4 +1,7 @@
-"""What `test_device.py` runs in a process of its own: each case on the CPU and on a device beside it."""
+"""What `test_device.py` runs in a process of its own: each case on the CPU and on a device beside it.
+
+python tests/on_other_device.py FOLDER cuda    # on a real one
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,6 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
-import other_device  # noqa: F401 - makes the device
 import torch
 from torch import nn
 
@@ -18,6 +20,9 @@ from torch_es import ARS, ES, BatchFitness, OpenAIES, SearchGradient
 from torch_es.search.philox import PhiloxNoise
 
 MEMBERS, ROWS = 8, 4
+FOLDER, DEVICE = sys.argv[1:]
+if DEVICE == "other":
+    import other_device  # noqa: F401 - makes it
 
 
 def network() -> nn.Module:
@@ -100,11 +105,11 @@ def resumed(device: str | None, folder: str = "") -> torch.Tensor:
     options = {"fitness_fn": nearness, "noise": "philox", "num_workers": 0, "num_pairs": 4, "seed": 3, "device": device}
     with ES(network(), **options) as es:
         es.learn(8 * 2).save(folder)
-    other = "other" if device is None else None  # a run goes on elsewhere
+    other = DEVICE if device is None else None  # a run goes on elsewhere
     options = {**options, "device": other}
     del options["noise"]  # the checkpoint says which
     es = ES.load(folder, network(), **options)
-    assert (device_of(es.network).type == "other") == (other is not None)
+    assert (device_of(es.network).type == DEVICE) == (other is not None)
     return held(es.learn(8 * 2))
 
 
@@ -182,7 +187,7 @@ def main(folder: str) -> None:
     refused = {}
     for name, options in {"env": {"env": "CartPole-v1"}, "sfc64": {"fitness_fn": nearness, "noise": "sfc64"}}.items():
         try:
-            ES(network().to("other"), **options)
+            ES(network().to(DEVICE), **options)
         except ValueError as error:
             refused[name] = str(error)
     print(json.dumps({"differ": differ, "refused": refused, "told": told(folder)}))
@@ -192,12 +197,12 @@ def difference(case: Any, there: bool) -> float:
     """Return how theta differs; with `there`, all noise must be made on the device."""
     expected = case(None)
     with mock.patch.object(PhiloxNoise, "_fill_row", side_effect=AssertionError) if there else contextlib.nullcontext():
-        return float((expected - case("other")).abs().max())
+        return float((expected - case(DEVICE)).abs().max())
 
 
 def told(folder: str) -> dict[str, Any]:
     """Return what a run on the device says of itself."""
-    es = ES(network(), fitness_fn=nearness, device="other", num_pairs=2, eval_every=0, strategy="pgpe")
+    es = ES(network(), fitness_fn=nearness, device=DEVICE, num_pairs=2, eval_every=0, strategy="pgpe")
     metrics: list[dict[str, float]] = []
     es.learn(4, metrics.append, folder=folder + "-run")
     before = es.strategy.state_dict()["theta"]
@@ -218,4 +223,4 @@ def grouped(parameters: Any) -> torch.optim.Optimizer:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(FOLDER)
