@@ -1,11 +1,12 @@
 """Members of a language model that generate and score: several in one call, beside one by one.
 
-    .venv/bin/python benchmarks/large_gpu.py                          # 0.5B parameters on a GPU, 3M on a CPU
-    .venv/bin/python benchmarks/large_gpu.py --members 16 --pairs 1   # with less memory, or less time
+    .venv/bin/python benchmarks/large_gpu.py                         # 0.5B parameters on a GPU, 3M on a CPU
+    .venv/bin/python benchmarks/large_gpu.py --members 8 --pairs 1   # with less memory, or less time
 
 The model is a Qwen2 with random weights, from a config; nothing is downloaded. A whole generation is timed: noise,
-generating, scoring, and the step. On a GPU it also says whether the noise has the bits that it has on the CPU.
-Takes under five minutes. The rows are written to benchmarks/results/large_gpu.json, and each names its device.
+generating, scoring, and the step. Both sides of a comparison have as many members. On a GPU it also says whether the
+noise has the bits that it has on the CPU.
+Takes under five minutes. The rows are written to benchmarks/results/large_gpu_cuda.json, or _cpu.json.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ SIZES = {  # of Qwen2.5-0.5B, and one that a CPU plays in seconds
             "num_key_value_heads": 2, "vocab_size": 1000},
 }  # fmt: skip
 PROMPTS, PROMPT, NEW = 8, 16, 32  # prompts of a batch, tokens of a prompt, tokens of an answer
-ALONE = 4  # members that are timed one by one
+MORE = 4  # times as many members, for a comparison with plain inference only
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--members", type=int, default=32, help="that answer in one call")
+    parser.add_argument("--members", type=int, default=16, help="of a generation")
     parser.add_argument("--pairs", type=int, default=3, help="of measurements")
     given = parser.parse_args()
     kind = given.device.partition(":")[0]
@@ -53,16 +54,16 @@ def main() -> None:
     parameters = sum(p.numel() for p in model.parameters())
     what = f"{name}/{parameters / 1e6:,.0f}M parameters, {PROMPTS} prompts of {PROMPT} + {NEW} tokens"
     rows = [memory(what, model)] if kind == "cuda" else []  # first, while the sides hold nothing
-    together = evolving(model, given.members, members_per_call=given.members, rank=1)
-    others = {
-        "one by one": evolving(model, ALONE, members_per_call=1, rank=1),
-        "one by one with dense noise": evolving(model, ALONE, members_per_call=1, rank=None),
-        "plain inference": inference(model, given.members),
-    }
-    for other, side in others.items():
-        compared = f"{what}/{given.members} members in one call, over {other}"
-        rows.append(alternate(compared, [(together, side)] * given.pairs, "tokens/s", ""))
-    publish(rows, "large_gpu.json", "python benchmarks/large_gpu.py")
+    for members in (given.members, given.members * MORE):
+        together = evolving(model, members, members_per_call=members, rank=1)
+        others = {"plain inference": inference(model, members)}
+        if members == given.members:
+            others["one by one"] = evolving(model, members, members_per_call=1, rank=1)
+            others["one by one with dense noise"] = evolving(model, members, members_per_call=1, rank=None)
+        for other, side in others.items():
+            compared = f"{what}/{members} members in one call, over {other}"
+            rows.append(alternate(compared, [(together, side)] * given.pairs, "tokens/s", ""))
+    publish(rows, f"large_gpu_{kind}.json", "python benchmarks/large_gpu.py")
 
 
 def noise_digest(device: str) -> str:
@@ -131,7 +132,7 @@ def memory(what: str, model: nn.Module) -> Row:
     """Return the peak of the GPU's memory in a generation of one member at a time, beside the module."""
     held = sum(p.nbytes for p in model.parameters())
     torch.cuda.reset_peak_memory_stats()
-    evolving(model, ALONE, members_per_call=1, rank=1)
+    evolving(model, 2, members_per_call=1, rank=1)
     peak = torch.cuda.max_memory_allocated()
     return Row(f"{what}/memory of the GPU, over the module", peak / 2**20, held / 2**20, peak / held, "MiB", 1, "")
 

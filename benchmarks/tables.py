@@ -260,12 +260,14 @@ def large(part: str) -> str:
 
 def large_gpu() -> str:
     """What generating and scoring take, for each device that it was measured on."""
-    recorded = _load("large_gpu.json")
-    lines = ["| | members in one call | the other | ratio |", "|---|---|---|---|"]
-    for row in recorded["rows"]:
-        lines.append(_cells(f"{row['name'].replace('/', ', ')} ({row['unit']})", row["ours"], row["other"],
-                            f"**{row['ratio']:.3g}**"))  # fmt: skip
-    return "\n".join([*lines, "", f"{_machine(recorded)}; `{recorded['command']}`."])
+    lines, machines = ["| | members in one call | the other | ratio |", "|---|---|---|---|"], []
+    for path in sorted(RESULTS.glob("large_gpu_*.json"), reverse=True):
+        recorded = _load(path.name)
+        for row in recorded["rows"]:
+            lines.append(_cells(f"{row['name'].replace('/', ', ')} ({row['unit']})", row["ours"], row["other"],
+                                f"**{row['ratio']:.3g}**"))  # fmt: skip
+        machines.append(f"{_machine(recorded)}; `{recorded['command']}`.")
+    return "\n".join([*lines, "", "\n\n".join(machines)])
 
 
 def experiment(name: str, newer: str) -> str:

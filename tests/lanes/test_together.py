@@ -1,6 +1,8 @@
 """Several members in one call answer as the module does with each member's weights written into it."""
 
+import copy
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -318,13 +320,60 @@ def test_nothing_that_was_made_of_parameters_is_kept():
     found, _ = together(nn.Linear(6, 5))
     with found:
         made = weakref.ref(found.module.weight.T)
-        assert made() is not None
-    assert made() is None
+        assert made() is None
+        found.module(torch.randn(6, 6))
+        kept = weakref.ref(found.module.weight._members_have[1].transposed().value)
+        assert kept() is not None
+    assert kept() is None
+    assert type(found.module.weight) is nn.Parameter
+    assert not vars(found.module.weight)
+
+
+class Keeps(nn.Module):
+    """Keeps what it made of its weight in its first call."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.turned = nn.Parameter(torch.randn(5, 6)), None
+
+    def forward(self, x):
+        if self.turned is None:
+            self.turned = self.weight.t()
+        return x @ self.turned
+
+
+@pytest.mark.parametrize("module", [nn.Linear(6, 5, bias=False), Keeps()], ids=["in a thread", "kept from a call"])
+def test_members_differ_wherever_a_parameter_is_used(module):
+    found, _ = together(module)
+    x = torch.randn(2, 6).repeat(K, 1)
+    with found, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(torch.no_grad()(module), x).result()
+        again = module(x)
+    assert not torch.allclose(first[:2], first[2:4])
+    assert torch.equal(first, again)
+
+
+def test_a_copy_of_the_module_is_refused_since_it_would_be_the_centre():
+    found, _ = together(nn.Linear(6, 5))
+    with found, pytest.raises(ValueError, match=r"`weight` is used by .* in a way that has no rule"):
+        copy.deepcopy(found.module)
+
+
+def test_two_at_once_are_refused():
+    (one, _), (other, _) = together(nn.Linear(6, 5)), together(nn.Linear(6, 5))
+    with one, other:
+        pass
+    other.module.weight = one.module.weight
+    other = together(other.module)[0]
+    with one, pytest.raises(RuntimeError, match="its module is in another one"), other:
+        pass
+    assert type(one.module.weight) is nn.Parameter
+    assert not hooks(other.module)
 
 
 def test_it_is_not_entered_twice():
     found, _ = together(nn.Linear(6, 5))
-    with found, pytest.raises(RuntimeError, match="must not be entered while it is entered"):
+    with found, pytest.raises(RuntimeError, match="must not be entered while its module is in another one"):
         found.__enter__()
     with found:
         assert found.module(torch.randn(6, 6)).shape == (6, 5)

@@ -29,14 +29,15 @@ class Rows(NamedTuple):
         Raises:
             ValueError: If its first dimension does not hold the rows of all members.
         """
-        if x.shape[0] % self.total:
-            if x.shape[0] != 1:
+        size = x.shape
+        if size[0] % self.total:
+            if size[0] != 1:
                 raise ValueError(
                     f"the module must keep the rows of all {self.members} members first, {self.total} in this call, "
-                    f"but a layer got {tuple(x.shape)}; pass `members_per_call=1`."
+                    f"but a layer got {tuple(size)}; pass `members_per_call=1`."
                 )
-            x = x.expand(self.total, *x.shape[1:])
-        return x.reshape(self.members, -1, *x.shape[1:])
+            x = x.expand(self.total, *size[1:])
+        return x.reshape(self.members, -1, *size[1:])
 
 
 class Each:
@@ -60,6 +61,7 @@ class Each:
         self, name: str, value: Tensor, factors: tuple[Tensor, Tensor] | None = None, own: Tensor | None = None
     ) -> None:
         self.name, self.value, self.factors, self._own = name, value, factors, own
+        self._transposed: Each | None = None
 
     def whole(self) -> Tensor:
         """Return the members' tensors, `(members, *shape)`."""
@@ -84,16 +86,18 @@ class Each:
 
     def transposed(self) -> Each:
         """Return the transpose of a matrix."""
-        if self.factors is None:
-            return Each(self.name, self.value.t(), None, self.whole().mT)
-        return Each(self.name, self.value.t(), (self.factors[1], self.factors[0]))
+        if self._transposed is None:  # kept, since a layer asks for it in each call
+            factors = None if self.factors is None else (self.factors[1], self.factors[0])
+            own = None if self._own is None else self._own.mT
+            self._transposed = Each(self.name, self.value.t(), factors, own)
+        return self._transposed
 
     def times(self, x: Tensor) -> Tensor:
         """Return `x @ matrix` for x `(members, n, rows)`."""
         if self.factors is None:
             return torch.bmm(x, self.whole())
         left, right = self.factors
-        return torch.baddbmm(x @ self.value, torch.bmm(x, left.mT), right)
+        return torch.matmul(x, self.value).baddbmm_(torch.bmm(x, left.mT), right)
 
     def looked_up(self, index: Tensor) -> Tensor:
         """Return the matrix's rows of the indices `(members, n)`, as `(members, n, columns)`."""

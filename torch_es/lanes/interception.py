@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+import functools
+from collections.abc import Iterable
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode, resolve_name
+from torch.overrides import resolve_name
 
 from torch_es.lanes.each import Each, Rows
 from torch_es.lanes.pointwise import POINTWISE
@@ -19,8 +21,11 @@ _FACTS = {"size", "dim", "ndimension", "numel", "nelement", "stride", "element_s
 _FACTS |= {"__get__", "__len__", "__hash__", "__repr__", "is_contiguous", "data_ptr", "get_device"}
 
 
-class Interception(TorchFunctionMode):
-    """While it is entered, the parameters that it was given are what the members have of their own.
+class Interception:
+    """From `begin` to `end`, the parameters that it was given are what the members have of their own.
+
+    They stay the same objects, of a class whose torch functions come here: so one is found wherever it is used, and
+    all other calls cost what they cost without.
 
     Args:
         module: Whose parameters they are.
@@ -28,24 +33,42 @@ class Interception(TorchFunctionMode):
     """
 
     def __init__(self, module: nn.Module, members: int) -> None:
-        super().__init__()
         self._module = module
         self._rows = Rows(members, members)
         self._depth = 0  # of calls of modules in each other
-        self._parameters: dict[int, Each] = {}
-        self._derived: dict[int, Each] = {}  # what was made of parameters in a call
+        self._parameters: list[Tensor] = []
+        self.active = False
 
     def begin(self, parameters: Iterable[tuple[Tensor, Each]]) -> None:
         """Take what stands for parameters from now on."""
-        self._parameters = {id(p): each for p, each in parameters}
+        self.active = True
+        for p, each in parameters:
+            self._parameters.append(p)
+            self._hold(p, each)
+
+    def end(self) -> None:
+        """Let the parameters be what they were."""
+        self.active = False
         self._depth = 0
         self._forget()
+        while self._parameters:
+            p = self._parameters.pop()
+            p.__class__ = type(p).__bases__[1]
+            del cast(_Held, p)._members_have
+
+    def _hold(self, tensor: Tensor, each: Each) -> Tensor:
+        if not isinstance(tensor, _Held):
+            tensor.__class__ = _held(type(tensor))
+        cast(_Held, tensor)._members_have = self, each
+        return tensor
 
     def before(self, module: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Learn how many rows there are, if this call of a module is not part of another."""
         self._depth += 1
+        if self._depth > 1:
+            return
         tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.dim()]
-        if self._depth > 1 or not tensors:
+        if not tensors:
             return
         # beside the batch, a call may have vectors that belong to none of its rows
         batch = next((x for x in tensors if x.dim() > 1), tensors[0])
@@ -59,54 +82,74 @@ class Interception(TorchFunctionMode):
             )
 
     def after(self, *_: object) -> None:
-        """Forget what belonged to a call that ends."""
+        """Forget the rows of a call that ends."""
         self._depth -= 1
         if self._depth == 0:
             self._forget()
 
     def _forget(self) -> None:
-        self._rows, self._derived = Rows(self._rows.members, self._rows.members), {}
+        self._rows = Rows(self._rows.members, self._rows.members)
 
-    def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        held = [found for value in _flat((*args, *kwargs.values())) if (found := self._find(value)) is not None]
-        if not held:
-            return function(*args, **kwargs)
+    def called(self, each: Each, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what a torch function answers that got a parameter, or what was made of one."""
         if getattr(function, "__name__", "") in _FACTS and function not in _RULES:
             fact = function(*args, **kwargs)
             answer = NotImplemented if isinstance(fact, Tensor) else fact
         else:
-            answer = self._answer(function, args, dict(kwargs))
+            answer = self._answer(function, args, kwargs)
         if answer is NotImplemented:
             raise ValueError(
-                f"`{held[0].name}` is used by `{resolve_name(function) or function}` in a way that has no rule for "
+                f"`{each.name}` is used by `{resolve_name(function) or function}` in a way that has no rule for "
                 f"several members at once; {WAY_OUT}"
             )
-        if isinstance(answer, Each):
-            self._derived[id(answer.value)] = answer
-            return answer.value
-        return answer
+        # another object than the one that `answer` keeps, since a cycle of references would not be freed at once
+        return self._hold(answer.value.view_as(answer.value), answer) if isinstance(answer, Each) else answer
 
     def _answer(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         rule = _RULES.get(function)
         if rule is None or kwargs.get("out") is not None:
             return NotImplemented
-        if "input" in kwargs:  # as torch calls the first argument of most
-            args = (kwargs.pop("input"), *args)
-        return rule(self._rows, *map(self._own, args), **{key: self._own(value) for key, value in kwargs.items()})
-
-    def _find(self, value: Any) -> Each | None:
-        return self._parameters.get(id(value)) or self._derived.get(id(value))
-
-    def _own(self, value: Any) -> Any:
-        return self._find(value) or value
+        named = {name: _own(value) for name, value in kwargs.items()}
+        first = (named.pop("input"),) if "input" in named else ()  # as torch calls the first argument of most
+        return rule(self._rows, *first, *map(_own, args), **named)
 
 
-def _flat(values: Iterable[Any]) -> Iterator[Any]:
+def check_free(parameters: Iterable[Tensor]) -> None:
+    """Raise a RuntimeError if one of some parameters stands for members already."""
+    if any(isinstance(p, _Held) for p in parameters):
+        raise RuntimeError("`Together` must not be entered while its module is in another one; leave that before.")
+
+
+class _Held:
+    """A tensor whose torch functions an `Interception` answers."""
+
+    _members_have: tuple[Interception, Each]
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        found = _first(args) or _first(kwargs.values())
+        with torch._C.DisableTorchFunctionSubclass():
+            if found is None or not found[0].active:  # made of a parameter in a call that is over
+                return function(*args, **kwargs)
+            return found[0].called(found[1], function, args, kwargs)
+
+
+@functools.cache
+def _held(cls: type) -> type:
+    return type(cls.__name__, (_Held, cls), {})
+
+
+def _first(values: Iterable[Any]) -> tuple[Interception, Each] | None:
     for value in values:
-        if isinstance(value, (list, tuple)):
-            yield from _flat(value)
-        else:
-            yield value
+        if isinstance(value, _Held):
+            return value._members_have
+        if isinstance(value, (list, tuple)) and (inner := _first(value)) is not None:
+            return inner
+    return None
+
+
+def _own(value: Any) -> Any:
+    return value._members_have[1] if isinstance(value, _Held) else value

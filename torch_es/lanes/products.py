@@ -36,9 +36,13 @@ def _product(rows: Rows, x: Any, matrix: Any, bias: Any = None) -> Any:
     if not isinstance(x, Tensor) or x.dim() < 2 or _value(matrix).dim() != 2:
         return NotImplemented
     each = rows.split(x)
-    flat = each.flatten(1, -2)
+    flat = each if each.dim() == 3 else each.flatten(1, -2)
     y = matrix.times(flat) if isinstance(matrix, Each) else flat @ matrix
-    return affine(y.view(*each.shape[:-1], y.shape[-1]), None, bias, (-1,))
+    if isinstance(bias, Each):
+        y = y + bias.whole()[:, None]
+    elif bias is not None:
+        y = y + bias
+    return y.view(each.shape[0] * each.shape[1], *each.shape[2:-1], y.shape[-1])
 
 
 def _linear(rows: Rows, x: Any, weight: Any, bias: Any = None) -> Any:

@@ -17,7 +17,7 @@ from torch.utils.hooks import RemovableHandle
 
 from torch_es.checks import check_count
 from torch_es.lanes.each import Each
-from torch_es.lanes.interception import WAY_OUT, Interception
+from torch_es.lanes.interception import WAY_OUT, Interception, check_free
 from torch_es.search.low_rank import Part
 from torch_es.search.noise import room
 
@@ -71,8 +71,7 @@ class Together:
         self._draws = draws
 
     def __enter__(self) -> Together:
-        if self._hooks:
-            raise RuntimeError("`Together` must not be entered while it is entered; leave it before.")
+        check_free(self._parameters)
         self._interception.begin(zip(self._parameters, self._eaches(), strict=True))
         for module in self.module.modules():
             if module is self.module or any(True for _ in module.children()):  # a layer gets rows from these
@@ -80,14 +79,12 @@ class Together:
                     module.register_forward_pre_hook(self._interception.before, with_kwargs=True),
                     module.register_forward_hook(self._interception.after, always_call=True),
                 ]
-        self._interception.__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._interception.__exit__(*exception)  # type: ignore[no-untyped-call]
+        self._interception.end()
         while self._hooks:
             self._hooks.pop().remove()
-        self._interception.begin(())
 
     def _eaches(self) -> list[Each]:
         """Return what the members have of each parameter, from the weights as they are now."""

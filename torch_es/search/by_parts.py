@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from torch_es.errors import NonFiniteError
 from torch_es.search.noise import blocks, room
-from torch_es.search.parameters import FlatParameters
+from torch_es.search.parameters import FlatParameters, sent
 from torch_es.search.perturbation import Noisy, Sigma, chunks
 from torch_es.search.rule import finite_norm
 from torch_es.types import Float64Array
@@ -82,45 +82,63 @@ def climb(
         NonFiniteError: If a gradient or a step is not finite; then nothing has changed.
     """
     everything = list(zip(parameters.named.values(), parameters.masters, parameters.parts(theta), strict=True))
+    step = _Step(optimizer, parameters)
     squares = np.zeros(3)
     for (p, master, own), gradient in zip(everything, compute(), strict=True):
-        squares += np.square(_tried(optimizer, p, master, own, gradient))
+        squares += np.square(step.tried(p, master, own, gradient))
     for (p, master, own), gradient in zip(everything, compute(), strict=True):
-        _step(optimizer, master, gradient)
+        step(master, gradient)
         own.copy_(master.reshape(-1))
-        p.copy_(own.view(p.shape))
+        p.copy_(sent(own, p))
     return Norms(*map(float, np.sqrt(squares)))
 
 
-def _tried(
-    optimizer: torch.optim.Optimizer, p: nn.Parameter, master: nn.Parameter, own: Tensor, gradient: Tensor
-) -> Norms:
-    """Step one parameter from the centre and take it back; return the lengths of its vectors."""
-    before, norm = own.clone(), float(gradient.norm())
-    master.copy_(before.view(p.shape))  # a loop over members that an exception ended moved the module
-    state = copy.deepcopy(optimizer.state[master]) if master in optimizer.state else None
-    try:
-        _step(optimizer, master, gradient)
-        after = master.reshape(-1)
-        # the rounded extremes: no copy of the rest is needed
-        ends = torch.stack(torch.aminmax(after)).to(p.dtype) if after.numel() else after
-        if not torch.isfinite(ends).all():
-            raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
-        return Norms(norm, float(after.norm()), float(after.sub_(before).norm()))
-    finally:
-        master.copy_(before.view(p.shape))
-        if state is None:
-            optimizer.state.pop(master, None)
-        else:
-            optimizer.state[master] = state
+class _Step:
+    """Steps one parameter after another, in memory of the CPU that has room for the largest.
 
+    Fresh memory for each would cost more time than the step.
+    """
 
-def _step(optimizer: torch.optim.Optimizer, master: nn.Parameter, gradient: Tensor) -> None:
-    """Step one parameter, whose gradient is negated in place; those without one stay where they are."""
-    master.grad = gradient.neg_().view(master.shape).to(master.device, master.dtype)
-    try:
-        optimizer.step()
-    except RuntimeError as error:  # torch refuses a step size beyond float32
-        raise NonFiniteError(f"The optimiser could not step, {error}; lower the learning rate.") from error
-    finally:
-        master.grad = None
+    def __init__(self, optimizer: torch.optim.Optimizer, parameters: FlatParameters) -> None:
+        self._optimizer = optimizer
+        named, dtype = parameters.named.values(), parameters.dtype
+        most = max((p.numel() for p in named if not p.is_cpu), default=0)
+        self._gradient = torch.empty(most, dtype=dtype, device="cpu", pin_memory=any(p.is_cuda for p in named))
+        most = max((p.numel() for p, own in zip(named, parameters.masters, strict=True) if p is not own), default=0)
+        self._before = torch.empty(most, dtype=dtype, device="cpu")
+
+    def __call__(self, master: nn.Parameter, gradient: Tensor) -> None:
+        """Step one parameter, whose gradient is negated in place; those without one stay where they are."""
+        gradient = gradient.neg_()
+        if not gradient.is_cpu:
+            gradient = self._gradient[: gradient.numel()].copy_(gradient)
+        master.grad = gradient.view(master.shape).to(master.dtype)
+        try:
+            self._optimizer.step()
+        except RuntimeError as error:  # torch refuses a step size beyond float32
+            raise NonFiniteError(f"The optimiser could not step, {error}; lower the learning rate.") from error
+        finally:
+            master.grad = None
+
+    def tried(self, p: nn.Parameter, master: nn.Parameter, own: Tensor, gradient: Tensor) -> Norms:
+        """Step one parameter from the centre and take it back; return the lengths of its vectors."""
+        # a master that is not the parameter is a view of theta itself
+        before = own if p is master else self._before[: own.numel()].copy_(own)
+        norm = float(gradient.norm())
+        master.copy_(before.view(p.shape))  # a loop over members that an exception ended moved the module
+        state = self._optimizer.state
+        kept = copy.deepcopy(state[master]) if master in state else None
+        try:
+            self(master, gradient)
+            after = master.reshape(-1)
+            # the rounded extremes: no copy of the rest is needed
+            ends = torch.stack(torch.aminmax(after)).to(p.dtype) if after.numel() else after
+            if not torch.isfinite(ends).all():
+                raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
+            return Norms(norm, float(after.norm()), float(after.sub_(before).norm()))
+        finally:
+            master.copy_(before.view(p.shape))
+            if kept is None:
+                state.pop(master, None)
+            else:
+                state[master] = kept

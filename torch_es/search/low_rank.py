@@ -13,6 +13,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 _CPU = torch.device("cpu")
 _KEPT = 1 << 23  # draws of pairs that are kept together: 32 MiB
+_WINDOW = 1 << 21  # draws of pairs that are made together, if all would be more than that
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
@@ -196,6 +198,7 @@ class LowRank:
         self._drawn: int | None = None  # the pair whose draws these are
         self._scales = room(0, 0)
         self._together: tuple[object, Tensor] = None, room(0, 0)  # whose draws these are, and the draws
+        self._windows: tuple[int, dict[int, tuple[int, int]]] = 0, {}  # how many draws at most, and where they are
 
     def __reduce__(self) -> tuple[Any, ...]:
         return LowRank, (self.seed, self.generation, self.dim, self.sigma, self.parts, self.generator)
@@ -291,15 +294,39 @@ class LowRank:
     def _drawn_together(self, pairs: tuple[int, ...], part: Part, device: torch.device) -> tuple[Part, Tensor]:
         """Return the draws of several pairs, `(pairs, draws)`, kept for the next call, and the parameter in them.
 
-        The draws are those of all parameters, or of a large module this parameter's alone.
+        The draws are those of all parameters, or of a large module those of some neighbouring ones.
         """
-        large = len(pairs) * self._noise.dim > _KEPT
-        first, last = (part.first, part.first + part.num_draws) if large else (0, self._noise.dim)
+        most = self._noise.dim if len(pairs) * self._noise.dim <= _KEPT else _WINDOW // len(pairs)
+        if self._windows[0] != most:
+            self._windows = most, windows(self.parts, most)
+        first, last = self._windows[1][part.first]
         if self._together[0] != (key := (pairs, first, device)):
             draws = room(len(pairs), last - first, device)
             self._noise.fill(draws, self.generation, pairs, first)
             self._together = key, draws
         return part._replace(first=part.first - first), self._together[1]
+
+
+def windows(parts: tuple[Part, ...], most: int) -> dict[int, tuple[int, int]]:
+    """Return, by each parameter's first draw, from where to where its draws and its neighbours' are made together.
+
+    They are at most so many, or those of one parameter.
+
+    Example:
+        >>> parts = factored(FlatParameters(nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 3))), rank=1)
+        >>> [part.num_draws for part in parts], windows(parts, most=16)
+        ([12, 4, 7, 3], {0: (0, 16), 12: (0, 16), 16: (16, 26), 23: (16, 26)})
+    """
+    found: dict[int, tuple[int, int]] = {}
+    together: list[Part] = []
+    for part, following in pairwise((*parts, None)):
+        assert part is not None
+        together.append(part)
+        begin, end = together[0].first, part.first + part.num_draws
+        if following is None or end + following.num_draws - begin > most:
+            found |= {own.first: (begin, end) for own in together}
+            together = []
+    return found
 
 
 def _part_sum(part: Part, draws: Tensor, coefficients: Tensor, start: int, stop: int) -> Tensor:

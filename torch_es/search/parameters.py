@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
 from functools import cached_property
 
@@ -66,8 +67,13 @@ class FlatParameters:
 
     @cached_property
     def _theta(self) -> Tensor:
-        """Theta, if it is changed in place."""
-        return self.read_module()
+        """Theta, if it is changed in place. For a GPU its memory is locked, since copies are several times faster."""
+        theta = self.read_module()
+        if any(p.is_cuda for p in self.named.values()):
+            runtime, address = torch.cuda.cudart(), theta.data_ptr()
+            if int(runtime.cudaHostRegister(address, theta.nbytes, 0)) == 0:
+                weakref.finalize(self, runtime.cudaHostUnregister, address).atexit = False
+        return theta
 
     @torch.no_grad()
     def read_masters(self) -> Tensor:
@@ -108,10 +114,7 @@ class FlatParameters:
                 "frozen, added or taken away. Copy new values into them, or make a new trainer."
             )
         parts = self.parts(theta)
-        same = [
-            torch.equal(p, part.view(p.shape).to(p.device, p.dtype))
-            for p, part in zip(now.values(), parts, strict=True)
-        ]
+        same = [torch.equal(p, sent(part, p).to(p.dtype)) for p, part in zip(now.values(), parts, strict=True)]
         for name, p in () if all(same) else now.items():
             _check_parameter(name, p)
         return not all(same)
@@ -120,7 +123,7 @@ class FlatParameters:
     def write_module(self, theta: Tensor) -> None:
         """Write `theta`, shape `(dim,)`, into the module; parameters of lower precision are rounded."""
         for p, part in zip(self.named.values(), self.parts(theta), strict=True):
-            p.copy_(part.view(p.shape))
+            p.copy_(sent(part, p))
 
     @torch.no_grad()
     def write_parts(self, theta: Tensor, part: Callable[[Tensor, int, Tensor], Tensor]) -> None:
@@ -168,6 +171,11 @@ class FlatParameters:
         parts = flat.split(self.sizes, dim=-1)
         lead = flat.shape[:-1]
         return {name: part.view((*lead, *p.shape)) for (name, p), part in zip(self.named.items(), parts, strict=True)}
+
+
+def sent(part: Tensor, p: Tensor) -> Tensor:
+    """Return a parameter's elements of theta in its shape and on its device; rounded there, which is faster."""
+    return part.to(p.device).view(p.shape)
 
 
 class Vector(nn.Module):
