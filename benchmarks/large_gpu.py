@@ -53,7 +53,9 @@ def main() -> None:
     model = transformer(kind).to(given.device)
     parameters = sum(p.numel() for p in model.parameters())
     what = f"{name}/{parameters / 1e6:,.0f}M parameters, {PROMPTS} prompts of {PROMPT} + {NEW} tokens"
-    rows = [memory(what, model)] if kind == "cuda" else []  # first, while the sides hold nothing
+    tell = partial(publish, file=f"large_gpu_{kind}.json", command="python benchmarks/large_gpu.py")
+    if kind == "cuda":
+        tell([memory(what, model)])  # first, while the sides hold nothing
     for members in (given.members, given.members * MORE):
         together = evolving(model, members, members_per_call=members, rank=1)
         others = {"plain inference": inference(model, members)}
@@ -62,8 +64,7 @@ def main() -> None:
             others["one by one with dense noise"] = evolving(model, members, members_per_call=1, rank=None)
         for other, side in others.items():
             compared = f"{what}/{members} members in one call, over {other}"
-            rows.append(alternate(compared, [(together, side)] * given.pairs, "tokens/s", ""))
-    publish(rows, f"large_gpu_{kind}.json", "python benchmarks/large_gpu.py")
+            tell([alternate(compared, [(together, side)] * given.pairs, "tokens/s", "")])
 
 
 def noise_digest(device: str) -> str:

@@ -84,12 +84,14 @@ def test_parts_of_members_and_sums_are_those_of_the_whole(kind):
             start += size
 
 
-def test_draws_of_low_rank_that_are_too_many_to_keep(monkeypatch):
+@pytest.mark.parametrize("most", [1, 100, 1 << 21], ids=["each alone", "some together", "all together"])
+def test_draws_of_low_rank_that_are_too_many_to_keep(monkeypatch, most):
     parameters = FlatParameters(module())
     noise = partial(LowRank, 0, 3, parameters.dim, 0.5, factored(parameters, 2))
     linear = np.random.default_rng(0).normal(size=150)
     expected = serial_sum(noise(), linear)
     monkeypatch.setattr("torch_es.search.low_rank._KEPT", 0)
+    monkeypatch.setattr("torch_es.search.low_rank._WINDOW", most * 150)
     assert serial_sum(noise(), linear).equal(expected)
 
 

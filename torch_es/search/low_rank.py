@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import operator
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
@@ -31,6 +33,7 @@ _log = logging.getLogger(__name__)
 _CPU = torch.device("cpu")
 _KEPT = 1 << 23  # draws of pairs that are kept together: 32 MiB
 _WINDOW = 1 << 21  # draws of pairs that are made together, if all would be more than that
+_start = operator.attrgetter("start")
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
@@ -209,7 +212,7 @@ class LowRank:
 
     def part(self, theta: Tensor, member: int, start: int, out: Tensor) -> Tensor:
         """See `Noisy.part`."""
-        (part,) = (part for part in self.parts if part.start == start)
+        part = self._from(start)[0]
         own = slice(part.first, part.first + part.num_draws)
         pair, second = divmod(member, 2)
         scales = self._all_scales(out.device)[second, own]
@@ -285,11 +288,17 @@ class LowRank:
             return
         coefficients = torch.from_numpy(linear[list(chosen)].astype(np.float32)).to(out.device)
         with _one_thread():
-            for part in self.parts:
+            for part in self._from(start):
+                if part.start >= stop:
+                    break
                 first, last = max(start, part.start), min(stop, part.stop)
                 if first < last:
                     own = *self._drawn_together(chosen, part, out.device), coefficients
                     out[0, first - start : last - start] = _part_sum(*own, first - part.start, last - part.start)
+
+    def _from(self, start: int) -> tuple[Part, ...]:
+        """Return the parameter that holds element `start` of theta, and those behind it."""
+        return self.parts[bisect_right(self.parts, start, key=_start) - 1 :]
 
     def _drawn_together(self, pairs: tuple[int, ...], part: Part, device: torch.device) -> tuple[Part, Tensor]:
         """Return the draws of several pairs, `(pairs, draws)`, kept for the next call, and the parameter in them.
