@@ -20,7 +20,11 @@ OTHER = {
     "quantized": partial(setattr, torch.backends.quantized, "engine", "onednn"),
     "deterministic": partial(torch.use_deterministic_algorithms, True, warn_only=True),
     "denormal": partial(torch.set_flush_denormal, True),
-    "autocast": lambda: (torch.set_autocast_enabled("cpu", True), torch.set_autocast_dtype("cpu", torch.float16)),
+    "autocast": lambda: [
+        set_(kind, value)
+        for kind, dtype in (("cpu", torch.float16), ("cuda", torch.bfloat16))
+        for set_, value in ((torch.set_autocast_enabled, True), (torch.set_autocast_dtype, dtype))
+    ],
     "numpy": partial(np.seterr, divide="raise", invalid="ignore"),
     "gymnasium": partial(setattr, gym.logger, "min_level", 50),
     "registry": partial(gym.register, "Travelling-v0", Stepper),

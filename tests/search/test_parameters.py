@@ -76,6 +76,41 @@ def test_what_cannot_be_evolved_is_refused(module, message):
         FlatParameters(module)
 
 
+class Int8Tensor(torch.Tensor):
+    """A weight that says that it is float32, and keeps 8 bits, as those of torchao do."""
+
+    @staticmethod
+    def __new__(cls, whole):
+        return torch.Tensor._make_wrapper_subclass(cls, whole.shape, dtype=torch.float32)
+
+    def __init__(self, whole):
+        self.whole = whole
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
+        if function is torch.ops.aten.detach.default:
+            return Int8Tensor(args[0].whole)
+        if function is torch.ops.aten.addmm.default:
+            bias, x, turned = args
+            return bias + x @ turned.whole
+        if function is torch.ops.aten.t.default:
+            return Int8Tensor(args[0].whole.float().t())
+        raise NotImplementedError(function)
+
+
+def test_a_quantized_weight_is_left_alone_if_it_is_frozen():
+    weight = Int8Tensor(torch.full((2, 3), 5, dtype=torch.int8))
+    module = nn.Linear(3, 2)
+    module.weight = nn.Parameter(weight, requires_grad=False)
+    with torch.no_grad():
+        module.bias.zero_()
+        assert module(torch.ones(1, 3)).tolist() == [[15.0, 15.0]]
+    assert FlatParameters(module).named == {"bias": module.bias}
+    module.weight = nn.Parameter(weight)
+    with pytest.raises(TypeError, match=r"`weight` must be a plain tensor to be perturbed, got Int8Tensor, .* freeze"):
+        FlatParameters(module)
+
+
 def test_non_finite_and_complex_parameters_are_refused():
     module = nn.Linear(2, 2)
     module.bias.data[1] = float("nan")

@@ -15,9 +15,14 @@ from torch_es.envs.make import register, registered
 Settings = tuple[Any, ...]
 
 
-def _set_autocast(value: tuple[bool, torch.dtype]) -> None:
-    torch.set_autocast_enabled("cpu", value[0])
-    torch.set_autocast_dtype("cpu", value[1])
+def _autocast() -> dict[str, tuple[bool, torch.dtype]]:
+    return {kind: (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)) for kind in ("cpu", "cuda")}
+
+
+def _set_autocast(value: dict[str, tuple[bool, torch.dtype]]) -> None:
+    for kind, (enabled, dtype) in value.items():
+        torch.set_autocast_enabled(kind, enabled)
+        torch.set_autocast_dtype(kind, dtype)
 
 
 _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
@@ -28,7 +33,7 @@ _SETTINGS: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
     (lambda: torch.backends.quantized.engine, lambda name: setattr(torch.backends.quantized, "engine", name)),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
     (lambda: sys.float_info.min / 2 == 0.0, torch.set_flush_denormal),  # torch cannot be asked for it
-    (lambda: (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")), _set_autocast),
+    (_autocast, _set_autocast),
     (np.geterr, lambda how: np.seterr(**how)),
     (lambda: gym.logger.min_level, lambda level: setattr(gym.logger, "min_level", level)),
     (registered, register),

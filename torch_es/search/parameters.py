@@ -30,7 +30,7 @@ class FlatParameters:
 
     Raises:
         ValueError: If nothing is trainable, or a parameter is not finite or has no values.
-        TypeError: If a parameter is complex.
+        TypeError: If a parameter is complex, or no plain tensor.
 
     Example:
         >>> parameters = FlatParameters(nn.Linear(2, 3))
@@ -210,6 +210,11 @@ def _check_parameter(name: str, p: nn.Parameter) -> None:
         raise ValueError(f"`{name}` has no shape yet: call the module once with a batch of observations.")
     if not p.is_floating_point():
         raise TypeError(f"`{name}` must be real floating point to be perturbed, got {p.dtype}; freeze it.")
+    if type(p).__torch_dispatch__ is not Tensor.__torch_dispatch__:
+        raise TypeError(
+            f"`{name}` must be a plain tensor to be perturbed, got {type(p).__name__}, a quantized or distributed one; "
+            "freeze it, and evolve an adapter beside it."
+        )
     if p.is_meta:
         raise ValueError(f"`{name}` must have values, and is on the meta device; load the weights first.")
     if p.is_inference():

@@ -64,7 +64,7 @@ def rebuild(
         if digest(strategy.theta) != record.theta:  # replay-a
             raise RunFolderError(
                 f"Generation {record.generation} gives theta other bits than the run had: "
-                f"{difference(header['machine']) or 'the module, strategy or optimiser is another'}."
+                f"{difference(header['machine']) or 'another module, device, strategy or optimiser'}."
             )
     with contextlib.suppress(RunFolderError):  # damage that follows does not touch what was rebuilt
         return next(records, None)
