@@ -132,11 +132,25 @@ def two_devices(device: str | None, **options: Any) -> torch.Tensor:
     return strategy.theta
 
 
-def empty(device: str | None) -> torch.Tensor:
-    module = nn.Sequential(nn.Linear(2, 2), nn.ParameterList([torch.zeros(0)])).to(device or "cpu")
-    nn.init.ones_(module[0].weight)
-    nn.init.zeros_(module[0].bias)
-    strategy = OpenAIES(module, num_pairs=2, noise="philox")
+class Optimistic(torch.optim.Optimizer):
+    """Keeps the gradient of the last step as it got it."""
+
+    def __init__(self, parameters: Any) -> None:
+        super().__init__(parameters, {"lr": 0.1})
+
+    @torch.no_grad()
+    def step(self) -> None:
+        for p in (p for group in self.param_groups for p in group["params"] if p.grad is not None):
+            before = self.state[p].get("before", torch.zeros_like(p))
+            p.sub_(0.2 * p.grad - 0.1 * before)
+            self.state[p]["before"] = p.grad
+
+
+def empty(device: str | None, rank: int | None = None) -> torch.Tensor:
+    torch.manual_seed(0)
+    nothing = nn.ParameterList([torch.zeros(0), torch.zeros(0, 3)])
+    module = nn.Sequential(nn.Linear(2, 4), nothing, nn.Linear(4, 3)).to(device or "cpu")
+    strategy = OpenAIES(module, num_pairs=2, noise="philox", rank=rank)
     strategy.tell([nearness(member) for member in strategy.ask()])
     return strategy.theta
 
@@ -173,6 +187,8 @@ def main(folder: str) -> None:
         "many pairs": many_pairs,
         "many pairs of rank 1": partial(many_pairs, rank=1),
         "empty": empty,
+        "empty, rank 1": partial(empty, rank=1),
+        "keeps gradients": partial(learned, optimizer=Optimistic),
         "bfloat16": bfloat16,
     }
     on_both = {

@@ -22,7 +22,8 @@ def told(request, tmp_path_factory):
 @pytest.mark.parametrize(
     "case",
     ["dense", "rank 1", "groups", "generate", "own loop", "ars", "gradient", "gradient of rank 1", "many pairs",
-     "many pairs of rank 1", "empty", "bfloat16", "pgpe", "resumed", "two devices", "two devices, rank 1", "defaults"],
+     "many pairs of rank 1", "empty", "empty, rank 1", "keeps gradients", "bfloat16", "pgpe", "resumed", "two devices",
+     "two devices, rank 1", "defaults"],
 )  # fmt: skip
 def test_a_run_is_that_of_the_cpu(told, case):
     allowed = 0 if told["device"] == "other" else 1e-5  # a GPU sums products in an order of its own

@@ -217,7 +217,7 @@ def test_a_script_needs_no_main_guard_and_no_close(tmp_path):
         ),
         (nn.LazyLinear(2), "CartPole-v1", {}, ValueError, "`weight` has no shape yet: call the module once"),
         (mlp(4, 2), None, {"fitness_fn": "sphere"}, TypeError, "`fitness_fn` must be a function, got 'sphere'"),
-        (mlp(4, 2), None, {}, ValueError, "Give `env` or `fitness_fn`"),
+        (mlp(4, 2), None, {}, ValueError, "Give one of `env` and `fitness_fn`"),
         ("mlp", "CartPole-v1", {}, TypeError, "`policy` must be a torch.nn.Module, got str"),
     ],
 )

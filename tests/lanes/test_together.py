@@ -353,6 +353,118 @@ def test_members_differ_wherever_a_parameter_is_used(module):
     assert torch.equal(first, again)
 
 
+def test_what_a_module_keeps_of_other_members_is_refused():
+    module = Keeps()
+    found, _ = together(module)
+    x = torch.randn(2, 6).repeat(K, 1)
+    with found:
+        first = module(x)
+    with found, pytest.raises(ValueError, match=r"`weight` is used by what the module keeps from an earlier call"):
+        module(x)
+    assert torch.allclose(module(x)[:2], first[:2])  # outside it is the centre's, as the module kept it
+
+
+class Hides(nn.Module):
+    """Gives a parameter where torch takes numbers, or in a place that it does not look at."""
+
+    def __init__(self, use, *shape):
+        super().__init__()
+        self.own, self.use, self.linear = nn.Parameter(torch.full(shape, 0.5)), use, nn.Linear(6, 6)
+
+    def forward(self, x):
+        return self.use(self.linear(x), self.own)
+
+
+@pytest.mark.parametrize(
+    ("use", "shape"),
+    [
+        (lambda x, w: F.elu(x, w.exp()), ()),
+        (lambda x, w: F.softplus(x, w.exp()), ()),
+        (lambda x, w: torch.add(x, x, alpha=w * 2), ()),
+        (lambda x, w: x * torch.full_like(x, w.exp()), ()),
+        (lambda x, w: x * torch.tensor(w), (6,)),
+        (lambda x, w: x * torch.as_tensor(w, dtype=torch.float64), (6,)),
+        (lambda x, w: x * x.new_tensor(w), (6,)),
+    ],
+    ids=["elu", "softplus", "alpha", "full_like", "tensor", "as_tensor", "new_tensor"],
+)
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor", "ignore:Converting a tensor")
+def test_a_parameter_where_torch_would_not_ask_for_it_is_refused(use, shape):
+    module = Hides(use, *shape)
+    found, _ = together(module)
+    with found, pytest.raises(ValueError, match=r"`own` is .* in a way that has no rule"):
+        module(torch.randn(2, 6).repeat(K, 1))
+
+
+def test_members_answer_under_autocast():
+    module = nn.Sequential(nn.Embedding(9, 6), nn.Linear(6, 5))
+    found, become = together(module)
+    rows = torch.randint(9, (4,))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        with found:
+            answers = module(rows.repeat(K)).view(K, 4, 5)
+        for slot in range(K):
+            become(slot)
+            assert torch.allclose(answers[slot].float(), module(rows).float(), atol=0.05)
+    assert answers.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("compiled", [lambda m: m, lambda m: torch.compile(m, backend="eager")], ids=["no", "yes"])
+def test_a_compiled_layer_answers_for_all_members(compiled):
+    module = nn.Sequential(nn.Linear(6, 5), nn.Tanh())
+    found, become = together(module)
+    module[0] = compiled(module[0])
+    x = torch.randn(2, 6)
+    module(x)
+    with found:
+        answers = module(x.repeat(K, 1)).view(K, 2, 5)
+    for slot in range(K):
+        become(slot)
+        assert torch.allclose(answers[slot], module(x), atol=1e-6)
+
+
+def test_an_error_on_the_way_in_leaves_nothing_behind():
+    class Stubborn(nn.Parameter):
+        def __init_subclass__(cls, needed, **_):
+            pass
+
+    module = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 4))
+    found, _ = together(module)
+    module[1].weight.__class__ = Stubborn
+    with pytest.raises(TypeError, match="needed"):
+        found.__enter__()
+    assert type(module[0].weight) is nn.Parameter
+    assert not hooks(module)
+    module[1].weight.__class__ = nn.Parameter
+    with found:
+        assert module(torch.randn(K, 6)).shape == (K, 4)
+
+
+def test_a_bias_that_is_a_row():
+    class Row(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight, self.bias = nn.Parameter(torch.randn(6, 5)), nn.Parameter(torch.randn(1, 5))
+
+        def forward(self, x):
+            return torch.addmm(self.bias, x, self.weight)
+
+    module = Row()
+    found, become = together(module)
+    x = torch.randn(2, 6)
+    with found:
+        answers = module(x.repeat(K, 1)).view(K, 2, 5)
+    for slot in range(K):
+        become(slot)
+        assert torch.allclose(answers[slot], module(x), atol=1e-6)
+
+
+def test_a_tensor_made_with_the_class_of_a_parameter_is_an_ordinary_one():
+    found, _ = together(nn.Linear(6, 5))
+    with found:
+        assert float(type(found.module.weight)(torch.ones(2)).sum()) == 2.0
+
+
 def test_a_copy_of_the_module_is_refused_since_it_would_be_the_centre():
     found, _ = together(nn.Linear(6, 5))
     with found, pytest.raises(ValueError, match=r"`weight` is used by .* in a way that has no rule"):

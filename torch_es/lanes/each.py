@@ -97,7 +97,8 @@ class Each:
         if self.factors is None:
             return torch.bmm(x, self.whole())
         left, right = self.factors
-        return torch.matmul(x, self.value).baddbmm_(torch.bmm(x, left.mT), right)
+        y = torch.matmul(x, self.value)
+        return y.baddbmm_(torch.bmm(x, left.mT), right.to(y.dtype))  # autocast chooses y's
 
     def looked_up(self, index: Tensor) -> Tensor:
         """Return the matrix's rows of the indices `(members, n)`, as `(members, n, columns)`."""

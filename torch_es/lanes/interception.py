@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import resolve_name
+from torch.overrides import TorchFunctionMode, resolve_name
+from torch.utils._pytree import tree_leaves
 
 from torch_es.lanes.each import Each, Rows
 from torch_es.lanes.pointwise import POINTWISE
 from torch_es.lanes.products import PRODUCTS
 
 WAY_OUT = "pass `members_per_call=1`, which answers for one member at a time."
+_UNSEEN = f"that has no rule for several members at once; {WAY_OUT}"
 
 _RULES = {**PRODUCTS, **POINTWISE}
 _FACTS = {"size", "dim", "ndimension", "numel", "nelement", "stride", "element_size", "is_floating_point", "is_complex"}
@@ -22,7 +24,7 @@ _FACTS |= {"__get__", "__len__", "__hash__", "__repr__", "is_contiguous", "data_
 
 
 class Interception:
-    """From `begin` to `end`, the parameters that it was given are what the members have of their own.
+    """From `begin` to `end`, the parameters that it was given are what the members have of their own. It is used once.
 
     They stay the same objects, of a class whose torch functions come here: so one is found wherever it is used, and
     all other calls cost what they cost without.
@@ -31,6 +33,8 @@ class Interception:
         module: Whose parameters they are.
         members: How many answer.
     """
+
+    num_active = 0
 
     def __init__(self, module: nn.Module, members: int) -> None:
         self._module = module
@@ -42,15 +46,15 @@ class Interception:
     def begin(self, parameters: Iterable[tuple[Tensor, Each]]) -> None:
         """Take what stands for parameters from now on."""
         self.active = True
+        Interception.num_active += 1
         for p, each in parameters:
-            self._parameters.append(p)
             self._hold(p, each)
+            self._parameters.append(p)
 
     def end(self) -> None:
         """Let the parameters be what they were."""
         self.active = False
-        self._depth = 0
-        self._forget()
+        Interception.num_active -= 1
         while self._parameters:
             p = self._parameters.pop()
             p.__class__ = type(p).__bases__[1]
@@ -98,10 +102,7 @@ class Interception:
         else:
             answer = self._answer(function, args, kwargs)
         if answer is NotImplemented:
-            raise ValueError(
-                f"`{each.name}` is used by `{resolve_name(function) or function}` in a way that has no rule for "
-                f"several members at once; {WAY_OUT}"
-            )
+            raise ValueError(f"`{each.name}` is used by `{resolve_name(function) or function}` in a way {_UNSEEN}")
         # another object than the one that `answer` keeps, since a cycle of references would not be freed at once
         return self._hold(answer.value.view_as(answer.value), answer) if isinstance(answer, Each) else answer
 
@@ -123,18 +124,46 @@ def check_free(parameters: Iterable[Tensor]) -> None:
 class _Held:
     """A tensor whose torch functions an `Interception` answers."""
 
-    _members_have: tuple[Interception, Each]
+    _members_have: tuple[Interception, Each] | None = None
 
     @classmethod
     def __torch_function__(
         cls, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        found = _first(args) or _first(kwargs.values())
+        found = [*_held_in(args), *_held_in(kwargs.values())]
         with torch._C.DisableTorchFunctionSubclass():
-            if found is None or not found[0].active:  # made of a parameter in a call that is over
+            if old := next((each for interception, each in found if not interception.active), None):
+                if Interception.num_active:
+                    raise ValueError(
+                        f"`{old.name}` is used by what the module keeps from an earlier call, where it belonged to "
+                        f"other members; {WAY_OUT}"
+                    )
                 return function(*args, **kwargs)
-            return found[0].called(found[1], function, args, kwargs)
+            if not found:  # one that was made with the class of a parameter, or one in a dict, say
+                if any(isinstance(x, _Held) and x._members_have for x in tree_leaves((args, kwargs))):
+                    raise ValueError(
+                        f"a parameter is used by `{resolve_name(function) or function}` in a way {_UNSEEN}"
+                    )
+                return function(*args, **kwargs)
+            interception, each = found[0]
+            return interception.called(each, function, args, kwargs)
+
+
+class Unseen(TorchFunctionMode):
+    """Refuses calls that get a parameter in a place where torch does not ask its class what to do.
+
+    Such are a tensor in place of a number, and `torch.tensor`. It makes every call slower, so it is for a first one.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if not any(issubclass(kind, _Held) for kind in types):
+            for _, each in (*_held_in(args), *_held_in(kwargs.values())):
+                raise ValueError(f"`{each.name}` is given to `{resolve_name(function) or function}` in a way {_UNSEEN}")
+        return function(*args, **kwargs)
 
 
 @functools.cache
@@ -142,14 +171,14 @@ def _held(cls: type) -> type:
     return type(cls.__name__, (_Held, cls), {})
 
 
-def _first(values: Iterable[Any]) -> tuple[Interception, Each] | None:
+def _held_in(values: Iterable[Any]) -> Iterator[tuple[Interception, Each]]:
     for value in values:
         if isinstance(value, _Held):
-            return value._members_have
-        if isinstance(value, (list, tuple)) and (inner := _first(value)) is not None:
-            return inner
-    return None
+            if value._members_have is not None:
+                yield value._members_have
+        elif isinstance(value, (list, tuple)):
+            yield from _held_in(value)
 
 
 def _own(value: Any) -> Any:
-    return value._members_have[1] if isinstance(value, _Held) else value
+    return value._members_have[1] if isinstance(value, _Held) and value._members_have else value

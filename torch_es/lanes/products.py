@@ -38,10 +38,11 @@ def _product(rows: Rows, x: Any, matrix: Any, bias: Any = None) -> Any:
     each = rows.split(x)
     flat = each if each.dim() == 3 else each.flatten(1, -2)
     y = matrix.times(flat) if isinstance(matrix, Each) else flat @ matrix
-    if isinstance(bias, Each):
-        y = y + bias.whole()[:, None]
-    elif bias is not None:
-        y = y + bias
+    if bias is not None:
+        if _value(bias).numel() not in (1, y.shape[-1]):
+            return NotImplemented
+        own = bias.whole().view(len(y), 1, -1) if isinstance(bias, Each) else bias.view(-1)
+        y = y + own.to(y.dtype)
     return y.view(each.shape[0] * each.shape[1], *each.shape[2:-1], y.shape[-1])
 
 

@@ -7,17 +7,18 @@ are used, and layers of any class.
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
-from torch.utils.hooks import RemovableHandle
 
 from torch_es.checks import check_count
 from torch_es.lanes.each import Each
-from torch_es.lanes.interception import WAY_OUT, Interception, check_free
+from torch_es.lanes.interception import WAY_OUT, Interception, Unseen, check_free
 from torch_es.search.low_rank import Part
 from torch_es.search.noise import room
 
@@ -60,8 +61,8 @@ class Together:
         self._parameters = [named[part.name] for part in parts]
         _check_layers(module, {id(p) for p in self._parameters})
         self._draws = room(0, 0)
-        self._interception = Interception(module, members)
-        self._hooks: list[RemovableHandle] = []
+        self._entered: contextlib.ExitStack | None = None
+        self._seen = False  # whether a call has ended
 
     def write(self, draws: Tensor) -> None:
         """Let the slots be members, `(members, num_draws)`; the module's own weights stand for the centre.
@@ -72,19 +73,25 @@ class Together:
 
     def __enter__(self) -> Together:
         check_free(self._parameters)
-        self._interception.begin(zip(self._parameters, self._eaches(), strict=True))
-        for module in self.module.modules():
-            if module is self.module or any(True for _ in module.children()):  # a layer gets rows from these
-                self._hooks += [
-                    module.register_forward_pre_hook(self._interception.before, with_kwargs=True),
-                    module.register_forward_hook(self._interception.after, always_call=True),
-                ]
+        with contextlib.ExitStack() as stack:
+            interception = Interception(self.module, self.members)
+            stack.callback(interception.end)
+            interception.begin(zip(self._parameters, self._eaches(), strict=True))
+            for module in self.module.modules():
+                # a layer gets rows from these
+                if module is self.module or any(True for _ in module.children()):
+                    _hook(module, interception, stack)
+            if "torch._dynamo" in sys.modules:  # what is compiled would not ask a parameter's class
+                stack.enter_context(torch.compiler.set_stance("force_eager"))
+            if not self._seen:
+                stack.enter_context(Unseen())
+            self._entered = stack.pop_all()
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._interception.end()
-        while self._hooks:
-            self._hooks.pop().remove()
+        assert self._entered is not None
+        self._entered.close()
+        self._seen = exception[0] is None
 
     def _eaches(self) -> list[Each]:
         """Return what the members have of each parameter, from the weights as they are now."""
@@ -112,6 +119,7 @@ class Together:
             for slot in range(self.members):
                 for p, own, each in zip(self._parameters, kept, eaches, strict=True):
                     p.copy_(each.of(slot, own))
+                torch.clear_autocast_cache()
                 alone = _tensors(call(self.module, 1))
                 if not _same(alone, together, slot, self.members):
                     raise ValueError(
@@ -122,6 +130,17 @@ class Together:
         finally:
             for p, own in zip(self._parameters, kept, strict=True):
                 p.copy_(own)
+            torch.clear_autocast_cache()
+
+
+def _hook(module: nn.Module, interception: Interception, stack: contextlib.ExitStack) -> None:
+    if isinstance(module, torch.jit.ScriptModule):  # which takes no hooks, and has no perturbed parameters
+        return
+    for hook in (
+        module.register_forward_pre_hook(interception.before, with_kwargs=True),
+        module.register_forward_hook(interception.after, always_call=True),
+    ):
+        stack.callback(hook.remove)
 
 
 def _each(part: Part, value: Tensor, draws: Tensor) -> Each:

@@ -1,14 +1,15 @@
 """The step of a large module, one parameter at a time: the sum of its noise, its gradient, its step.
 
-Besides theta and the module, only one parameter's tensors exist at a time. A step is whole or does not happen: a first
-pass tries every parameter's step and takes it back, and a second one steps. So each sum is computed twice.
+Besides theta and the module, memory holds one parameter's tensors at a time, and of low-rank noise the draws of a few
+neighbours. A step is whole or does not happen: a first pass tries every parameter's step and takes it back, and a
+second one steps. So each sum is computed twice.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -90,6 +91,7 @@ def climb(
         step(master, gradient)
         own.copy_(master.reshape(-1))
         p.copy_(sent(own, p))
+    torch.clear_autocast_cache()
     return Norms(*map(float, np.sqrt(squares)))
 
 
@@ -115,10 +117,18 @@ class _Step:
         master.grad = gradient.view(master.shape).to(master.dtype)
         try:
             self._optimizer.step()
+            self._let_keep(self._optimizer.state.get(master, {}))
         except RuntimeError as error:  # torch refuses a step size beyond float32
             raise NonFiniteError(f"The optimiser could not step, {error}; lower the learning rate.") from error
         finally:
             master.grad = None
+
+    def _let_keep(self, state: dict[str, Any]) -> None:
+        """Give an optimiser that keeps gradients one of its own, since the next one comes into the same memory."""
+        ours = self._gradient.untyped_storage().data_ptr()
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.is_cpu and value.untyped_storage().data_ptr() == ours:
+                state[name] = value.clone()
 
     def tried(self, p: nn.Parameter, master: nn.Parameter, own: Tensor, gradient: Tensor) -> Norms:
         """Step one parameter from the centre and take it back; return the lengths of its vectors."""

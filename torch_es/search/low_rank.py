@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 _CPU = torch.device("cpu")
 _KEPT = 1 << 23  # draws of pairs that are kept together: 32 MiB
 _WINDOW = 1 << 21  # draws of pairs that are made together, if all would be more than that
-_start = operator.attrgetter("start")
+_start = operator.attrgetter("start")  # of a `Part`
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
@@ -112,7 +112,8 @@ def factored(parameters: FlatParameters, rank: int) -> tuple[Part, ...]:
     parts: list[Part] = []
     start = first = 0
     for name, p in parameters.named.items():
-        rows, columns = (len(p), p[0].numel()) if p.dim() > 1 and id(p) not in recurrent else (p.numel(), 1)
+        matrix = p.dim() > 1 and p.numel() and id(p) not in recurrent
+        rows, columns = (len(p), p[0].numel()) if matrix else (p.numel(), 1)
         low = min(rows, columns) > rank
         part = Part(name, start, *((rows, columns) if low else (p.numel(), 1)), first, rank if low else 0)
         parts.append(part)
@@ -212,6 +213,8 @@ class LowRank:
 
     def part(self, theta: Tensor, member: int, start: int, out: Tensor) -> Tensor:
         """See `Noisy.part`."""
+        if not out.numel():
+            return out
         part = self._from(start)[0]
         own = slice(part.first, part.first + part.num_draws)
         pair, second = divmod(member, 2)

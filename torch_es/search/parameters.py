@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import weakref
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -69,10 +70,9 @@ class FlatParameters:
     def _theta(self) -> Tensor:
         """Theta, if it is changed in place. For a GPU its memory is locked, since copies are several times faster."""
         theta = self.read_module()
-        if any(p.is_cuda for p in self.named.values()):
-            runtime, address = torch.cuda.cudart(), theta.data_ptr()
-            if int(runtime.cudaHostRegister(address, theta.nbytes, 0)) == 0:
-                weakref.finalize(self, runtime.cudaHostUnregister, address).atexit = False
+        gpu = next((p.device for p in self.named.values() if p.is_cuda), None)
+        if gpu is not None and _lock(theta, gpu):
+            weakref.finalize(self, torch.cuda.cudart().cudaHostUnregister, theta.data_ptr()).atexit = False
         return theta
 
     @torch.no_grad()
@@ -124,6 +124,7 @@ class FlatParameters:
         """Write `theta`, shape `(dim,)`, into the module; parameters of lower precision are rounded."""
         for p, part in zip(self.named.values(), self.parts(theta), strict=True):
             p.copy_(sent(part, p))
+        torch.clear_autocast_cache()  # or it would go on with the rounded weights of before
 
     @torch.no_grad()
     def write_parts(self, theta: Tensor, part: Callable[[Tensor, int, Tensor], Tensor]) -> None:
@@ -136,6 +137,7 @@ class FlatParameters:
             there = own.to(p.device)
             p.copy_(part(there, start, torch.empty_like(there)).view(p.shape))
             start += len(own)
+        torch.clear_autocast_cache()
 
     @torch.no_grad()
     def write_all(self, theta: Tensor) -> None:
@@ -171,6 +173,16 @@ class FlatParameters:
         parts = flat.split(self.sizes, dim=-1)
         lead = flat.shape[:-1]
         return {name: part.view((*lead, *p.shape)) for (name, p), part in zip(self.named.items(), parts, strict=True)}
+
+
+def _lock(memory: Tensor, gpu: torch.device) -> bool:
+    """Lock memory of the CPU where it is, and return whether that succeeded."""
+    with torch.cuda.device(gpu):
+        if int(torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.nbytes, 0)) == 0:
+            return True
+        with contextlib.suppress(RuntimeError):  # the next operation would raise the error, so let it be this one
+            torch.zeros(1, device=gpu)
+        return False
 
 
 def sent(part: Tensor, p: Tensor) -> Tensor:
