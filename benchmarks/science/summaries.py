@@ -94,9 +94,11 @@ def means(experiment: str, rows: list[Found]) -> str:
     columns = list(dict.fromkeys(column for line in cells.values() for column in line))
     lines = [f"| Mean return (lowest seed) | {' | '.join(columns)} | seeds |", "|---" * (len(columns) + 2) + "|"]
     for name, line in cells.items():
-        seeds = min(map(len, line.values()))
-        shown = " | ".join(cell(line[column]) if column in line else "" for column in columns)
-        lines.append(f"| {name} | {shown} | {seeds} |")
+        # of the seeds that all have, since seeds differ more than what is compared
+        shared = set.intersection(*({row.job.seed for row in own} for own in line.values()))
+        of_all = {column: [row for row in own if row.job.seed in shared] for column, own in line.items()}
+        shown = " | ".join(cell(of_all[column]) if of_all.get(column) else "" for column in columns)
+        lines.append(f"| {name} | {shown} | {len(shared)} |")
     return "\n".join(lines)
 
 
