@@ -120,7 +120,7 @@ class ES:
         **strategy_options: Any,
     ) -> None:
         if (env is None) == (fitness_fn is None):
-            raise ValueError("Give one of `env` and `fitness_fn`; `ES.load` needs a function again, none is saved.")
+            raise ValueError("Give one of `env` and `fitness_fn`; `ES.load` needs functions again: none is saved.")
         make = None if isinstance(policy, nn.Module) else partial(placed, policy, device)
         self.network = policy = placed(policy, device, acts=env is not None)
         if isinstance(strategy, str):  # one of the user's own checks its options itself

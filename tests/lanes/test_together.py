@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
+from torch_es.lanes.interception import Interception
 from torch_es.lanes.together import Together
 from torch_es.search.low_rank import LowRank, factored
 from torch_es.search.parameters import FlatParameters
@@ -189,6 +190,14 @@ def together(module, rank=1, sigma=0.3):
         parameters.write_module(vector)
 
     return found, become
+
+
+def assert_as_alone(found, become, x):
+    with found:
+        answers = found.module(x.repeat(K, 1)).view(K, 2, 5)
+    for slot in range(K):
+        become(slot)
+        assert torch.allclose(answers[slot], found.module(x), atol=1e-6)
 
 
 def bits(module):
@@ -392,7 +401,7 @@ class Hides(nn.Module):
 def test_a_parameter_where_torch_would_not_ask_for_it_is_refused(use, shape):
     module = Hides(use, *shape)
     found, _ = together(module)
-    with found, pytest.raises(ValueError, match=r"`own` is .* in a way that has no rule"):
+    with found, pytest.raises(ValueError, match=r"`own` is used by .* in a way that has no rule"):
         module(torch.randn(2, 6).repeat(K, 1))
 
 
@@ -416,11 +425,15 @@ def test_a_compiled_layer_answers_for_all_members(compiled):
     module[0] = compiled(module[0])
     x = torch.randn(2, 6)
     module(x)
-    with found:
-        answers = module(x.repeat(K, 1)).view(K, 2, 5)
-    for slot in range(K):
-        become(slot)
-        assert torch.allclose(answers[slot], module(x), atol=1e-6)
+    assert_as_alone(found, become, x)
+
+
+def test_an_error_before_it_is_entered_is_not_counted():
+    found, _ = together(nn.Linear(6, 5))
+    found.write(torch.zeros(K, 3))  # too few draws
+    with pytest.raises(RuntimeError, match="unflatten"):
+        found.__enter__()
+    assert Interception.num_active == 0
 
 
 def test_an_error_on_the_way_in_leaves_nothing_behind():
@@ -452,11 +465,7 @@ def test_a_bias_that_is_a_row():
     module = Row()
     found, become = together(module)
     x = torch.randn(2, 6)
-    with found:
-        answers = module(x.repeat(K, 1)).view(K, 2, 5)
-    for slot in range(K):
-        become(slot)
-        assert torch.allclose(answers[slot], module(x), atol=1e-6)
+    assert_as_alone(found, become, x)
 
 
 def test_a_tensor_made_with_the_class_of_a_parameter_is_an_ordinary_one():

@@ -16,8 +16,6 @@ from torch_es.lanes.pointwise import POINTWISE
 from torch_es.lanes.products import PRODUCTS
 
 WAY_OUT = "pass `members_per_call=1`, which answers for one member at a time."
-_UNSEEN = f"that has no rule for several members at once; {WAY_OUT}"
-
 _RULES = {**PRODUCTS, **POINTWISE}
 _FACTS = {"size", "dim", "ndimension", "numel", "nelement", "stride", "element_size", "is_floating_point", "is_complex"}
 _FACTS |= {"__get__", "__len__", "__hash__", "__repr__", "is_contiguous", "data_ptr", "get_device"}
@@ -102,7 +100,7 @@ class Interception:
         else:
             answer = self._answer(function, args, kwargs)
         if answer is NotImplemented:
-            raise ValueError(f"`{each.name}` is used by `{resolve_name(function) or function}` in a way {_UNSEEN}")
+            raise _without_rule(f"`{each.name}`", function)
         # another object than the one that `answer` keeps, since a cycle of references would not be freed at once
         return self._hold(answer.value.view_as(answer.value), answer) if isinstance(answer, Each) else answer
 
@@ -142,9 +140,7 @@ class _Held:
                 return function(*args, **kwargs)
             if not found:  # one that was made with the class of a parameter, or one in a dict, say
                 if any(isinstance(x, _Held) and x._members_have for x in tree_leaves((args, kwargs))):
-                    raise ValueError(
-                        f"a parameter is used by `{resolve_name(function) or function}` in a way {_UNSEEN}"
-                    )
+                    raise _without_rule("a parameter", function)
                 return function(*args, **kwargs)
             interception, each = found[0]
             return interception.called(each, function, args, kwargs)
@@ -162,8 +158,13 @@ class Unseen(TorchFunctionMode):
         kwargs = kwargs or {}
         if not any(issubclass(kind, _Held) for kind in types):
             for _, each in (*_held_in(args), *_held_in(kwargs.values())):
-                raise ValueError(f"`{each.name}` is given to `{resolve_name(function) or function}` in a way {_UNSEEN}")
+                raise _without_rule(f"`{each.name}`", function)
         return function(*args, **kwargs)
+
+
+def _without_rule(what: str, function: Any) -> ValueError:
+    used = resolve_name(function) or function
+    return ValueError(f"{what} is used by `{used}` in a way that has no rule for several members at once; {WAY_OUT}")
 
 
 @functools.cache

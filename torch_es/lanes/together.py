@@ -1,8 +1,8 @@
 """Several members in one call of an ordinary module, for noise of low rank: neither traced, nor copied, nor changed.
 
 Inside the `with`, every torch function that gets a perturbed parameter is answered by a rule that adds what the members
-differ by. One without a rule is refused, so no noise is left out in silence. That covers tied weights, wherever they
-are used, and layers of any class.
+differ by. One without a rule is refused. That covers tied weights, wherever they are used, and layers of any class. The
+first call also refuses a parameter where torch would not ask its class, as in `torch.tensor(parameter)`.
 """
 
 from __future__ import annotations
@@ -73,10 +73,11 @@ class Together:
 
     def __enter__(self) -> Together:
         check_free(self._parameters)
+        eaches = self._eaches()
         with contextlib.ExitStack() as stack:
             interception = Interception(self.module, self.members)
             stack.callback(interception.end)
-            interception.begin(zip(self._parameters, self._eaches(), strict=True))
+            interception.begin(zip(self._parameters, eaches, strict=True))
             for module in self.module.modules():
                 # a layer gets rows from these
                 if module is self.module or any(True for _ in module.children()):
