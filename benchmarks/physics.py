@@ -157,7 +157,7 @@ def share(case: Case, pairs: int) -> Row:
 
 def step_rows(pairs: int) -> Iterator[Row]:
     """Yield the tasks that step in less Python, beside gymnasium's own, in one process and without a policy."""
-    for env_id in ("Hopper-v5", "HalfCheetah-v5", "Humanoid-v5"):
+    for env_id in ("Hopper-v5", "HalfCheetah-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5"):
         sides: tuple[Side, Side] = (stepping(env_factory(env_id)()), stepping(gym.make(env_id)))
         yield alternate(f"steps/{env_id}", [sides] * pairs, "steps/s", "")
 

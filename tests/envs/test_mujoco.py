@@ -5,8 +5,23 @@ import pytest
 
 from torch_es.envs import env_factory, mujoco
 
-TASKS = ["HalfCheetah-v5", "Hopper-v5", "Humanoid-v5"]
+TASKS = ["HalfCheetah-v5", "Hopper-v5", "Walker2d-v5", "Ant-v5", "Humanoid-v5"]
 OTHERWISE = {
+    "Walker2d-v5": {
+        "healthy_angle_range": (-0.5, 0.4),
+        "healthy_z_range": (0.7, 1.4),
+        "healthy_reward": 0.7,
+        "terminate_when_unhealthy": False,
+        "ctrl_cost_weight": 0.3,
+    },
+    "Ant-v5": {
+        "main_body": 3,
+        "contact_cost_weight": 0.1,
+        "contact_force_range": (-0.2, 0.3),
+        "healthy_z_range": (0.3, 0.6),
+        "include_cfrc_ext_in_observation": False,
+        "ctrl_cost_weight": 0.3,
+    },
     "HalfCheetah-v5": {"ctrl_cost_weight": 0.3},
     "Hopper-v5": {
         "healthy_state_range": (-3.0, 3.0),
@@ -71,7 +86,7 @@ def test_health_is_gymnasiums_in_any_state():
 
 
 @pytest.mark.parametrize("where", ["qpos", "qvel", "cfrc_ext"])
-@pytest.mark.parametrize("env_id", ["Hopper-v5", "Humanoid-v5"])
+@pytest.mark.parametrize("env_id", TASKS[1:])
 def test_what_is_not_a_number_is_treated_alike(env_id, where):
     ours, plain = both(env_id)
     for env in (ours, plain):
@@ -79,7 +94,7 @@ def test_what_is_not_a_number_is_treated_alike(env_id, where):
         getattr(env.data, where)[-1] = np.nan
     assert ours.is_healthy == plain.is_healthy
     np.testing.assert_array_equal(ours._get_obs(), plain._get_obs())
-    if env_id == "Humanoid-v5":
+    if env_id in ("Ant-v5", "Humanoid-v5"):
         np.testing.assert_array_equal(ours.contact_cost, plain.contact_cost)
 
 
@@ -89,6 +104,22 @@ def test_a_contact_cost_outside_its_range_is_clipped():
         for env in (ours, plain):
             env.data.cfrc_ext[:] = force
         assert ours.contact_cost == plain.contact_cost
+
+
+def test_a_body_that_was_moved_or_made_heavier_between_two_steps_is_seen():
+    ours, plain = both("Humanoid-v5")
+    generator = np.random.default_rng(0)
+    for env in (ours, plain):
+        env.reset(seed=0)
+    for change in ("moved", "heavier"):
+        action = generator.uniform(-0.4, 0.4, 17).astype(np.float32)
+        assert bits(ours.step(action)) == bits(plain.step(action))
+        for env in (ours, plain):
+            if change == "moved":
+                env.set_state(env.data.qpos + 0.1, env.data.qvel)
+            else:
+                env.model.body_mass[3] *= 2.0
+        assert bits(ours.step(action)) == bits(plain.step(action))
 
 
 def test_an_action_of_another_shape_is_refused():

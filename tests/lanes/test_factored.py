@@ -207,7 +207,7 @@ def test_a_layer_whose_rows_depend_on_their_place_runs_lane_by_lane(monkeypatch)
 
 def test_it_is_found_out():
     def placed(x, weight):
-        return x @ weight + np.arange(len(x), dtype=np.float32)[:, None]
+        return x @ weight + torch.arange(len(x), dtype=torch.float32)[:, None]
 
     def crowded(x, weight):
         return x @ weight + x.sum()
@@ -249,7 +249,7 @@ def test_what_does_not_fit_the_cache_once_for_each_lane_is_shared(module, kind, 
     choice = choose_lanes(module, None, boxed(size), None, parts)
     assert choice == LaneChoice(kind, normalized=False, parts=parts if shared else None)
     dim = FlatParameters(module).dim
-    assert choice.num_lanes(dim) == (32 if shared else default_num_lanes(dim))
+    assert choice.num_lanes(dim) == (48 if shared else default_num_lanes(dim))
 
 
 class Table(nn.Module):

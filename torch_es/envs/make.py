@@ -30,9 +30,11 @@ Env = gym.Env[Any, Any]
 EnvFactory = Callable[[], Env]
 
 _LEANER = {
+    "gymnasium.envs.mujoco.ant_v5:AntEnv": "torch_es.envs.mujoco:Ant",
     "gymnasium.envs.mujoco.half_cheetah_v5:HalfCheetahEnv": "torch_es.envs.mujoco:HalfCheetah",
     "gymnasium.envs.mujoco.hopper_v5:HopperEnv": "torch_es.envs.mujoco:Hopper",
     "gymnasium.envs.mujoco.humanoid_v5:HumanoidEnv": "torch_es.envs.mujoco:Humanoid",
+    "gymnasium.envs.mujoco.walker2d_v5:Walker2dEnv": "torch_es.envs.mujoco:Walker2d",
 }
 
 

@@ -36,7 +36,7 @@ from torch_es.search.parameters import FlatParameters
 from torch_es.spaces.layout import Layout
 from torch_es.types import Float32Array
 
-_SHARING_LANES = 32  # by trial on Humanoid: more cost little, and what a step costs once is shared by more
+_SHARING_LANES = 48  # by trial on Humanoid: more cost little, and what a step costs once is shared by more
 
 Parts = tuple[Part, ...]
 

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from torch_es.lanes.chain import Kernel, activation, chain
 from torch_es.nn.observation_norm import Statistics
-from torch_es.search.low_rank import Factors, Part
+from torch_es.search.low_rank import Factors, Part, one_thread
 from torch_es.search.parameters import FlatParameters
 from torch_es.spaces.layout import Layout
 from torch_es.types import Float32Array
 
 ROWS = 16  # of each product
 
-Product = Callable[[Float32Array, Float32Array], Any]
+Product = Callable[[Tensor, Tensor], Any]
 
 
 class SharedWeights:
@@ -63,7 +63,7 @@ class SharedWeights:
 
 
 class GroupedRows:
-    """Rows of lanes in groups of `ROWS`; a group without an active lane is left out."""
+    """Rows of lanes in groups of `ROWS`; a group without an active lane is left out. All is done by one thread."""
 
     def __init__(self, slots: int, size: int) -> None:
         self._inputs = np.zeros((slots, size), np.float32)
@@ -76,7 +76,8 @@ class GroupedRows:
         self._inputs[: len(rows)] = rows
         for number in sorted({lane // ROWS for lane in active}):
             group = slice(number * ROWS, (number + 1) * ROWS)
-            answer = forward(number, self._inputs[group])
+            with one_thread():
+                answer = forward(number, self._inputs[group])
             if self._outputs is None:
                 self._outputs = np.zeros((len(self._inputs), answer.shape[1]), np.float32)
             self._outputs[group] = answer
@@ -97,7 +98,7 @@ class SharedLanes:
     ) -> None:
         self._weights = SharedWeights(network, parts, num_lanes)
         self._rows = GroupedRows(len(self._weights.draws), layout.size)
-        self._turned: list[tuple[Float32Array, Float32Array]] = []  # matrices, and copies of their transposes
+        self._turned: list[tuple[Tensor, Tensor]] = []  # transposes of matrices, and copies of them
         named = {part.name: part for part in parts}
         self._own = {id(p): named[name] for name, p in FlatParameters(network).named.items()}
         layers = [(layer, self._product(layer) if type(layer) is nn.Linear else None) for layer in chain(network)]
@@ -109,8 +110,8 @@ class SharedLanes:
     def write(self, lane: int, factors: Factors) -> None:
         """See `Lanes.write`; a chain has no buffers."""
         if self._weights.write(lane, factors):
-            for matrix, turned in self._turned:
-                np.copyto(turned, matrix.T)
+            for transpose, turned in self._turned:
+                turned.copy_(transpose)
 
     def begin(self, reference: Float32Array | None, scale: Statistics | None) -> None:
         """See `Lanes.begin`; nothing in a chain is prepared."""
@@ -134,18 +135,18 @@ class SharedLanes:
         if part is not None and not part.rank:
             return None
         theta = self._weights.theta
-        shared = layer.weight.detach() if part is None else theta[part.start : part.stop].view(layer.weight.shape)
-        weight = shared.numpy()
+        weight = layer.weight.detach() if part is None else theta[part.start : part.stop].view(layer.weight.shape)
         if not independent(weight.shape):
-            return lambda x, out: np.matmul(weight, x[:, :, None], out=out[:, :, None])
-        turned = weight.T.copy()  # a product with it takes half of the time
-        self._turned.append((weight, turned))
-        return lambda x, out: np.matmul(x, turned, out=out)
+            return lambda x, out: np.matmul(weight.numpy(), x.numpy()[:, :, None], out=out.numpy()[:, :, None])
+        turned = weight.t().contiguous()  # a product with it takes half of the time
+        self._turned.append((weight.t(), turned))
+        return lambda x, out: torch.mm(x, turned, out=out)
 
     def _linear(self, layer: Any, product: Product | None, draws: Tensor) -> Kernel:
         """Return the layer of a group of lanes as a function that reuses its buffers for its results."""
         part, bias = self._own.get(id(layer.weight)), self._bias(layer, draws)
-        out = np.empty((ROWS, layer.out_features), np.float32)
+        given, answer = torch.empty(ROWS, layer.in_features), torch.empty(ROWS, layer.out_features)
+        seen, out = given.numpy(), answer.numpy()
         if product is None:
             assert part is not None
             each, column = part.dense(draws).view(ROWS, *layer.weight.shape).numpy(), out[:, :, None]
@@ -156,17 +157,20 @@ class SharedLanes:
         elif part is None:  # frozen
 
             def multiply(x: Float32Array) -> None:
-                product(x, out)
+                np.copyto(seen, x)
+                product(given, answer)
 
         else:
             left, right = (factor.numpy() for factor in part.factors(draws))
             inner, thin = np.empty((ROWS, part.rank, 1), np.float32), np.empty((ROWS, 1, part.rows), np.float32)
             across, added = inner.transpose(0, 2, 1), thin[:, 0]
+            spread = np.multiply if part.rank == 1 else np.matmul  # the same, but faster
 
             def multiply(x: Float32Array) -> None:
-                np.matmul(right, x[:, :, None], out=inner)
-                np.matmul(across, left, out=thin)
-                product(x, out)
+                np.copyto(seen, x)
+                product(given, answer)
+                np.matmul(right, seen[:, :, None], out=inner)
+                spread(across, left, out=thin)
                 np.add(out, added, out=out)
 
         def linear(x: Float32Array) -> Float32Array:
@@ -184,7 +188,7 @@ class SharedLanes:
         return array
 
 
-def independent(shape: Sequence[int], multiply: Callable[..., Float32Array] = np.matmul) -> bool:
+def independent(shape: Sequence[int], multiply: Callable[[Tensor, Tensor], Tensor] = torch.mm) -> bool:
     """Return whether a row of a product has the same bits wherever it stands and whatever stands beside it.
 
     Args:
@@ -195,11 +199,12 @@ def independent(shape: Sequence[int], multiply: Callable[..., Float32Array] = np
         >>> independent((256, 348))
         True
     """
-    generator, answers = np.random.default_rng(0), set()
-    weight = generator.standard_normal((shape[1], shape[0]), dtype=np.float32)
-    row = generator.standard_normal(shape[1], dtype=np.float32)
+    generator, answers = torch.Generator().manual_seed(0), set()
+    weight = torch.randn(shape[1], shape[0], generator=generator)
+    row = torch.randn(shape[1], generator=generator)
     for at in range(ROWS):
-        x = generator.standard_normal((ROWS, shape[1]), dtype=np.float32)
+        x = torch.randn(ROWS, shape[1], generator=generator)
         x[at] = row
-        answers.add(multiply(x, weight)[at].tobytes())
+        with one_thread():
+            answers.add(multiply(x, weight)[at].numpy().tobytes())
     return len(answers) == 1

@@ -86,7 +86,7 @@ class Part(NamedTuple):
             return torch.add(theta, scaled, out=out)
         left, right = self._replace(first=0).factors(scaled)
         shape = self.rows, self.columns
-        with _one_thread():
+        with one_thread():
             torch.addmm(theta.view(shape), left.t(), right, out=out.view(shape))
         return out
 
@@ -290,7 +290,7 @@ class LowRank:
             out.zero_()
             return
         coefficients = torch.from_numpy(linear[list(chosen)].astype(np.float32)).to(out.device)
-        with _one_thread():
+        with one_thread():
             for part in self._from(start):
                 if part.start >= stop:
                     break
@@ -356,7 +356,7 @@ def _part_sum(part: Part, draws: Tensor, coefficients: Tensor, start: int, stop:
 
 
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Let torch use one thread, as in a worker: with more, a product may round differently."""
     before = torch.get_num_threads()
     if before != 1:
