@@ -283,3 +283,21 @@ def test_one_product_of_a_fixed_number_of_rows_for_all_lanes():
     lanes, _, _ = made(nn.Sequential(nn.Linear(24, 30), nn.LayerNorm(30), nn.Linear(30, 20)), FactoredLanes, 5, 1)
     products = [node for node in lanes._graph.graph.nodes if node.target is torch.ops.aten.mm.default]
     assert [tuple(node.meta["val"].shape) for node in products] == [(16, 30), (16, 20)]
+
+
+def test_a_network_of_float32_answers_so_under_another_default_dtype():
+    module = MODULES["chain"]()
+    theta = FlatParameters(module).read_masters()
+    rows, answers = np.random.default_rng(0).standard_normal((20, 24), dtype=np.float32), []
+    for dtype in (torch.float32, torch.float64):
+        torch.set_default_dtype(dtype)
+        try:
+            lanes, _, parts = made(module, SharedLanes, 20, 1)
+            noise = LowRank(0, 0, len(theta), 0.1, parts)
+            for lane in range(20):
+                lanes.write(lane, noise.factors(theta, lane))
+            answers.append(lanes.forward(rows, range(20)).copy())
+        finally:
+            torch.set_default_dtype(torch.float32)
+    assert answers[1].dtype == np.float32
+    np.testing.assert_array_equal(*answers)

@@ -8,6 +8,7 @@ A layer whose rows then still depend on their position runs lane by lane. A memb
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch_es.lanes.chain import Kernel, activation, chain
 from torch_es.nn.observation_norm import Statistics
 from torch_es.search.low_rank import Factors, Part, one_thread
+from torch_es.search.noise import room
 from torch_es.search.parameters import FlatParameters
 from torch_es.spaces.layout import Layout
 from torch_es.types import Float32Array
@@ -39,8 +41,8 @@ class SharedWeights:
             raise NotImplementedError("only float32 networks share their weights")
         slots = -(-num_lanes // ROWS) * ROWS
         self.parts = parts
-        self.theta = torch.zeros(parts[-1].stop)
-        self.draws = torch.zeros(slots, parts[-1].first + parts[-1].num_draws)
+        self.theta = torch.zeros(parts[-1].stop, dtype=torch.float32)
+        self.draws = room(slots, parts[-1].first + parts[-1].num_draws).zero_()
         self._rows = self.draws.numpy()
         self._offset = np.zeros(self.draws.shape[1], np.float32)  # the centre's weights where noise is dense
         self._stale = True
@@ -145,7 +147,7 @@ class SharedLanes:
     def _linear(self, layer: Any, product: Product | None, draws: Tensor) -> Kernel:
         """Return the layer of a group of lanes as a function that reuses its buffers for its results."""
         part, bias = self._own.get(id(layer.weight)), self._bias(layer, draws)
-        given, answer = torch.empty(ROWS, layer.in_features), torch.empty(ROWS, layer.out_features)
+        given, answer = room(ROWS, layer.in_features), room(ROWS, layer.out_features)
         seen, out = given.numpy(), answer.numpy()
         if product is None:
             assert part is not None
@@ -200,10 +202,10 @@ def independent(shape: Sequence[int], multiply: Callable[[Tensor, Tensor], Tenso
         True
     """
     generator, answers = torch.Generator().manual_seed(0), set()
-    weight = torch.randn(shape[1], shape[0], generator=generator)
-    row = torch.randn(shape[1], generator=generator)
+    draw = partial(torch.randn, generator=generator, dtype=torch.float32)
+    weight, row = draw(shape[1], shape[0]), draw(shape[1])
     for at in range(ROWS):
-        x = torch.randn(ROWS, shape[1], generator=generator)
+        x = draw(ROWS, shape[1])
         x[at] = row
         with one_thread():
             answers.add(multiply(x, weight)[at].numpy().tobytes())
