@@ -76,13 +76,13 @@ class GroupedRows:
     ) -> Float32Array:
         """Return what `forward(number, rows)` answers for each group, `(len(rows), size)`."""
         self._inputs[: len(rows)] = rows
-        for number in sorted({lane // ROWS for lane in active}):
-            group = slice(number * ROWS, (number + 1) * ROWS)
-            with one_thread():
+        with one_thread():
+            for number in sorted({lane // ROWS for lane in active}):
+                group = slice(number * ROWS, (number + 1) * ROWS)
                 answer = forward(number, self._inputs[group])
-            if self._outputs is None:
-                self._outputs = np.zeros((len(self._inputs), answer.shape[1]), np.float32)
-            self._outputs[group] = answer
+                if self._outputs is None:
+                    self._outputs = np.zeros((len(self._inputs), answer.shape[1]), np.float32)
+                self._outputs[group] = answer
         assert self._outputs is not None
         return self._outputs[: len(rows)]
 
@@ -204,9 +204,9 @@ def independent(shape: Sequence[int], multiply: Callable[[Tensor, Tensor], Tenso
     generator, answers = torch.Generator().manual_seed(0), set()
     draw = partial(torch.randn, generator=generator, dtype=torch.float32)
     weight, row = draw(shape[1], shape[0]), draw(shape[1])
-    for at in range(ROWS):
-        x = draw(ROWS, shape[1])
-        x[at] = row
-        with one_thread():
+    with one_thread():
+        for at in range(ROWS):
+            x = draw(ROWS, shape[1])
+            x[at] = row
             answers.add(multiply(x, weight)[at].numpy().tobytes())
     return len(answers) == 1
