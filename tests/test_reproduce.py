@@ -241,6 +241,17 @@ def test_the_page_is_written_from_the_results_that_there_are(tmp_path):
     ]  # fmt: skip
 
 
+def test_core_seconds_of_different_processors_are_not_compared(tmp_path):
+    place = Place.inside(tmp_path)
+    results(place, "table1", lambda job: 100.0)
+    (job,) = (job for job in JOBS if job.name == "table1/trpo-hopper-1")
+    moved = {**job.result(place), "machine": {**MACHINE, "processor": "Q"}}
+    job.file(place).write_text(json.dumps(moved))
+    text = page.write(place).read_text()
+    assert "| Hopper-v5 | 50% | 50.0 | 1,000 | 1,000 | **1.00** |  |  | other processors |" in text
+    assert "at most a fifth of its core-seconds on **5 of 5** tasks: InvertedPendulum-v5, " in text
+
+
 @pytest.mark.slow
 def test_a_killed_job_continues_with_the_same_bits(tmp_path):
     code = (

@@ -37,15 +37,18 @@ def table1(rows: list[Found]) -> str:
     ]
     cheap, compared = [], []
     for task in TABLE1:
-        trpo, es = (curves_of(by(rows, task=task, arm=arm)) for arm in ("trpo", "es"))
-        if not (trpo and es):
+        both = [by(rows, task=task, arm=arm) for arm in ("trpo", "es")]
+        if not all(both):
             continue
-        steps, cores = (curves.table1(trpo, es, axis) for axis in (curves.STEPS, curves.CORE))
+        comparable = len({row.result["machine"]["processor"] for own in both for row in own}) == 1
+        steps, cores = (curves.table1(*map(curves_of, both), axis) for axis in (curves.STEPS, curves.CORE))
         for step, core in zip(steps, cores, strict=True):
-            cells = [env_id(task), f"{step.share:.0%}", number(step.target), *costs(step), *costs(core)]
+            beside = costs(core) if comparable else ["", "", "other processors"]
+            cells = [env_id(task), f"{step.share:.0%}", number(step.target), *costs(step), *beside]
             lines.append(f"| {' | '.join(cells)} |")
-        compared.append(task)
-        cheap += [task] if cores and cores[-1].ratio is not None and cores[-1].ratio <= 0.2 else []
+        if comparable:
+            compared.append(task)
+            cheap += [task] if cores and cores[-1].ratio is not None and cores[-1].ratio <= 0.2 else []
     said = f"ES is at TRPO's final score in at most a fifth of its core-seconds on **{len(cheap)} of {len(compared)}**"
     return "\n".join([*lines, "", f"{said} tasks{': ' * bool(cheap)}{', '.join(map(env_id, cheap))}."])
 
