@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 DEFAULTS = {"policy": "mlp", "strategy": "openai_es"}  # what a task is trained with that says nothing else
 DOCS = ("benchmarks", "cluster", "large-models", "zoo", "science", "networks", "action-noise", "atari", "logging")
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in DOCS)]
+PLAYED = ("torch", "gymnasium", "mujoco")  # what a trained policy depends on
 NAMED = ("torch", "gymnasium", "mujoco", "evotorch", "sb3-contrib", "ray")  # versions; the rest is in the JSON
 SPEED = "Environment steps a second on 2 cores"
 PARTS = {  # a table's title, and what its two columns of numbers are
@@ -117,18 +118,21 @@ def zoo() -> str:
         "| Task | mean return | worst seed | seeds | environment steps | core-seconds | settings |",
         "|---" * 7 + "|",
     ]
-    found = {}
+    ran: dict[str, list[str]] = {}  # the tasks of each machine
     for path in sorted((RESULTS / "zoo").glob("*.json")):
-        found[path.stem] = json.loads(path.read_text())
-        rows = found[path.stem]["rows"]
+        rows = json.loads(path.read_text())["rows"]
         env = yaml.safe_load((ROOT / "conf" / "env" / f"{path.stem}.yaml").read_text())
         returns, costs = [row["return"] for row in rows], [cost for row in rows if (cost := row["core_seconds"])]
         how = ", ".join(str(env["tuned"].get(group, default)) for group, default in DEFAULTS.items())
         worst, steps = f"{min(returns):,.1f}", f"{mean(row['steps'] for row in rows) / 1e6:.2g} M"
         cells = [f"{mean(returns):,.1f}", worst, f"{len(rows)}{'' if len(rows) >= 5 else ' (indicative)'}", steps]
         lines.append(f"| {env['id']} | **{cells[0]}** | {' | '.join(cells[1:])} | {mean(costs):,.0f} | {how} |")
+        for machine in {in_words(row["machine"], PLAYED) for row in rows}:
+            ran.setdefault(machine, []).append(env["id"])
+    most, *rest = sorted(ran, key=lambda machine: -len(ran[machine]))
+    where = "; ".join([most, *(f"{', '.join(ran[machine])} on {machine}" for machine in rest)])
     played = "10 episodes of each trained policy without noise; the cost is CPU time of all processes of a run"
-    return "\n".join([*lines, "", f"{played}; {_machine(next(iter(found.values())))}; `make zoo`."])
+    return "\n".join([*lines, "", f"{played}; {where}; `make zoo`."])
 
 
 def gallery() -> str:

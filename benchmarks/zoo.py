@@ -52,7 +52,7 @@ def main() -> None:
             task, row = running[done], done.result()
             write(task, row)
             keep_best(task)
-            print(task, {key: value for key, value in row.items() if key != "curve"}, flush=True)
+            print(task, {key: value for key, value in row.items() if key not in ("curve", "machine")}, flush=True)
 
 
 def tasks() -> list[str]:
@@ -98,6 +98,7 @@ def trained(task: str, seed: int) -> dict[str, Any]:
         "std": summary["eval/std_reward"],
         "steps": int(read_metrics(path)[-1]["global_step"]),
         "core_seconds": total(costs.read_text().split()),
+        "machine": describe(),
         "curve": curve(path),
     }
 
@@ -124,7 +125,7 @@ def write(task: str, row: dict[str, Any]) -> None:
     path = RESULTS / "zoo" / f"{task}.json"
     path.parent.mkdir(exist_ok=True)
     kept = {**rows(task), row["seed"]: row}
-    document = {"machine": describe(), "command": f"python benchmarks/zoo.py {task}", "settings": settings_hash(task)}
+    document = {"command": f"python benchmarks/zoo.py {task}", "settings": settings_hash(task)}
     document["rows"] = [kept[seed] for seed in sorted(kept)]
     staging = path.with_suffix(".tmp")
     staging.write_text(json.dumps(document, indent=1) + "\n")
