@@ -53,6 +53,22 @@ def test_workers_and_this_process_give_the_same_bits(compared):
         assert trained(BatchFitness(mean, batches))[0].equal(theta)
 
 
+@pytest.mark.parametrize("members", [3, 8])
+def test_workers_and_this_process_give_the_same_bits_with_several_members_in_a_call(members):
+    def make():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(20, 17), nn.Linear(17, 9))  # whose rows have other bits in other places
+
+    fitness = BatchFitness(partial(together, members=members), batches, members)
+    options = {"rank": 1, "num_pairs": 10, "sigma": 0.05, "shaping": "identity", "eval_every": 2}
+    thetas = []
+    for workers in (0, 0, 1, 2, 3):
+        with ES(make(), fitness_fn=fitness, num_workers=workers, **options) as es:
+            es.learn(80)
+            thetas.append(es.strategy.theta.clone())
+    assert all(theta.equal(thetas[0]) for theta in thetas)
+
+
 @pytest.mark.parametrize("members", [3, 4, 20, 30])
 @pytest.mark.parametrize("compared", [False, True], ids=["mean", "within prompts"])
 def test_several_members_in_a_call_answer_as_one_by_one(members, compared):
@@ -121,12 +137,69 @@ class Mixing(nn.Module):
         return self.inner(x) + 100 * self.inner(x).mean(0)
 
 
+def once(module, score=together, sigma=0.1, eval_every=0, k=4):
+    fitness = BatchFitness(partial(score, members=k), batches, k)
+    options = {"num_workers": 0, "num_pairs": 4, "rank": 1, "sigma": sigma, "eval_every": eval_every}
+    with ES(module, fitness_fn=fitness, **options) as es:
+        assert es.learn(1).strategy.generation == 1
+
+
+@pytest.mark.parametrize("eval_every", [0, 1])
 @pytest.mark.parametrize(("module", "warned"), [(Mixing, True), (network, False)], ids=["mixing", "apart"])
-def test_rows_that_depend_on_each_other_are_noticed(module, warned, caplog):
-    fitness = BatchFitness(partial(together, members=4), batches, 4)
-    es = ES(module(), fitness_fn=fitness, num_workers=0, num_pairs=4, rank=1, sigma=0.1, eval_every=0).learn(1)
-    assert ("depend on each other or on chance, or rounding decides" in caplog.text) is warned
-    assert es.strategy.generation == 1
+def test_rows_that_depend_on_each_other_are_noticed(module, warned, eval_every, caplog):
+    once(module(), eval_every=eval_every)
+    assert ("depend on each other, or rounding decides" in caplog.text) is warned
+
+
+def interleaved(module, x, members):
+    return each(module, x.repeat_interleave(members, 0)).view(members, -1)
+
+
+def shared_out(module, x, members):
+    return each(module, x[:4]).view(members, -1)
+
+
+def lucky(module, x, members):
+    return together(module, x, members) * torch.rand(members, 1)
+
+
+@pytest.mark.parametrize("score", [interleaved, shared_out, lucky])
+def test_members_that_answer_other_prompts_are_noticed(score, caplog):
+    def each_of_4(module, x, members):
+        rows = score(module, x, members)
+        return rows if rows.shape[1] > 1 else rows[:, 0]
+
+    once(network(), partial(each_of_4))
+    assert "in the slots of one call" in caplog.text
+    assert "x.repeat(members_per_call, 1)" in caplog.text
+
+
+@pytest.mark.parametrize("eval_every", [0, 1])
+def test_a_module_of_low_precision_and_a_member_without_a_score_are_no_reason_for_a_warning(eval_every, caplog):
+    def one_nan(module, x, members):
+        rows = together(module, x.bfloat16(), members)
+        if calls.append(None) or len(calls) == 1 + eval_every:
+            rows[2] = torch.nan
+        return rows
+
+    calls = []
+    once(network().bfloat16(), one_nan, eval_every=eval_every)
+    assert len(calls) == 3 + eval_every
+    assert "scores" not in caplog.text
+
+
+def test_a_batch_that_is_a_dict_may_be_taken_apart_and_its_tensors_may_not_change():
+    def score(module, batch, doubled=False):
+        x = batch.pop("x")
+        return mean(module, x.mul_(2) if doubled else x)
+
+    def dicts(generation):
+        return {"x": batches(generation)}
+
+    theta, _ = trained(BatchFitness(score, dicts))
+    assert theta.equal(trained(BatchFitness(mean, batches))[0])
+    with pytest.raises(ValueError, match="`fitness_fn` must leave its batch as it is, but changed a tensor"):
+        trained(BatchFitness(partial(score, doubled=True), dicts))
 
 
 def test_a_run_is_resumed_and_replayed_to_the_bit(tmp_path):
@@ -172,7 +245,9 @@ def test_a_member_with_a_prompt_that_is_not_a_number_is_left_out():
 @pytest.mark.parametrize(
     ("answer", "members", "error", "message"),
     [
-        (lambda: None, 1, TypeError, "`fitness_fn` must return numbers, got None"),
+        (lambda: None, 1, TypeError, "`fitness_fn` must return real numbers, as many for each member, got None"),
+        (lambda: [[1.0, 2.0], [3.0]], 2, TypeError, "as many for each member, got a list"),
+        (lambda: torch.zeros(2, dtype=torch.complex64), 1, TypeError, "`fitness_fn` must return real numbers"),
         (lambda: torch.zeros(2, 2), 1, ValueError, r"must return a number or \(prompts,\) with `members_per_call=1`"),
         (lambda: torch.zeros(0), 1, ValueError, r"got shape \(0,\)"),
         (lambda: 1.0, 4, ValueError, r"must return \(4,\) or \(4, prompts\) with `members_per_call=4`, got shape \(\)"),
@@ -191,6 +266,8 @@ def test_an_answer_of_another_form_is_named(answer, members, error, message):
     [
         (lambda: BatchFitness(5), TypeError, "`fitness_fn` must be a function, got 5"),
         (lambda: BatchFitness(mean, 5), TypeError, "`batches` must be a function, got 5"),
+        (lambda: BatchFitness(mean, None), TypeError, "`batches` must be a function, got None"),
+        (lambda: BatchFitness(mean, within_prompts="no"), TypeError, "`within_prompts`"),
         (lambda: BatchFitness(mean, batches, 0), ValueError, "`members_per_call` must be at least 1, got 0"),
         (
             lambda: ES(network(), fitness_fn=BatchFitness(mean, batches, 4)),
@@ -202,3 +279,18 @@ def test_an_answer_of_another_form_is_named(answer, members, error, message):
 def test_bad_arguments(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_a_count_that_is_a_whole_float_counts():
+    score = partial(together, members=4)
+    theta, _ = trained(BatchFitness(score, batches, 4.0), rank=1.0)
+    assert theta.equal(trained(BatchFitness(score, batches, 4))[0])
+
+
+def test_prompts_that_vary_in_number_cannot_be_compared():
+    def fitness(module, x):
+        return each(module, x)[: 6 - len(calls.append(None) or calls) % 2]
+
+    calls = []
+    with pytest.raises(ValueError, match=r"`fitness_fn` with `within_prompts`, must return 5 numbers .* got 6"):
+        trained(BatchFitness(fitness, batches, within_prompts=True), generations=1, eval_every=0)

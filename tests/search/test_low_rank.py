@@ -201,7 +201,9 @@ def test_a_rank_is_at_least_1(rank):
 
 @pytest.mark.parametrize("target", [torch.zeros(9), nn.Linear(2, 2)], ids=["vector", "small"])
 def test_nothing_to_factor(target):
-    with pytest.raises(ValueError, match=r"`rank` must be below both sides of some matrix of the module, got 2"):
+    with pytest.raises(
+        ValueError, match=r"`rank` must be below both sides of some trainable matrix outside recurrent layers, got 2"
+    ):
         OpenAIES(target, rank=2)
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from torch_es.search.parameters import FlatParameters, as_module
+from torch_es.search.parameters import FlatParameters, as_module, kept_buffers
 
 
 class Bag(nn.Module):
@@ -66,7 +66,7 @@ def test_mixed_precision_has_masters():
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (nn.Tanh(), r"`policy` \(Tanh\) has no trainable parameters"),
+        (nn.Tanh(), r"the module \(Tanh\) has no trainable parameters"),
         (nn.Linear(2, 2).requires_grad_(False), "has no trainable parameters"),
         (nn.Linear(2, 2, device="meta"), "`weight` must have values, and is on the meta device"),
     ],
@@ -74,6 +74,41 @@ def test_mixed_precision_has_masters():
 def test_what_cannot_be_evolved_is_refused(module, message):
     with pytest.raises(ValueError, match=message):
         FlatParameters(module)
+
+
+@pytest.mark.parametrize("weight", [torch.eye(2).to_sparse(), torch.eye(2).to(torch.float8_e4m3fn)])
+def test_a_sparse_weight_and_one_of_8_bits_are_refused_and_may_be_frozen(weight):
+    module = nn.Linear(2, 2)
+    module.weight = nn.Parameter(weight, requires_grad=False)
+    assert FlatParameters(module).named == {"bias": module.bias}
+    module.weight.requires_grad_(True)
+    with pytest.raises(TypeError, match=r"`weight` must be dense and of 16 bits at least, got .*; freeze it"):
+        FlatParameters(module)
+
+
+class Cache(nn.Module):
+    """Puts another tensor in the place of its buffer, of another shape, and registers one more."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3))
+        self.register_buffer("seen", torch.zeros(1))
+
+    def forward(self):
+        self.seen = torch.cat([self.seen, torch.ones(1)])
+        self.register_buffer("more", torch.ones(2))
+        return -(self.weight - 1).square().sum() - len(self.seen)
+
+
+def test_buffers_that_were_replaced_are_put_back():
+    module = Cache()
+    seen = module.seen
+    with kept_buffers(module):
+        seen += 1
+        module()
+    assert module.seen is seen
+    assert seen.item() == 0
+    assert module.state_dict().keys() == {"weight", "seen", "more"}
 
 
 class Int8Tensor(torch.Tensor):

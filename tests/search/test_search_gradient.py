@@ -119,6 +119,16 @@ def test_weights_and_buffers_are_what_they_were():
     assert es.generation == 1
 
 
+def test_a_buffer_that_the_function_registers_does_no_harm():
+    def fitness(module):
+        module.register_buffer("mask", torch.ones(2))
+        return module()
+
+    module = Remembering()
+    SearchGradient(module, num_pairs=2).backward(fitness)
+    assert module.seen == 0
+
+
 def test_frozen_tied_and_low_precision_parameters():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)).to(torch.bfloat16)
     model[1].weight = model[0].weight

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +44,17 @@ def test_a_budget_needs_episodes_and_steps():
     generation = play(begin(4, evaluations=3), lambda task: 5, range)
     assert len(generation.returns) == 8
     assert len(generation.centre) == 3
+
+
+@pytest.mark.parametrize(("together", "sizes"), [(1, [2] * 5), (4, [4, 4, 2]), (3, [6, 4]), (30, [10])])
+def test_members_of_one_call_are_handed_out_together(together, sizes):
+    population = OpenAIES(torch.zeros(2), num_pairs=5).ask()
+    generation = Generation(population, EpisodeRules(), evaluations=1, together=together)
+    assert generation.next_tasks() == (Task(0, -1, 0),)
+    units = [generation.next_tasks() for _ in sizes]
+    assert [len(unit) for unit in units] == sizes
+    assert [task.member for unit in units for task in unit] == list(range(10))
+    assert generation.next_tasks() == ()
 
 
 @given(st.randoms(use_true_random=False))

@@ -55,8 +55,7 @@ class Together:
     """
 
     def __init__(self, module: nn.Module, parts: tuple[Part, ...], members: int) -> None:
-        check_count("members", members)
-        self.module, self.parts, self.members = module, parts, members
+        self.module, self.parts, self.members = module, parts, check_count("members", members)
         named = dict(module.named_parameters())
         self._parameters = [named[part.name] for part in parts]
         _check_layers(module, {id(p) for p in self._parameters})

@@ -1,10 +1,9 @@
-"""Buffers that keep their dtype, and buffers that are put back."""
+"""Buffers that keep their dtype, and digests of what is not searched."""
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -30,31 +29,6 @@ class Constants(nn.Module):
             return made if made.dtype == tensor.dtype else tensor.to(made.device)
 
         return super()._apply(moved, recurse)  # type: ignore[no-untyped-call, no-any-return]
-
-
-@contextlib.contextmanager
-def kept(network: nn.Module, but: Collection[Tensor] = ()) -> Iterator[None]:
-    """Put the buffers of a network back afterwards, whatever its forward does to them.
-
-    Args:
-        network: Any module.
-        but: Those of its buffers that may change.
-
-    Example:
-        >>> network = nn.BatchNorm1d(1)
-        >>> with kept(network):
-        ...     _ = network(Tensor([[1.0], [3.0]]))
-        >>> network.running_mean
-        tensor([0.])
-    """
-    free = {id(buffer) for buffer in but}
-    before = {name: buffer.clone() for name, buffer in network.named_buffers() if id(buffer) not in free}
-    try:
-        yield
-    finally:
-        for name, buffer in network.named_buffers():
-            if name in before:
-                buffer.copy_(before[name])
 
 
 def unsearched(module: nn.Module, but: Collection[Tensor] = ()) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as torch names it
 
 from torch_es.checks import check_choice, check_count, check_positive
-from torch_es.nn.buffers import kept
+from torch_es.search.parameters import kept_buffers
 
 Form = Literal["2017", "2016"]
 
@@ -157,7 +157,7 @@ def collect_statistics(network: nn.Module, *reference: Any) -> None:
     for layer in layers:
         layer.collecting, layer.reference_size = True, 0
     try:
-        with kept(network, [buffer for layer in layers for buffer in layer.buffers()]):
+        with kept_buffers(network, [buffer for layer in layers for buffer in layer.buffers()]):
             network(*reference)
     finally:
         for layer in layers:

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from torch_es.heads import BoxHead, GivenNoise, make_action_noise, make_head, unbatched
 from torch_es.nn import ObservationNorm, batch_norms, find_norm, prepare, virtual_batch_norms
-from torch_es.nn.buffers import kept
 from torch_es.nn.prepare import prepared_parts
 from torch_es.policies.answers import check_answer, check_state, refusal
 from torch_es.policies.export import export
 from torch_es.policies.recurrent import State, dtype_of, initial_state, is_recurrent, respond, restarted
+from torch_es.search.parameters import kept_buffers
 from torch_es.spaces.layout import Layout, concatenated, flat_rows
 
 _FAR = 100.0  # beyond it a unit of usual weights is saturated
@@ -141,7 +141,7 @@ class Policy(nn.Module):
         """
         rows, single = self.layout.rows(observation)
         self.prepare()
-        with _evaluating(self.network), kept(self.network):
+        with _evaluating(self.network), kept_buffers(self.network):
             starts = None if episode_start is None else torch.as_tensor(np.atleast_1d(episode_start), dtype=torch.bool)
             output, state = self.respond(torch.tensor(rows), self._state(len(rows), state, starts))
         noise, array = self.action_noise, (output.float() if output.dtype == torch.bfloat16 else output).numpy()
@@ -204,7 +204,7 @@ class Policy(nn.Module):
         hook = norm.register_forward_pre_hook(lambda _, given: seen.append(given[0])) if norm is not None else None
         try:
             self.prepare()
-            with _evaluating(self.network), kept(self.network):
+            with _evaluating(self.network), kept_buffers(self.network):
                 state = (self.initial_state(1),) if is_recurrent(self.network) else ()
                 answer = self.network(self.layout.inputs(rows.to(self.dtype)), *state)
         except Exception as error:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, MutableMapping, MutableSequence
 from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
-from torch_es.checks import check_count, check_kind, described
+from torch_es.checks import check_count, check_flag, described
 from torch_es.types import Float64Array
 
 
@@ -24,7 +26,8 @@ class BatchFitness:
     Attributes:
         fitness_fn: Returns how good the module's answers are: a number, or one for each prompt of the batch.
         batches: `batches(generation)` returns the batch. It must follow from the generation's number alone, since it is
-            called wherever members are evaluated, and again when a run is resumed.
+            called wherever members are evaluated, and again when a run is resumed. All members get the same tensors,
+            so `fitness_fn` must leave them as they are; a dict or list is copied.
         members_per_call: How many members answer in one call, which needs noise of low rank. With more than one, the
             module takes the rows of so many members, members first, as `x.repeat(members_per_call, 1)` has them, and
             `fitness_fn` returns `(members_per_call,)` or `(members_per_call, prompts)`.
@@ -33,7 +36,7 @@ class BatchFitness:
             GRPO's groups (Shao et al. 2024, arXiv:2402.03300).
 
     Raises:
-        TypeError: If a function is no function.
+        TypeError: If a function is no function, or `within_prompts` is not True or False.
         ValueError: If `members_per_call` is below 1.
 
     Example:
@@ -55,9 +58,24 @@ class BatchFitness:
     within_prompts: bool = False
 
     def __post_init__(self) -> None:
-        check_kind("fitness_fn", self.fitness_fn, Callable)
-        check_kind("batches", self.batches, Callable)
-        check_count("members_per_call", self.members_per_call)
+        for name in ("fitness_fn", "batches"):
+            if not callable(function := getattr(self, name)):
+                raise TypeError(f"`{name}` must be a function, got {function!r}.")
+        object.__setattr__(self, "members_per_call", check_count("members_per_call", self.members_per_call))
+        check_flag("within_prompts", self.within_prompts)
+
+    def answers(self, module: Any, batch: Any) -> Float64Array:
+        """Return the fitness of the module's answers to a batch, `(members_per_call, prompts)`; see `rows`.
+
+        Raises:
+            ValueError: If `fitness_fn` changes a tensor of the batch, which later members get too.
+        """
+        given = copy.copy(batch) if isinstance(batch, MutableMapping | MutableSequence) else batch
+        before = _versions(batch)
+        rows = self.rows(self.fitness_fn(module, given))
+        if _versions(batch) != before:
+            raise ValueError("`fitness_fn` must leave its batch as it is, but changed a tensor of it; change a clone.")
+        return rows
 
     def rows(self, answer: Any) -> Float64Array:
         """Return what `fitness_fn` returned as `(members_per_call, prompts)`; a number is one prompt.
@@ -66,9 +84,14 @@ class BatchFitness:
             TypeError: If it does not hold numbers.
             ValueError: If it has another shape.
         """
-        array = answer.detach().cpu().double().numpy() if isinstance(answer, Tensor) else np.asarray(answer)
+        if isinstance(answer, Tensor) and not answer.is_complex():
+            answer = answer.detach().cpu().double().numpy()
+        try:
+            array = np.asarray(answer)
+        except ValueError:  # lists of different lengths
+            array = np.empty(0, np.object_)
         if array.dtype.kind not in "biuf":
-            raise TypeError(f"`fitness_fn` must return numbers, got {described(answer)}.")
+            raise TypeError(f"`fitness_fn` must return real numbers, as many for each member, got {described(answer)}.")
         count, shape = self.members_per_call, array.shape
         if count == 1:
             wanted, fits = "a number or (prompts,)", array.ndim <= 1
@@ -77,6 +100,12 @@ class BatchFitness:
         if not fits or not array.size:
             raise ValueError(f"`fitness_fn` must return {wanted} with `members_per_call={count}`, got shape {shape}.")
         return array.reshape(count, -1).astype(np.float64)
+
+
+def _versions(batch: Any) -> list[int]:
+    """Return numbers that grow when the tensors of a batch are changed in place."""
+    leaves = tree_leaves(dict(batch) if isinstance(batch, Mapping) else batch)
+    return [leaf._version for leaf in leaves if isinstance(leaf, Tensor) and not leaf.is_inference()]
 
 
 def within_prompts(fitness: Float64Array) -> Float64Array:

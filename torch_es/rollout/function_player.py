@@ -14,11 +14,10 @@ from torch import nn
 
 from torch_es.lanes.together import Together
 from torch_es.nn import prepare
-from torch_es.nn.buffers import kept
 from torch_es.rollout.batch_fitness import BatchFitness
 from torch_es.rollout.player import Snapshot
 from torch_es.search.low_rank import Part
-from torch_es.search.parameters import FlatParameters
+from torch_es.search.parameters import FlatParameters, kept_buffers
 from torch_es.search.protocol import as_number, write_member
 from torch_es.types import CENTRE, EpisodeResult, Float64Array, Task
 
@@ -30,8 +29,10 @@ Fitness = Callable[[Any], Any] | BatchFitness
 class FunctionPlayer:
     """Evaluates `fitness_fn(module) -> float`, or a `BatchFitness`, in place of episodes.
 
-    One member at a time is written into the module itself, since a large one cannot be had twice. Afterwards the module
-    is what it was. Several members at a time answer by `Together`, which leaves the weights as they are.
+    One member at a time is written into the module itself, since a large one cannot be had twice. Afterwards its
+    trainable weights, buffers and modes are what they were. Several members at a time answer by `Together`, which
+    leaves the weights as they are. They are always the same neighbours, each in the same slot: the last bits of a row
+    depend on its place in a product, so a member's may depend on its number alone.
 
     Args:
         module: The module.
@@ -46,6 +47,7 @@ class FunctionPlayer:
         self._parameters = FlatParameters(module)
         self.num_lanes = fitness.members_per_call if isinstance(fitness, BatchFitness) else 1
         self._together = None if self.num_lanes == 1 or parts is None else Together(module, parts, self.num_lanes)
+        self._checked = self._together is None
         self._waiting: deque[Task] = deque()
         self._snapshot: Snapshot | None = None
         self._batch: tuple[int, Any] = -1, None  # of a generation
@@ -67,46 +69,71 @@ class FunctionPlayer:
 
     @torch.no_grad()
     def advance(self, interrupt: Callable[[], bool] = lambda: False) -> list[EpisodeResult]:
-        """Evaluate as many members as one call takes."""
+        """Evaluate the members of one call."""
         if self._snapshot is None:
             raise RuntimeError("begin() must be called before advance().")
-        tasks = [self._waiting.popleft() for _ in range(min(self.num_lanes, len(self._waiting)))]
+        tasks = self._next()
+        member = tasks[0].member
         self.steps += 1
-        members = [task.member for task in tasks]
         together = self._together
-        with self._evaluating(), self._together_as(together, members) if together else self._being(members[0]):
+        with self._evaluating(), self._together_around(together, member) if together else self._being(member):
             results = self._results(tasks)
-        if self.steps == 1 and together is not None:
+        if not self._checked and len(tasks) > 1 and member != CENTRE:
+            self._checked = True
             self._check_alone(results)
         return results
+
+    def _next(self) -> list[Task]:
+        """Take the first task that waits, and those that the same call answers."""
+        call, _ = self._place(self._waiting[0])
+        tasks = [task for task in self._waiting if self._place(task)[0] == call]
+        self._waiting = deque(task for task in self._waiting if self._place(task)[0] != call)
+        return tasks
+
+    def _place(self, task: Task) -> tuple[tuple[bool, int], int]:
+        """Return which call answers a task, and in which slot; evaluations of the centre have calls of their own."""
+        centre = task.member == CENTRE
+        call, slot = divmod(task.episode if centre else task.member, self.num_lanes)
+        return (centre, call), slot
 
     def _results(self, tasks: list[Task]) -> list[EpisodeResult]:
         fitness = self._fitness
         if not isinstance(fitness, BatchFitness):
             return [EpisodeResult(tasks[0], as_number(fitness(self._module)), 1, False, None)]
         rows = self._rows(fitness, tasks[0].generation)
-        return [
-            EpisodeResult(task, float(row.mean()), 1, False, None, None, row if fitness.within_prompts else None)
-            for task, row in zip(tasks, rows, strict=False)
-        ]
+        results = []
+        for task in tasks:
+            row = rows[self._place(task)[1]]
+            of_prompts = row if fitness.within_prompts else None
+            results.append(EpisodeResult(task, float(row.mean()), 1, False, None, None, of_prompts))
+        return results
 
     def _rows(self, fitness: BatchFitness, generation: int) -> Float64Array:
         if self._batch[0] != generation:
             self._batch = generation, fitness.batches(generation)
-        return fitness.rows(fitness.fitness_fn(self._module, self._batch[1]))
+        return fitness.answers(self._module, self._batch[1])
 
     def _check_alone(self, results: list[EpisodeResult]) -> None:
-        """Warn if the first member is worth something else where its weights are the module's own."""
+        """Warn if a member is worth something else in every slot, where its weights are the module's own."""
         assert isinstance(self._fitness, BatchFitness)
         task, together = results[0].task, results[0].return_
         with self._evaluating(), self._being(task.member):
-            alone = float(self._rows(self._fitness, task.generation)[0].mean())
-        spread = float(np.std([result.return_ for result in results]))
-        if not abs(together - alone) <= 0.2 * spread + 1e-6 * abs(alone):
+            alone = self._rows(self._fitness, task.generation).mean(axis=1)
+        scores = np.array([result.return_ for result in results])
+        near = 0.2 * np.std(scores[np.isfinite(scores)] if np.isfinite(scores).any() else 0.0)
+        near += 1e-6 * np.abs(alone[np.isfinite(alone)]).max(initial=0.0)
+        if np.allclose(alone, together, rtol=0, atol=near, equal_nan=True):
+            return
+        if np.allclose(alone, alone[0], rtol=0, atol=near, equal_nan=True):
             _log.warning(
                 "Member %d scores %.6g in one call with others, and %.6g by itself: rows of the module's batch depend "
-                "on each other or on chance, or rounding decides. `members_per_call=1` is safe.",
-                task.member, together, alone,
+                "on each other, or rounding decides. `members_per_call=1` is safe.", task.member, together, alone[0],
+            )  # fmt: skip
+        else:
+            _log.warning(
+                "Member %d scores %.6g to %.6g in the slots of one call, all of which have its weights: they answer "
+                "other prompts, or chance decides. Each needs the whole batch, members first, as "
+                "`x.repeat(members_per_call, 1)` has it.", task.member, alone.min(), alone.max(),
             )  # fmt: skip
 
     @contextlib.contextmanager
@@ -115,17 +142,18 @@ class FunctionPlayer:
         training = [part for part in self._module.modules() if part.training]
         self._module.eval()
         try:
-            with kept(self._module):
+            with kept_buffers(self._module):
                 yield
         finally:
             for part in training:
                 part.training = True
 
     @contextlib.contextmanager
-    def _together_as(self, together: Together, members: list[int]) -> Iterator[None]:
-        """Let the module answer for several members; slots without one answer as the centre."""
+    def _together_around(self, together: Together, member: int) -> Iterator[None]:
+        """Let the module answer for a member and its neighbours, whether they are wanted or not, or for the centre."""
         assert self._snapshot is not None
-        slots = [*members, *[CENTRE] * (self.num_lanes - len(members))]
+        first = member - member % self.num_lanes
+        slots = [CENTRE] * self.num_lanes if member == CENTRE else range(first, first + self.num_lanes)
         together.write(self._snapshot.draws(slots, next(iter(self._parameters.named.values())).device))
         with together:
             yield

@@ -39,6 +39,7 @@ class Objective(Protocol):
         rules: Of the episodes.
         env_id: Id of the environment, or "" if there is none.
         frames_per_step: Steps of the simulator for which an action is repeated.
+        members_per_call: How many members are evaluated together; their tasks should arrive together.
     """
 
     module: Any
@@ -46,6 +47,7 @@ class Objective(Protocol):
     rules: EpisodeRules
     env_id: str
     frames_per_step: int
+    members_per_call: int
 
     @property
     def lanes(self) -> LaneChoice | None:
@@ -84,6 +86,8 @@ class EnvObjective:
 
     `parts` say how noise of low rank perturbs the parameters, if that is what the members differ by.
     """
+
+    members_per_call = 1
 
     def __init__(
         self,
@@ -164,9 +168,10 @@ class FunctionObjective:
         self.fitness_fn, self._make = fitness_fn, make
         self._like: dict[str, str] = {}  # of the module where this comes from
         self._parts = perturbation.parts if isinstance(perturbation, LowRank) else None
-        if isinstance(fitness_fn, BatchFitness) and fitness_fn.members_per_call > 1 and self._parts is None:
+        self.members_per_call = fitness_fn.members_per_call if isinstance(fitness_fn, BatchFitness) else 1
+        if self.members_per_call > 1 and self._parts is None:
             raise ValueError(
-                f"`members_per_call` must be 1 without noise of low rank, got {fitness_fn.members_per_call}; give "
+                f"`members_per_call` must be 1 without noise of low rank, got {self.members_per_call}; give "
                 "`rank=1`, by which members share the weights."
             )
 

@@ -107,7 +107,7 @@ def factored(parameters: FlatParameters, rank: int) -> tuple[Part, ...]:
         Part(name='weight', start=0, rows=4, columns=8, first=0, rank=1)
         Part(name='bias', start=32, rows=4, columns=1, first=12, rank=0)
     """
-    check_count("rank", rank)
+    rank = check_count("rank", rank)
     recurrent = {id(p) for m in parameters.module.modules() if isinstance(m, _RECURRENT) for p in m.parameters(False)}
     parts: list[Part] = []
     start = first = 0
@@ -127,13 +127,14 @@ def low_rank(
     """Return what makes a generation's perturbation of a module, and log which parameters get dense noise.
 
     Raises:
-        ValueError: If all do.
+        ValueError: If all do, since members then differ in as many numbers as without it.
     """
     parts = factored(parameters, rank)
     low = [part for part in parts if part.rank]
     if not low:
         raise ValueError(
-            f"`rank` must be below both sides of some matrix of the module, got {rank}; lower it, or leave it out."
+            f"`rank` must be below both sides of some trainable matrix outside recurrent layers, got {rank}, and the "
+            "module has none; lower it, or leave it out, with `members_per_call=1`."
         )
     full = [part.name for part in parts if not part.rank and parameters.named[part.name].dim() > 1]
     _log.info(

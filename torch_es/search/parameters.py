@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cached_property
 
 import torch
@@ -31,7 +31,7 @@ class FlatParameters:
 
     Raises:
         ValueError: If nothing is trainable, or a parameter is not finite or has no values.
-        TypeError: If a parameter is complex, or no plain tensor.
+        TypeError: If a parameter is complex, sparse, of 8 bits, or no plain tensor.
 
     Example:
         >>> parameters = FlatParameters(nn.Linear(2, 3))
@@ -43,7 +43,7 @@ class FlatParameters:
         named = {name: p for name, p in module.named_parameters() if p.requires_grad}
         if not named:
             raise ValueError(
-                f"`policy` ({type(module).__name__}) has no trainable parameters; "
+                f"the module ({type(module).__name__}) has no trainable parameters; "
                 "give it some, or set `requires_grad=True` on those to evolve."
             )
         for name, p in named.items():
@@ -217,6 +217,37 @@ def as_module(target: nn.Module | Tensor) -> nn.Module:
     return Vector(target)
 
 
+@contextlib.contextmanager
+def kept_buffers(network: nn.Module, but: Collection[Tensor] = ()) -> Iterator[None]:
+    """Put the buffers of a network back afterwards, whatever its forward does to them.
+
+    Args:
+        network: Any module.
+        but: Those of its buffers that may change.
+
+    Example:
+        >>> network = nn.BatchNorm1d(1)
+        >>> with kept_buffers(network):
+        ...     _ = network(Tensor([[1.0], [3.0]]))
+        >>> network.running_mean
+        tensor([0.])
+    """
+    free = {id(buffer) for buffer in but}
+    before = [
+        (owner, name, buffer, buffer.clone())
+        for owner in network.modules()
+        for name, buffer in owner.named_buffers(recurse=False)
+        if id(buffer) not in free
+    ]
+    try:
+        yield
+    finally:
+        for owner, name, buffer, value in before:
+            if getattr(owner, name) is not buffer:  # another tensor was put in its place, perhaps of another shape
+                setattr(owner, name, buffer)
+            buffer.copy_(value)
+
+
 def _check_parameter(name: str, p: nn.Parameter) -> None:
     if is_lazy(p):
         raise ValueError(f"`{name}` has no shape yet: call the module once with a batch of observations.")
@@ -229,6 +260,8 @@ def _check_parameter(name: str, p: nn.Parameter) -> None:
         )
     if p.is_meta:
         raise ValueError(f"`{name}` must have values, and is on the meta device; load the weights first.")
+    if p.layout is not torch.strided or p.dtype.itemsize < 2:
+        raise TypeError(f"`{name}` must be dense and of 16 bits at least, got {p.layout} of {p.dtype}; freeze it.")
     if p.is_inference():
         raise ValueError(f"`{name}` was made in `torch.inference_mode()`, so it cannot be changed: make it outside.")
     if not torch.isfinite(p).all():

@@ -66,7 +66,7 @@ def kept_pairs(fitness: Float64Array, non_finite: NonFinite) -> npt.NDArray[np.b
         pair = int(np.argmin(finite))
         raise NonFiniteError(
             f"{len(fitness) - kept} of {len(fitness)} pairs have a non-finite return, the first is pair {pair} "
-            f"with {fitness[pair].tolist()}; look for NaN in the environment's reward, or lower `sigma`."
+            f"with {fitness[pair].tolist()}; look for NaN in rewards or in what `fitness_fn` returns, or lower `sigma`."
         )
     return finite
 

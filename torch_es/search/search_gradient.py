@@ -19,7 +19,7 @@ from torch_es.search.centre import resolve_pairs
 from torch_es.search.low_rank import low_rank
 from torch_es.search.noise import Generator, resolve_generator
 from torch_es.search.openai_es import search_gradient
-from torch_es.search.parameters import FlatParameters
+from torch_es.search.parameters import FlatParameters, kept_buffers
 from torch_es.search.perturbation import Mirrored, serial_sum
 from torch_es.search.protocol import Population, as_number, as_pairs
 from torch_es.search.rule import NonFinite, Plan, finite_norm, kept_pairs, spread, sums_for
@@ -97,7 +97,7 @@ class SearchGradient:
     def backward(self, fitness_fn: Callable[[Any], Any]) -> Float64Array:
         """Add `-g` to `.grad` of the module's parameters, so that an optimiser's step climbs, and return the returns.
 
-        Afterwards weights and buffers are what they were, also if the function raises.
+        Afterwards trainable weights and buffers are what they were, also if the function raises.
 
         Args:
             fitness_fn: `fitness_fn(module) -> number`, higher is better. It gets the module itself with a member's
@@ -110,18 +110,14 @@ class SearchGradient:
             NonFiniteError: If no pair's returns are finite, or the estimate is not; `.grad` is as it was.
         """
         module, dim = self.parameters.module, self.parameters.dim
-        buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         noise = self._perturb(self.seed, self.generation, dim, self.sigma)
         theta = self.parameters.read_module()
         population = Population(self.generation, noise, lambda: theta, self.parameters, self.num_pairs)
         returns = []
         with torch.no_grad(), closing(iter(population)) as members:
-            try:
-                for member in members:
+            for member in members:
+                with kept_buffers(module):
                     returns.append(as_number(fitness_fn(member)))
-                    _restore(module, buffers)
-            finally:
-                _restore(module, buffers)
         pairs = as_pairs(np.array(returns))
         kept = kept_pairs(pairs, self.non_finite)
         plan = self.rule(pairs[kept])
@@ -138,8 +134,3 @@ class SearchGradient:
         gradient, _ = plan.update(sums_for(plan, kept, noise, serial_sum), self.sigma)
         finite_norm(gradient)
         return self.parameters.parts(gradient)
-
-
-def _restore(module: nn.Module, buffers: dict[str, torch.Tensor]) -> None:
-    for name, buffer in module.named_buffers():
-        buffer.copy_(buffers[name])

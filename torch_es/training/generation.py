@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,7 @@ class Generation:
         min_timesteps: The least number of environment steps.
         evaluations: Noise-free episodes of the centre, played in the same pool.
         fitness: What members are worth; see `Objective.fitness`. By default what the rules say.
+        together: How many members answer in one call, so that whoever plays gets them together.
 
     Attributes:
         steps: Of the members' episodes that count.
@@ -44,12 +46,14 @@ class Generation:
         min_timesteps: int = 0,
         evaluations: int = 0,
         fitness: Callable[..., Float64Array] | None = None,
+        together: int = 1,
     ) -> None:
         self.number = population.generation
         self.unit_size = population.unit_size
         self._least = population.num_units
         self._rules, self._min_episodes, self._min_timesteps = rules, min_episodes, min_timesteps
         self._fitness = fitness or (lambda returns, lengths, _: rules.fitness(returns, lengths))
+        self._at_once = math.lcm(together, self.unit_size) // self.unit_size  # units
         self._begun = 0
         self._known: dict[str, npt.NDArray[Any]] = {
             "returns": self._empty(np.float64), "lengths": self._empty(np.uint32), "truncated": self._empty(np.bool_),
@@ -66,23 +70,28 @@ class Generation:
         return np.zeros((self._least, self.unit_size, self._rules.per_member, *shape), kind)
 
     def next_tasks(self) -> tuple[Task, ...] | None:
-        """Return the next unit's tasks, or an evaluation of the centre; see `evaluators.protocol.NextTasks`."""
+        """Return the tasks of the next units, or an evaluation of the centre; see `evaluators.protocol.NextTasks`."""
         if self._centre_left:
             return (Task(self.number, CENTRE, self._centre_left.pop()),)
         if self._closed:
             return None
-        if not self._short():
-            return ()
+        tasks: list[Task] = []
+        for _ in range(self._at_once):
+            if self._short():
+                tasks += self._next_unit()
+        return tuple(tasks)
+
+    def _next_unit(self) -> list[Task]:
         unit = self._begun
         self._begun += 1
         self._missing.append(self.unit_size * self._rules.per_member)
         members = range(unit * self.unit_size, self._begun * self.unit_size)
         worlds = [self._rules.world(unit, member) for member in members]
-        return tuple(
+        return [
             Task(self.number, member, episode, world)
             for member, world in zip(members, worlds, strict=True)
             for episode in range(self._rules.per_member)
-        )
+        ]
 
     def add(self, result: EpisodeResult) -> None:
         """Take a result."""
@@ -101,7 +110,8 @@ class Generation:
                     self._known[name] = np.full_like(self._empty(np.float64, len(vector)), np.nan)
                 if len(vector) != (size := self._known[name].shape[-1]):
                     raise ValueError(
-                        f"`behaviour` must return {size} numbers each time, as at first, got {len(vector)}."
+                        f"`behaviour`, or `fitness_fn` with `within_prompts`, must return {size} numbers each time, as "
+                        f"at first, got {len(vector)}."
                     )
                 self._put(name, at, vector)
         if result.score is not None:

@@ -66,8 +66,10 @@ class Trainer:
         start = time.perf_counter()
         population = self.strategy.ask()
         snapshot = self.snapshot(population)
-        least = self.min_episodes, self.min_timesteps
-        generation = Generation(population, self.rules, *least, self._evaluations(), self.objective.fitness)
+        generation = Generation(
+            population, self.rules, self.min_episodes, self.min_timesteps, self._evaluations(),
+            self.objective.fitness, self.objective.members_per_call,
+        )  # fmt: skip
         for result in evaluator.evaluate(snapshot, generation.next_tasks):
             generation.add(result)
         again = self._check_repeatable(evaluator, generation)  # F48a
