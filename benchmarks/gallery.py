@@ -3,7 +3,7 @@
     python benchmarks/gallery.py [TASK ...]
 
 A curve is the centre's noise-free return in training, the mean over seeds and their range. A film is four seconds of
-an episode of the policy in zoo/.
+an episode of the policy in zoo/. The options of zoo.py are taken and change nothing here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from imageio_ffmpeg import count_frames_and_secs
 from matplotlib.ticker import EngFormatter
 
 from torch_es.report.plotting import new_figure
-from zoo import folder, rows, tasks
+from zoo import command_line, folder, rows
 
 OUT = Path(__file__).parent.parent / "docs" / "zoo"
 START, SECONDS = 1, 4  # of the video; a body needs a second to find its stride
@@ -28,7 +28,7 @@ SHAPE = "fps=12,scale=160:-1:flags=lanczos"
 
 def main() -> None:
     OUT.mkdir(exist_ok=True)
-    for task in sys.argv[1:] or tasks():
+    for task in command_line(__doc__).tasks:
         if rows(task):
             draw(task)
             film(task)

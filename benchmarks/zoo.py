@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,10 @@ from torch_es.report.plotting import read_metrics
 ROOT = Path(__file__).parent.parent
 RUNS, ZOO = ROOT / "runs" / "zoo", ROOT / "zoo"
 KEPT = ("config.yaml", "summary.json")
-LONG = {"walker2d": 3, "humanoid_standup": 3, "pusher": 3, "bipedal_walker": 3}  # seeds, where a run takes half an hour
-LONGEST = {"ant": 2, "humanoid": 2, "bipedal_walker_hardcore": 2, "freeway": 2}  # an hour
+FEWER = {  # seeds, since a run is long
+    "walker2d": 3, "humanoid_standup": 3, "pusher": 3, "bipedal_walker": 3,
+    "ant": 2, "humanoid": 2, "bipedal_walker_hardcore": 2,
+}  # fmt: skip
 # smaller seeds showed that earlier settings of these were not good enough, so they count as used for tuning
 FIRST_SEED = {
     "acrobot": 20, "half_cheetah": 20, "inverted_double_pendulum": 50, "mountain_car_continuous": 30, "pendulum": 40,
@@ -37,22 +40,37 @@ FIRST_SEED = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", nargs="*", metavar="TASK", help="by default all: " + ", ".join(tasks()))
-    parser.add_argument("--seeds", type=int, nargs="+", help="by default five; three or two for long runs")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    given = parser.parse_args()
-    if unknown := set(given.tasks) - set(tasks()):
-        parser.error(f"there are no tuned settings for {', '.join(unknown)}; there are for {', '.join(tasks())}")
+    given = command_line(__doc__)
     processes.yield_to_others()
-    wanted = [(task, seed) for task in given.tasks or tasks() for seed in given.seeds or seeds(task)]
+    wanted = [(task, seed) for task in given.tasks for seed in given.seeds or seeds(task)]
+    failed = []
     with ThreadPoolExecutor(given.jobs) as pool:
-        running = {pool.submit(trained, *job): job[0] for job in [job for job in wanted if job[1] not in rows(job[0])]}
+        running = {pool.submit(trained, *job): job for job in wanted if job[1] not in rows(job[0])}
         for done in as_completed(running):
-            task, row = running[done], done.result()
+            task, seed = running[done]
+            if error := done.exception():  # those that are still running shall be kept
+                failed.append(f"{task}, seed {seed} failed: {error!r}")
+                print(failed[-1], flush=True)
+                continue
+            row = done.result()
             write(task, row)
             keep_best(task)
             print(task, {key: value for key, value in row.items() if key not in ("curve", "machine")}, flush=True)
+    if failed:
+        sys.exit("\n".join(failed))
+
+
+def command_line(description: str | None) -> argparse.Namespace:
+    """Return what the command line asks for; gallery.py has the same one, since `make zoo` gives its words to both."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    named = f"by default all: {', '.join(tasks())}"
+    parser.add_argument("tasks", nargs="*", metavar="TASK", default=tasks(), help=named)
+    parser.add_argument("--seeds", type=int, nargs="+", help="by default five; three or two for long runs")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many run side by side")
+    given = parser.parse_args()
+    if unknown := sorted(set(given.tasks) - set(tasks())):
+        parser.error(f"there are no tuned settings for {', '.join(unknown)}; there are for {', '.join(tasks())}")
+    return given
 
 
 def tasks() -> list[str]:
@@ -63,7 +81,7 @@ def tasks() -> list[str]:
 def seeds(task: str) -> range:
     """Return the seeds of a task's results."""
     first = FIRST_SEED.get(task, 0)
-    return range(first, first + (LONG | LONGEST).get(task, 5))
+    return range(first, first + FEWER.get(task, 5))
 
 
 def settings_hash(task: str) -> str:
@@ -90,7 +108,7 @@ def trained(task: str, seed: int) -> dict[str, Any]:
         code, seconds = processes.run(["-m", "torch_es", *words], log)
         file.write(f"{seconds}\n")
     if code:
-        raise SystemExit(f"{task}, seed {seed} failed: see {log}")
+        raise RuntimeError(f"see {log}")
     summary = json.loads((path / "summary.json").read_text())
     return {
         "seed": seed,

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch_es.cli import config
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
+import gallery  # noqa: E402
 import zoo  # noqa: E402
 
 RESULTS = sorted((ROOT / "benchmarks" / "results" / "zoo").glob("*.json"))
@@ -19,6 +21,43 @@ RESULTS = sorted((ROOT / "benchmarks" / "results" / "zoo").glob("*.json"))
 
 def returns(es, episodes=10):
     return np.array([episode.return_ for episode in es.evaluate(episodes)])
+
+
+def test_a_failed_run_does_not_cost_the_others_their_rows(monkeypatch, capsys):
+    written = []
+
+    def trained(task, seed):
+        if (task, seed) == ("hopper", 1):
+            raise RuntimeError("see LOG")
+        time.sleep(0.05 * seed)  # it ends after the one that fails
+        return {"seed": seed}
+
+    for name, fake in {
+        "trained": trained, "rows": lambda task: {}, "keep_best": lambda task: None,
+        "write": lambda task, row: written.append((task, row["seed"])),
+    }.items():  # fmt: skip
+        monkeypatch.setattr(zoo, name, fake)
+    monkeypatch.setattr(zoo.processes, "yield_to_others", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["zoo.py", "hopper", "swimmer", "--seeds", "1", "2", "--jobs", "1"])
+    with pytest.raises(SystemExit, match=r"^hopper, seed 1 failed: RuntimeError\('see LOG'\)$"):
+        zoo.main()
+    assert written == [("hopper", 2), ("swimmer", 1), ("swimmer", 2)]
+    assert "hopper, seed 1 failed" in capsys.readouterr().out
+
+
+def test_the_gallery_takes_the_words_that_make_gives_to_both(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(gallery, "OUT", tmp_path)
+    monkeypatch.setattr(gallery, "draw", drawn.append)
+    monkeypatch.setattr(gallery, "film", drawn.append)
+    monkeypatch.setattr(sys, "argv", ["gallery.py", "hopper", "--jobs", "1", "--seeds", "0", "1"])
+    gallery.main()
+    assert drawn == ["hopper", "hopper"]
+
+
+@pytest.mark.parametrize("name", zoo.FEWER | zoo.FIRST_SEED)
+def test_tasks_with_seeds_of_their_own_are_options_of_env(name):
+    assert (config.conf_dir() / "env" / f"{name}.yaml").is_file()
 
 
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
