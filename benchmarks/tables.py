@@ -14,14 +14,14 @@ from statistics import mean, median
 from typing import Any
 
 import markers
-import yaml
 from comparison import table
 from machine import RESULTS, in_words
 from science.jobs import Place
 from science.page import sections
 
+from torch_es.cli import config
+
 ROOT = Path(__file__).parent.parent
-DEFAULTS = {"policy": "mlp", "strategy": "openai_es"}  # what a task is trained with that says nothing else
 DOCS = ("benchmarks", "cluster", "large-models", "zoo", "science", "networks", "action-noise", "atari", "logging")
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in DOCS)]
 PLAYED = ("torch", "gymnasium", "mujoco")  # what a trained policy depends on
@@ -119,30 +119,35 @@ def zoo() -> str:
         "|---" * 7 + "|",
     ]
     ran: dict[str, list[str]] = {}  # the tasks of each machine
+    ids = config.tuned_envs()
     for path in sorted((RESULTS / "zoo").glob("*.json")):
         rows = json.loads(path.read_text())["rows"]
-        env = yaml.safe_load((ROOT / "conf" / "env" / f"{path.stem}.yaml").read_text())
+        env = ids[path.stem]
+        tuned = dict(word.split("=", 1) for word in config.with_tuned([f"env={path.stem}"]))
         returns, costs = [row["return"] for row in rows], [cost for row in rows if (cost := row["core_seconds"])]
-        how = ", ".join(str(env["tuned"].get(group, default)) for group, default in DEFAULTS.items())
+        cost = f"{mean(costs):,.0f}" if costs else "-"
         worst, steps = f"{min(returns):,.1f}", f"{mean(row['steps'] for row in rows) / 1e6:.2g} M"
         cells = [f"{mean(returns):,.1f}", worst, f"{len(rows)}{'' if len(rows) >= 5 else ' (indicative)'}", steps]
-        lines.append(f"| {env['id']} | **{cells[0]}** | {' | '.join(cells[1:])} | {mean(costs):,.0f} | {how} |")
+        how = f"{tuned['policy']}, {tuned['strategy']}"
+        lines.append(f"| {env} | **{cells[0]}** | {' | '.join(cells[1:])} | {cost} | {how} |")
         for machine in {in_words(row["machine"], PLAYED) for row in rows}:
-            ran.setdefault(machine, []).append(env["id"])
+            ran.setdefault(machine, []).append(env)
     most, *rest = sorted(ran, key=lambda machine: -len(ran[machine]))
     where = "; ".join([most, *(f"{', '.join(ran[machine])} on {machine}" for machine in rest)])
-    played = "10 episodes of each trained policy without noise; the cost is CPU time of all processes of a run"
-    return "\n".join([*lines, "", f"{played}; {where}; `make zoo`."])
+    played = "10 episodes of each trained policy without noise; fewer than five seeds are indicative"
+    paid = "the cost is CPU time of all processes of a run, the mean over runs that were not cut"
+    return "\n".join([*lines, "", f"{played}; {paid}; {where}; `make zoo`."])
 
 
 def gallery() -> str:
     """A film and a curve of each task."""
     lines = [
-        "| Task | four seconds of the best seed | return of the centre: mean and range of the seeds |",
+        "| Task | four seconds of the policy in `zoo/` | return without noise: mean and range of the seeds |",
         "|---|---|---|",
     ]
+    ids = config.tuned_envs()
     for path in sorted((RESULTS / "zoo").glob("*.json")):
-        env = yaml.safe_load((ROOT / "conf" / "env" / f"{path.stem}.yaml").read_text())["id"]
+        env = ids[path.stem]
         film, curve = (
             f"![{what} of {env}](zoo/{path.stem}.{kind})" for what, kind in (("Film", "gif"), ("Curve", "png"))
         )

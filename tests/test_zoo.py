@@ -14,6 +14,8 @@ from torch_es.cli import config
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import gallery  # noqa: E402
+import tables  # noqa: E402
+
 import zoo  # noqa: E402
 
 RESULTS = sorted((ROOT / "benchmarks" / "results" / "zoo").glob("*.json"))
@@ -53,6 +55,17 @@ def test_the_gallery_takes_the_words_that_make_gives_to_both(monkeypatch, tmp_pa
     monkeypatch.setattr(sys, "argv", ["gallery.py", "hopper", "--jobs", "1", "--seeds", "0", "1"])
     gallery.main()
     assert drawn == ["hopper", "hopper"]
+
+
+@pytest.mark.parametrize(("costs", "shown"), [([100.0, None, 300.0], "200"), ([None, None, None], "-")])
+def test_the_cost_is_a_mean_over_runs_that_were_not_cut(costs, shown, monkeypatch, tmp_path):
+    machine = {"cores": 2, "processor": "P", "python": "3", "versions": {}}
+    rows = [{"return": 1.0, "steps": 1e6, "core_seconds": cost, "machine": machine} for cost in costs]
+    (tmp_path / "zoo").mkdir()
+    (tmp_path / "zoo" / "hopper.json").write_text(json.dumps({"rows": rows}))
+    monkeypatch.setattr(tables, "RESULTS", tmp_path)
+    assert f"| Hopper-v5 | **1.0** | 1.0 | 3 (indicative) | 1 M | {shown} | linear, ars |" in tables.zoo()
+    assert "the mean over runs that were not cut" in tables.zoo()
 
 
 @pytest.mark.parametrize("name", zoo.FEWER | zoo.FIRST_SEED)

@@ -6,13 +6,11 @@ import dataclasses
 from functools import cache
 from typing import Any
 
-import yaml
-
 from science.baselines import Baseline
 from science.evolution import Evolution
 from science.jobs import Job
 from science.update import Update
-from torch_es.cli.config import conf_dir
+from torch_es.cli import config
 
 TABLE1 = (
     "inverted_pendulum", "inverted_double_pendulum", "swimmer", "hopper", "half_cheetah", "walker2d",
@@ -47,7 +45,7 @@ def env_id(task: str) -> str:
         >>> env_id("hopper")
         'Hopper-v5'
     """
-    return str(yaml.safe_load((conf_dir() / "env" / f"{task}.yaml").read_text())["id"])
+    return config.tuned_envs()[task]
 
 
 def table1_evolution() -> list[Job]:
