@@ -44,21 +44,28 @@ def main() -> None:
         if not any(job.name.startswith(name) for job in jobs):
             parser.error(f"no job's name begins with {name}; there are {', '.join(experiments.names())}")
     if given.job:
+        named = {job.name: job for job in jobs}
+        if given.job not in named:
+            parser.error(f"there is no job {given.job}; --list names those without a result")
         torch.set_num_threads(1)
-        next(job for job in jobs if job.name == given.job).run(place)
+        named[given.job].run(place)
         return
     if given.page:
-        print(f"wrote {page.write(place)}")
+        print(f"wrote {page.write(jobs, place)}")
         return
     wanted = [job for job in jobs if job.name.startswith(tuple(given.names) or "")]
     missing = [job for job in wanted if not job.done(place)]
     print(f"{len(missing)} of {len(wanted)} jobs to run", *[job.name for job in missing if given.list], sep="\n")
-    if not given.list:
-        run_all(missing, place, given)
+    if given.list:
+        return
+    failed = run_all(missing, place, given)
+    print(f"wrote {page.write(jobs, place)}")
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
-def run_all(missing: list[Job], place: Place, given: argparse.Namespace) -> None:
-    """Run jobs side by side, then write the page."""
+def run_all(missing: list[Job], place: Place, given: argparse.Namespace) -> list[str]:
+    """Run jobs side by side; return the names of those that failed."""
     processes.yield_to_others()
     os.environ.update({f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")})
     own = [*(["--smoke"] if given.smoke else []), *(["--inside", str(given.inside)] if given.inside else [])]
@@ -77,10 +84,7 @@ def run_all(missing: list[Job], place: Place, given: argparse.Namespace) -> None
     with ThreadPoolExecutor(given.jobs) as pool:
         for job in missing:
             started[job.name] = pool.submit(run, job)
-    failed = [name for name, done in started.items() if not done.result()]
-    print(f"wrote {page.write(place)}")
-    if failed:
-        sys.exit(f"failed: {', '.join(failed)}")
+    return [name for name, done in started.items() if not done.result()]
 
 
 if __name__ == "__main__":

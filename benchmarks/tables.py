@@ -16,8 +16,9 @@ from typing import Any
 import markers
 from comparison import table
 from machine import RESULTS, in_words
+from science.experiments import all_jobs
 from science.jobs import Place
-from science.page import sections
+from science.page import found, sections
 
 from torch_es.cli import config
 
@@ -281,7 +282,7 @@ def large_gpu() -> str:
 
 def experiment(name: str, newer: str) -> str:
     """An experiment of `make reproduce`, and until that has run, what was measured before."""
-    if (Place().results / newer).is_dir():
+    if found(newer, all_jobs(), Place()):
         return SCIENCE[f"science_{newer}"]()
     recorded, picture = _load(f"{name}.json"), f"![Return against steps]({name.replace('_', '-')}.png)"
     after = f"Measured on 2026-11-25, before there were tuned settings; `make reproduce ARGS={newer}` measures again."
@@ -297,7 +298,7 @@ def _machine(recorded: dict[str, Any]) -> str:
     return in_words(recorded["machine"], NAMED)
 
 
-SCIENCE = sections(Place())
+SCIENCE = sections(all_jobs(), Place())
 WHOLE = {
     "speed": speed,
     "zoo": zoo,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from filelock import FileLock
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
+import reproduce  # noqa: E402
 from science import curves, experiments, page, training  # noqa: E402
 from science.environments import DelayedReward, played  # noqa: E402
 from science.evolution import Evolution, Evolved  # noqa: E402
@@ -193,6 +195,7 @@ def test_table1_by_hand():
     assert [row.target for row in steps] == [25, 50, 75, 100]
     assert [row.trpo for row in steps] == [100, 100, 100, 100]  # its mean is 0, 100, 100
     assert [row.es for row in steps] == [50, 400, 400, None]
+    assert [row.first for row in steps] == [True] * 4
     assert [row.ratio for row in steps] == [0.5, 4, 4, None]
     assert [row.ratio for row in cores] == [0.1, 0.4, 0.4, None]
 
@@ -216,8 +219,8 @@ def results(place, experiment, value):
     for job in (job for job in JOBS if job.experiment == experiment):
         end, cost = value(job), 2.0 if job.arm == "es" else 10.0
         curve = [[0, 0.0, 0.0, 0.0], [1000, cost / 2, 9.0, end / 2], [2000, cost, 20.0, end]]
-        about = {"job": job.name, "settings": "", "return": end, "curve": curve, "date": "2026-11-26"}
-        cost = {"steps": 2000, "core_seconds": cost, "wall_seconds": 20.0, "machine": MACHINE}
+        about = {"job": job.name, "settings": job.hash, "return": end, "curve": curve, "date": "2026-11-26"}
+        cost = {"steps": 50_000_000, "core_seconds": cost, "wall_seconds": 20.0, "machine": MACHINE}
         job.file(place).parent.mkdir(parents=True, exist_ok=True)
         job.file(place).write_text(json.dumps({**about, **cost}))
 
@@ -226,19 +229,54 @@ def test_the_page_is_written_from_the_results_that_there_are(tmp_path):
     place = Place.inside(tmp_path)
     results(place, "table1", lambda job: 100.0 * (job.arm != "a2c"))  # in a fifth of TRPO's core-seconds
     results(place, "frame_skip", lambda job: 10.0 * int(job.arm[-1]) + job.seed)
-    text = page.write(place).read_text()
-    assert "| table1 | es, trpo, ppo, ars, a2c, sac | **90** of 90 |  |" in text
-    assert "| noise | parameters, actions, both | **0** of 30 | `make reproduce ARGS=noise` |" in text
-    assert "| Hopper-v5 | 50% | 50.0 | 1,000 | 1,000 | **1.00** | 5 | 1 | **0.20** |" in text
+    text = page.write(JOBS, place).read_text()
+    assert "| table1 | ES, TRPO, PPO, ARS, A2C, SAC | **90** of 90 |  |" in text
+    assert "| noise | noise on parameters, on actions, on both | **0** of 30 | `make reproduce ARGS=noise` |" in text
+    assert "| noise | `env.tuned=null strategy.num_pairs=32 optimizer.lr=0.01`, `strategy.sigma=0.02`; 300,000 " in text
+    assert "| rank | 3,000,000 steps of walker2d, of its 30,000,000 |" in text
+    assert "| Hopper-v5 | 3/3 | 50% | 50.0 | ≤ 1,000 | 1,000 | **≥ 1.00** | ≤ 5 | 1 | **≥ 0.20** |" in text
+    assert "| Hopper-v5 | 3/3 | 100% | 100 | 2,000 | 2,000 | **1.00** | 10 | 2 | **0.20** |" in text
     assert "at most a fifth of its core-seconds on **6 of 6** tasks: InvertedPendulum-v5, " in text
-    assert "| Hopper-v5 | A2C | **0.0** (0.0) | 2 | 2,000 | 10 | 20 |" in text
+    assert "| Hopper-v5 | A2C | **0.0** (0.0) | 2 | 50,000,000 | 10 | 20 |" in text
     assert "| A2C | **0.00** | 0.00 to 0.00 | 6 |" in text
     assert "| swimmer, PPO | **12.0** (10.0) | **22.0** (20.0) | **32.0** (30.0) | **42.0** (40.0) | 5 |" in text
     assert "2 cores of P, Python 3.11.7, torch 2; `make reproduce ARGS=frame_skip`." in text
-    assert text.count("Not run yet: `make reproduce ARGS=vbn`.") == 1
-    assert sorted(path.name for path in place.docs.glob("*.png")) == [
-        "science-delayed.png", "science-frame_skip.png", "science-table1.png",
-    ]  # fmt: skip
+    assert re.findall("^## .*", text, re.M)[-2:] == ["## All algorithms", "## Frame skip"]  # none that is empty
+    assert "Left out" not in text
+    pictures = sorted(path.name for path in place.docs.glob("*.png"))
+    assert pictures == ["science-frame_skip.png", "science-table1.png"]
+
+
+def test_a_task_where_trpo_is_there_at_once_does_not_count(tmp_path):
+    place = Place.inside(tmp_path)
+    results(place, "table1", lambda job: 100.0)
+    for seed in range(experiments.FEW):
+        (job,) = (job for job in JOBS if job.name == f"table1/trpo-swimmer-{seed}")
+        at_once = [[0, 0.0, 0.0, 0.0], [1000, 5.0, 9.0, 100.0], [2000, 10.0, 20.0, 100.0]]
+        job.file(place).write_text(json.dumps({**job.result(place), "curve": at_once}))
+    text = page.write(JOBS, place).read_text()
+    assert "| Swimmer-v5 | 3/3 | 100% | 100 | ≤ 1,000 | 2,000 | **≥ 2.00** | ≤ 5 | 2 | **≥ 0.40** |" in text
+    assert "at most a fifth of its core-seconds on **5 of 5** tasks: InvertedPendulum-v5, " in text
+    assert "Left out, since TRPO's cost is an upper bound: Swimmer-v5." in text
+
+
+def test_a_result_of_other_settings_is_not_shown(tmp_path):
+    place = Place.inside(tmp_path)
+    results(place, "bins", lambda job: 10.0)
+    for job in JOBS:
+        if job.experiment == "bins" and job.task == "hopper":
+            job.file(place).write_text(json.dumps({**job.result(place), "settings": "of before"}))
+    text = page.write(JOBS, place).read_text()
+    assert "| bins | continuous actions, ten bins | **10** of 20 | `make reproduce ARGS=bins` |" in text
+    assert "| swimmer | **10.0** (10.0) | **10.0** (10.0) | 5 |" in text
+    assert "| hopper |" not in text
+
+
+def test_a_job_that_does_not_exist_is_named(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["reproduce.py", "--job", "nope"])
+    with pytest.raises(SystemExit, match="2"):
+        reproduce.main()
+    assert "there is no job nope" in capsys.readouterr().err
 
 
 def test_core_seconds_of_different_processors_are_not_compared(tmp_path):
@@ -247,8 +285,8 @@ def test_core_seconds_of_different_processors_are_not_compared(tmp_path):
     (job,) = (job for job in JOBS if job.name == "table1/trpo-hopper-1")
     moved = {**job.result(place), "machine": {**MACHINE, "processor": "Q"}}
     job.file(place).write_text(json.dumps(moved))
-    text = page.write(place).read_text()
-    assert "| Hopper-v5 | 50% | 50.0 | 1,000 | 1,000 | **1.00** |  |  | other processors |" in text
+    text = page.write(JOBS, place).read_text()
+    assert "| Hopper-v5 | 3/3 | 100% | 100 | 2,000 | 2,000 | **1.00** |  |  | other processors |" in text
     assert "at most a fifth of its core-seconds on **5 of 5** tasks: InvertedPendulum-v5, " in text
 
 

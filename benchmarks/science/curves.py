@@ -18,12 +18,16 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class Reached(NamedTuple):
-    """When two algorithms first reached a share of the progress of the first."""
+    """When two algorithms first reached a share of the progress of the first.
+
+    If TRPO was there at its `first` evaluation, `trpo` is an upper bound, and `ratio` a lower one.
+    """
 
     share: float
     target: float
     trpo: float
     es: float | None
+    first: bool
 
     @property
     def ratio(self) -> float | None:
@@ -64,12 +68,12 @@ def table1(trpo: Sequence[Curve], es: Sequence[Curve], axis: int) -> list[Reache
     start, end = progress(trpo)
     if end <= start:
         return []
-    made = []
+    made, first = [], max(curve[1][axis] for curve in trpo)
     for share in SHARES:
         target = start + share * (end - start)
         cost = first_reached(trpo, axis, target)
         assert cost is not None  # its last point is there
-        made.append(Reached(share, target, cost, first_reached(es, axis, target)))
+        made.append(Reached(share, target, cost, first_reached(es, axis, target), cost <= first))
     return made
 
 

@@ -26,11 +26,13 @@ NOISE = {  # task: steps, noise on actions
     "cartpole": (300_000, "sample"),
     "half_cheetah": (2_000_000, "gaussian:0.2"),
 }
+SIGMA = 0.02  # of noise on parameters, where it is compared with noise on actions
 PLAIN = ("env.tuned=null", "strategy.num_pairs=32", "optimizer.lr=0.01")  # tuned is what noise on parameters needs
 ATARI = (  # Boxing: no action alone wins anything there, as a game of Freeway is won by one
     "env=atari", "env.id=ALE/Boxing-v5", "policy=atari_cnn", "strategy.sigma=0.02", "strategy.num_pairs=16",
     "optimizer.lr=0.01", "episode.max_steps=members:500",
 )  # fmt: skip
+WHOLE = "episode.max_steps=null"  # an episode that is cut would pay nothing, where the reward is at the end
 ATARI_STEPS = 2_000_000
 RANK_STEPS = {"walker2d": 3_000_000}  # a tenth of its budget, when it walks; 15 whole runs would take 12 core-hours
 FEW, SEEDS = 3, 5
@@ -83,7 +85,7 @@ def noise() -> list[Job]:
     for seed in range(SEEDS):
         for task, (steps, kind) in NOISE.items():
             for arm, (sigma, noise_on_actions) in {
-                "parameters": (0.02, "null"), "actions": (0, kind), "both": (0.02, kind),
+                "parameters": (SIGMA, "null"), "actions": (0, kind), "both": (SIGMA, kind),
             }.items():  # fmt: skip
                 words = (f"env={task}", *PLAIN, f"strategy.sigma={sigma}", f"policy.action_noise={noise_on_actions}")
                 made.append(Job("noise", arm, task, seed, Evolution(words, steps)))
@@ -119,8 +121,7 @@ def delayed() -> list[Job]:
     made = []
     for seed in range(SEEDS):
         for task in MINUTES:
-            whole = (f"env={task}", "episode.max_steps=null")  # an episode that is cut would pay nothing
-            made.append(Job("delayed", "es", task, seed, Evolution(whole, delayed=True)))
+            made.append(Job("delayed", "es", task, seed, Evolution((f"env={task}", WHOLE), delayed=True)))
             work = Baseline("ppo", env_id(task), PPO_STEPS, delayed=True)
             made.append(Job("delayed", "ppo", task, seed, work))
     return made
@@ -176,7 +177,7 @@ def labels(experiment: str, job: Job) -> tuple[str, str]:
         return f"{job.task}, {NAMES[algorithm]}", f"repeat {repeat}"
     if experiment == "delayed":
         return f"{job.task}, {NAMES[algorithm]}", "in each step" if repeat else "at the end"
-    return job.task, job.arm
+    return job.task, job.arm.replace("_", " ")
 
 
 def smoke_jobs() -> list[Job]:

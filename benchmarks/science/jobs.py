@@ -92,14 +92,15 @@ class Job:
         return place.runs / f"{self.name}-{self.hash}"
 
     def result(self, place: Place) -> Result | None:
-        """Return its result, of whatever settings; None if there is none."""
+        """Return its result; None if there is none, or one of other settings."""
         path = self.file(place)
-        return json.loads(path.read_text()) if path.is_file() else None
+        found: Result | None = json.loads(path.read_text()) if path.is_file() else None
+        return found if found and found["settings"] == self.hash else None
 
     def done(self, place: Place) -> bool:
-        """Return whether there is a result of the present settings that went far enough."""
+        """Return whether there is a result that went far enough."""
         found = self.result(place)
-        return found is not None and found["settings"] == self.hash and self.work.enough(self, found, place)
+        return found is not None and self.work.enough(self, found, place)
 
     def run(self, place: Place) -> None:
         """Do it, or continue it, and write its result."""

@@ -5,63 +5,140 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import markers
 from machine import in_words
+from settings import composed
 
 from science import experiments, figures, summaries
-from science.jobs import Place
+from science.jobs import Job, Place
 from science.summaries import Found
 
 TEMPLATE = Place().docs / "science.md"
 VERSIONS = ("torch", "gymnasium", "mujoco", "ale-py", "stable-baselines3", "sb3-contrib")
-FIGURES = {
-    "table1": "Return against steps, core-seconds and wall-clock, for each task",
-    "frame_skip": "Return against environment steps by action repeat, ES and PPO",
-    "noise": "Return against steps: noise on parameters, on actions, on both",
-    "bins": "Return against steps: continuous actions and ten bins",
-    "rank": "Return against steps: dense noise and noise of low rank",
-    "delayed": "Return against steps, with the reward in each step and at the end",
-    "vbn": "Return against steps, with and without virtual batch norm",
+
+
+class About(NamedTuple):
+    """What the page says of an experiment: what differs, its figure, and the head of a section that it writes itself.
+
+    A section without a result would be empty, so it is not in the page.
+    """
+
+    differs: str
+    figure: str = ""
+    heading: str = ""
+    text: str = ""
+
+
+ABOUT = {
+    "table1": About(
+        "ES, TRPO, PPO, ARS, A2C, SAC",
+        "Return against steps, core-seconds and wall-clock, for each task",
+    ),
+    "frame_skip": About(
+        "ES and PPO, an action held for one to four steps",
+        "Return against environment steps by action repeat, ES and PPO",
+        "Frame skip",
+        """\
+An action is held for one to four steps. The announcement says that ES "works about equally well with any frame-skip".
+The three tasks are ones that ES learns in minutes: Swimmer has long episodes, Reacher short ones, and an episode of
+InvertedPendulum ends when the pole falls. For an algorithm and a task, every action repeat has the same budget of the
+environment's own steps.""",
+    ),
+    "noise": About(
+        "noise on parameters, on actions, on both",
+        "Return against steps: noise on parameters, on actions, on both",
+        "Noise on parameters and on actions",
+        """\
+The same network, optimiser and steps; only the place of the noise differs. See [Noise on actions](action-noise.md).""",
+    ),
+    "bins": About(
+        "continuous actions, ten bins",
+        "Return against steps: continuous actions and ten bins",
+        "Bins",
+        """\
+Ten bins for each component of an action, which the paper uses on Hopper and Swimmer, beside continuous actions.""",
+    ),
+    "rank": About(
+        "dense noise, noise of rank 1 and of rank 4",
+        "Return against steps: dense noise and noise of low rank",
+        "Noise of low rank",
+        """\
+Noise `left.T @ right` on each matrix, in place of a number for each element (`strategy.rank=1`), with the tuned
+settings. It is meant for large networks; see [large modules](large-models.md).""",
+    ),
+    "delayed": About(
+        "ES and PPO, the reward in each step or at the end",
+        "Return against steps, with the reward in each step and at the end",
+        "Delayed reward",
+        """\
+The tasks of the experiment on frame skip, with the sum of the rewards paid in the last step of an episode.""",
+    ),
+    "vbn": About(
+        "with and without virtual batch norm",
+        "Return against steps, with and without virtual batch norm",
+        "Virtual batch norm",
+        """\
+The paper's network on Boxing, with and without virtual batch norm. Members play at most 500 steps. On Boxing no policy
+that always takes the same action wins anything, whereas on Freeway such a policy is a good one.""",
+    ),
+    "update": About(
+        "ES and PPO, what one update costs",
+        heading="One update",
+        text="""\
+ES needs no backward pass and keeps no episodes. The table compares it with PPO, with the same network on HalfCheetah
+and one thread. PPO has a value function of the same size besides, and both have the default settings of their library.
+The peak is what the process grows by while it plays and updates.""",
+    ),
 }
 
 
-def write(place: Place) -> Path:
+def write(jobs: Sequence[Job], place: Place) -> Path:
     """Write the page and its figures; return the page."""
     place.docs.mkdir(parents=True, exist_ok=True)
-    made = sections(place)
+    made = sections(jobs, place)
     page = place.docs / TEMPLATE.name
     page.write_text(markers.filled(TEMPLATE.read_text(), lambda name: made[name]()))
-    for name in FIGURES:
-        if rows := found(place, name):
+    for name, about in ABOUT.items():
+        if about.figure and (rows := found(name, jobs, place)):
             figures.draw(name, rows, place.docs / f"science-{name}.png")
     return page
 
 
-def sections(place: Place) -> dict[str, Callable[[], str]]:
+def sections(jobs: Sequence[Job], place: Place) -> dict[str, Callable[[], str]]:
     """Return what writes each table, by the name in its marker."""
     tables = {"table1": summaries.table1, "scores": summaries.scores, "update": summaries.update}
-    tables |= {name: partial(summaries.means, name) for name in FIGURES if name not in tables}
-    own = {f"science_{name}": partial(section, table, name, place) for name, table in tables.items()}
-    return {"science_state": partial(state, place), **own}
+    tables |= {name: partial(summaries.means, name) for name in ABOUT if name not in tables}
+    own = {f"science_{name}": partial(section, table, name, jobs, place) for name, table in tables.items()}
+
+    def experiments_with_results() -> str:
+        return "\n\n".join(
+            f"## {about.heading}\n\n{about.text}\n\n{own[f'science_{name}']()}"
+            for name, about in ABOUT.items()
+            if about.heading and found(name, jobs, place)
+        )
+
+    whole = {"science_state": partial(state, jobs, place), "science_settings": settings}
+    return {**whole, **own, "science_experiments": experiments_with_results}
 
 
-def section(table: Callable[[list[Found]], str], name: str, place: Place) -> str:
+def section(table: Callable[[list[Found]], str], name: str, jobs: Sequence[Job], place: Place) -> str:
     """Return a table, its figure, and where its numbers come from; a sentence if nothing was run yet."""
     experiment = "table1" if name == "scores" else name
-    rows = found(place, experiment)
+    rows = found(experiment, jobs, place)
     if not rows:
         return f"Not run yet: `make reproduce ARGS={experiment}`."
-    shown = [f"![{FIGURES[name]}](science-{name}.png)"] if name in FIGURES else []
+    shown = [f"![{ABOUT[name].figure}](science-{name}.png)"] if name in ABOUT and ABOUT[name].figure else []
     return "\n\n".join([*shown, table(rows), origin(rows, experiment)])
 
 
-def found(place: Place, experiment: str) -> list[Found]:
+def found(experiment: str, jobs: Sequence[Job], place: Place) -> list[Found]:
     """Return the jobs of an experiment that have results."""
-    jobs = [job for job in experiments.all_jobs() if job.experiment == experiment]
-    if experiment == "delayed":  # beside the same arms with a reward in each step
-        jobs = [j for j in experiments.frame_skip() if j.arm.endswith("_1")] + jobs
-    return [Found(job, result) for job in jobs if (result := job.result(place))]
+    beside = "frame_skip" if experiment == "delayed" else None  # the same arms, with a reward in each step
+    own = [job for job in jobs if job.experiment == experiment or (job.experiment == beside and job.arm.endswith("_1"))]
+    rows = [Found(job, result) for job in own if (result := job.result(place))]
+    return rows if any(row.job.experiment == experiment for row in rows) else []
 
 
 def origin(rows: Sequence[Found], experiment: str) -> str:
@@ -74,13 +151,32 @@ def origin(rows: Sequence[Found], experiment: str) -> str:
     return f"{cost}, {when}; {'; '.join(sorted(machines))}; `make reproduce ARGS={experiment}`."
 
 
-def state(place: Place) -> str:
+def state(jobs: Sequence[Job], place: Place) -> str:
     """Return how many jobs of each experiment have results, and the command that runs the others."""
     lines = ["| experiment | what differs | runs | the rest |", "|---|---|---|---|"]
     for name in experiments.names():
-        jobs = [job for job in experiments.all_jobs() if job.experiment == name]
-        missing = [job for job in jobs if not job.file(place).is_file()]
-        arms = ", ".join(dict.fromkeys(job.arm for job in jobs))
-        rest = f"`make reproduce ARGS={name}`" if missing else ""
-        lines.append(f"| {name} | {arms} | **{len(jobs) - len(missing)}** of {len(jobs)} | {rest} |")
+        done = [job.done(place) for job in jobs if job.experiment == name]
+        rest = "" if all(done) else f"`make reproduce ARGS={name}`"
+        lines.append(f"| {name} | {ABOUT[name].differs} | **{sum(done)}** of {len(done)} | {rest} |")
     return "\n".join(lines)
+
+
+def settings() -> str:
+    """Return what the experiments set, besides what differs in them."""
+    noise = (f"{steps:,} steps of {task} with noise `{kind}`" for task, (steps, kind) in experiments.NOISE.items())
+    rank = (
+        f"{steps:,} steps of {task}, of its {composed(f'env={task}')['total_timesteps']:,}"
+        for task, steps in experiments.RANK_STEPS.items()
+    )
+    ppo = f"PPO: {experiments.PPO_STEPS:,} steps"
+    told = {
+        "frame_skip": ppo,
+        "noise": f"`{' '.join(experiments.PLAIN)}`, `strategy.sigma={experiments.SIGMA}`; {', '.join(noise)}",
+        "rank": ", ".join(rank),
+        "delayed": f"ES: `{experiments.WHOLE}`; {ppo}",
+        "vbn": f"`{' '.join(experiments.ATARI)}`; {experiments.ATARI_STEPS:,} steps",
+        "update": "ES: the defaults of `ES`; PPO: those of Stable-Baselines3",
+    }
+    return "\n".join(
+        ["| experiment | what it sets |", "|---|---|", *(f"| {name} | {text} |" for name, text in told.items())]
+    )

@@ -31,11 +31,10 @@ def curves_of(rows: Iterable[Found]) -> list[Any]:
 
 def table1(rows: list[Found]) -> str:
     """Return Table 1 in steps and beside it in core-seconds, and on how many tasks ES costs a fifth."""
-    lines = [
-        "| task | progress | return | TRPO steps | ES steps | ratio | TRPO core-s | ES core-s | ratio |",
-        "|" + "---|" * 9,
-    ]
-    cheap, compared = [], []
+    titles = ("task", "seeds, TRPO/ES", "progress", "return")
+    sides = ("TRPO steps", "ES steps", "ratio", "TRPO core-s", "ES core-s", "ratio")
+    lines = [f"| {' | '.join([*titles, *sides])} |", "|" + "---|" * 10]
+    cheap, compared, bounds = [], [], []
     for task in TABLE1:
         both = [by(rows, task=task, arm=arm) for arm in ("trpo", "es")]
         if not all(both):
@@ -44,19 +43,30 @@ def table1(rows: list[Found]) -> str:
         steps, cores = (curves.table1(*map(curves_of, both), axis) for axis in (curves.STEPS, curves.CORE))
         for step, core in zip(steps, cores, strict=True):
             beside = costs(core) if comparable else ["", "", "other processors"]
-            cells = [env_id(task), f"{step.share:.0%}", number(step.target), *costs(step), *beside]
+            seeds = "/".join(str(len(own)) for own in both)
+            cells = [env_id(task), seeds, f"{step.share:.0%}", number(step.target), *costs(step), *beside]
             lines.append(f"| {' | '.join(cells)} |")
-        if comparable:
+        if comparable and cores and cores[-1].first:
+            bounds.append(task)
+        elif comparable:
             compared.append(task)
             cheap += [task] if cores and cores[-1].ratio is not None and cores[-1].ratio <= 0.2 else []
-    said = f"ES is at TRPO's final score in at most a fifth of its core-seconds on **{len(cheap)} of {len(compared)}**"
-    return "\n".join([*lines, "", f"{said} tasks{': ' * bool(cheap)}{', '.join(map(env_id, cheap))}."])
+    said = "There is no task yet whose core-seconds can be compared."
+    if compared:
+        said = (
+            f"ES is at TRPO's final score in at most a fifth of its core-seconds on **{len(cheap)} of {len(compared)}**"
+        )
+        said += f" tasks{': ' * bool(cheap)}{', '.join(map(env_id, cheap))}."
+    if bounds:
+        said += f" Left out, since TRPO's cost is an upper bound: {', '.join(map(env_id, bounds))}."
+    return "\n".join([*lines, "", said])
 
 
 def costs(reached: curves.Reached) -> list[str]:
     """Return the cells of one comparison."""
     es = "not reached" if reached.es is None else f"{reached.es:,.0f}"
-    return [f"{reached.trpo:,.0f}", es, "" if reached.ratio is None else f"**{reached.ratio:.2f}**"]
+    most, least = ("≤ ", "≥ ") if reached.first else ("", "")
+    return [f"{most}{reached.trpo:,.0f}", es, "" if reached.ratio is None else f"**{least}{reached.ratio:.2f}**"]
 
 
 def scores(rows: list[Found]) -> str:
