@@ -15,6 +15,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import gallery  # noqa: E402
 import tables  # noqa: E402
+import trial  # noqa: E402
 
 import zoo  # noqa: E402
 
@@ -66,6 +67,31 @@ def test_the_cost_is_a_mean_over_runs_that_were_not_cut(costs, shown, monkeypatc
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     assert f"| Hopper-v5 | **1.0** | 1.0 | 3 (indicative) | 1 M | {shown} | linear, ars |" in tables.zoo()
     assert "the mean over runs that were not cut" in tables.zoo()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["env=hopper", "seed=4"], "seed=4 is one of the zoo's for hopper"),
+        (["env=hopper"], "say seed=...: "),
+        (["policy=linear"], "say env=... and seed=...: "),
+    ],
+)
+def test_a_trial_has_a_seed_that_the_zoo_has_not(words, told, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["trial.py", *words])
+    monkeypatch.setattr(trial, "run", lambda *_, **__: pytest.fail("it ran"))
+    with pytest.raises(SystemExit, match="2"):
+        trial.main()
+    assert told in capsys.readouterr().err
+
+
+def test_a_trial_says_on_which_machine_it_was_made(monkeypatch, tmp_path):
+    monkeypatch.setattr(trial, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["trial.py", "env=cartpole", "seed=100", "total_timesteps=200"])
+    trial.main()
+    row = json.loads((tmp_path / "tuning.jsonl").read_text())
+    assert row["words"] == "env=cartpole seed=100 total_timesteps=200"
+    assert row["machine"] == trial.describe()
 
 
 @pytest.mark.parametrize("name", zoo.FEWER | zoo.FIRST_SEED)
