@@ -11,6 +11,7 @@ from typing import Any
 from torch_es.checks import flat
 
 _MODULE = re.compile(r"([A-Za-z_][\w.]*):.")  # as gymnasium reads `module:Id-v0`
+_WORDS = {"policy.box_head", "policy.action_noise"}  # short names of this library, as "uniform:10"; no module
 
 
 def command(name: str, folder: Path, *words: str) -> str:
@@ -58,12 +59,13 @@ def modules(config: Mapping[str, Any]) -> dict[str, str]:
     """Return the modules that building a config would import, and the override that names each.
 
     Example:
-        >>> modules({"env": {"id": "mine:Reach-v0", "kwargs": {}}, "policy": {"name": "mlp"}})
+        >>> modules({"env": {"id": "mine:Reach-v0", "kwargs": {}}, "policy": {"name": "mlp", "box_head": "uniform:10"}})
         {'mine': 'env.id=mine:Reach-v0'}
     """
     groups = {group: config.get(group) for group in ("env", "policy")}
     values = flat({**groups, "evaluator": {"name": config.get("evaluator", {}).get("name")}})
-    found = {key: _MODULE.match(value) for key, value in values.items() if isinstance(value, str)}
+    named = {key: value for key, value in values.items() if isinstance(value, str) and key not in _WORDS}
+    found = {key: _MODULE.match(value) for key, value in named.items()}
     return {match[1]: f"{key}={values[key]}" for key, match in found.items() if match}
 
 

@@ -5,6 +5,7 @@ import shutil
 import pytest
 from command import torch_es
 
+from torch_es import from_run
 from torch_es.cli import config
 
 
@@ -63,6 +64,18 @@ def test_a_module_that_the_user_names_is_imported(run, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "total_timesteps=620 env.id=named_by_user:CartPole-v1" in done.stdout
     assert "evaluate r --import named_by_user" in done.stdout
+
+
+@pytest.mark.parametrize("acting", ["policy.box_head=uniform:10", "policy.action_noise=gaussian:0.01"])
+def test_a_short_name_of_a_head_or_of_noise_is_no_module_to_import(acting, tmp_path):
+    small = ["video=false", "evaluator.num_workers=0", "final_episodes=1", "strategy.num_pairs=1", "total_timesteps=20"]
+    words = ["env=pendulum", acting, "episode.per_member=1", "episode.max_steps=10", *small, "run_dir=r"]
+    for arguments in (words, ["evaluate", "r", "--episodes", "1"], ["train", "resume=r", "total_timesteps=40"]):
+        done = torch_es(*arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "--import" not in done.stdout
+    with from_run(tmp_path / "r", num_workers=0) as es:
+        assert es.trainer.total_timesteps >= 40
 
 
 @pytest.mark.parametrize(
