@@ -67,7 +67,8 @@ def _checked_space(texts: dict[str, str], fixed: list[str]) -> dict[str, Any]:
     if not texts:
         raise ValueError("Nothing is searched: give some KEY=SPACE, or choose a `sweep` that has a space.")
     # together: what is fixed decides which keys there are
-    config.check_overrides([*fixed, *(f"{key}={text}" for key, text in texts.items())], "sweep")
+    words = [*fixed, *(f"{key}={text}" for key, text in texts.items())]
+    config.check_overrides(config.with_tuned(words, "sweep"), "sweep")
     space = distributions(texts)
     first = [f"{key}={d.choices[0] if hasattr(d, 'choices') else d.low}" for key, d in space.items()]
     settings = config.compose_config([*fixed, *first], "sweep")
@@ -122,7 +123,7 @@ def _overrides(trial: Any) -> list[str]:
 
 
 def _say(what: object) -> None:
-    Terminal().print(what)
+    Terminal().print(what, markup=False)  # a folder of configs is given in brackets
 
 
 def _short(value: object) -> str:

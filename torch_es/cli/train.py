@@ -30,9 +30,12 @@ def train(arguments: list[str]) -> None:
     """
     flags, given = config.split_flags(arguments)
     several = not {"--multirun", "-m"}.isdisjoint(flags)
-    overrides = given if several else config.with_tuned(given)  # each job of a multirun has an environment of its own
-    config.check_overrides(overrides)
-    sys.argv = ["torch-es", *flags, *overrides]
+    tuned = config.with_tuned(given)
+    config.check_overrides(tuned)
+    shown = ["++env.tuned=false", "~env.tuned"]  # --cfg prints what trains; Hydra deletes no key that is absent or null
+    # a job has an environment of its own; `++`, since its tuned scheduler is not yet there when Hydra composes
+    jobs = [f"++{word}" if word.startswith("scheduler.") else word for word in given]
+    sys.argv = ["torch-es", *flags, *(jobs if several else [*tuned, *shown])]
     OmegaConf.register_new_resolver("commands", commands_help, replace=True)
     failures: list[Exception] = []
 
@@ -69,7 +72,6 @@ def train(arguments: list[str]) -> None:
 def _train_job(settings: config.Config, words: list[str]) -> float:
     """Train as `settings` say, which the command line `words` composed."""
     running = HydraConfig.get()
-    settings["env"].pop("tuned", None)
     given = [o for o in words if "=" in o and not o.startswith(("resume=", "hydra.", "hydra/"))]
     named = "run_dir" in {override.key_or_group for override in config.parsed_overrides(given)}
     if running.mode == RunMode.MULTIRUN:

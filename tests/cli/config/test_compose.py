@@ -1,5 +1,7 @@
 """The settings tuned for an environment: what they set, and what a command line keeps of them."""
 
+import re
+
 import pytest
 from command import torch_es
 
@@ -86,9 +88,49 @@ def test_each_job_of_a_multirun_has_the_settings_of_its_own_environment(own):
     assert config.load_config(own[0] / "r/Acrobot-v1-ars")["strategy"]["num_top"] is None
 
 
-def test_hydra_shows_the_tuned_settings(own):
+def test_hydra_shows_what_trains_and_not_what_was_dropped(own):
     done = torch_es("-cd", "conf", "env=mine", "--cfg", "job", cwd=own[0])
     assert "num_top: 3" in done.stdout
+    for words in (["strategy=snes"], ["env.tuned=null"]):
+        done = torch_es("-cd", "conf", "env=mine", *words, "--cfg", "job", cwd=own[0])
+        assert done.returncode == 0, done.stderr
+        assert "num_top: 3" not in done.stdout
+        assert "tuned" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("word", "got"),
+    [
+        ("env.tuned=None", "'None'"), ("env.tuned=false", "False"), ("env.tuned={}", "{}"),
+        ("env.tuned=null,none", "'none'"), ("~env.tuned", "'~env.tuned'"),
+        ("env.tuned.policy=mlp", "'env.tuned.policy=mlp'"),
+    ],
+)  # fmt: skip
+def test_tuned_settings_can_be_left_out_but_not_changed(word, got):
+    with pytest.raises(ValueError, match=re.escape(f"`env.tuned` may only be set to null, which leaves out the tuned "
+                                                   f"settings; got {got}. Set a value by its own key")):  # fmt: skip
+        config.compose_config(["env=hopper", word])
+
+
+def test_a_value_of_a_tuned_scheduler_can_be_set_alone(own):
+    assert composed(own, "env=mine", "scheduler.total_iters=5")["scheduler"] == {"name": "LinearLR", "total_iters": 5}
+    with pytest.raises(ValueError, match=r"not a key of the config. Did you mean `scheduler.total_iters`"):
+        composed(own, "env=mine", "scheduler.total_iter=5")
+    with pytest.raises(ValueError, match=r"`scheduler.total_iters` is not a key of the config. Did you mean `sched"):
+        composed(own, "env=mine", "optimizer=adam", "scheduler.total_iters=5")
+
+
+def test_a_value_of_a_tuned_scheduler_can_be_varied(own):
+    small = ["video=false", "evaluator.num_workers=0", "final_episodes=1", "total_timesteps=1"]
+    words = ["-cd", "conf", "env=mine", "scheduler.total_iters=5,6", *small]
+    done = torch_es("--multirun", *words, "run_dir=r/${scheduler.total_iters}", cwd=own[0])
+    assert done.returncode == 0, done.stderr
+    done = torch_es("sweep", *words, "sweep.trials=2", "sweep.dir=s", cwd=own[0])
+    assert done.returncode == 0, done.stderr
+    for folder in ("r", "s"):
+        runs = [config.load_config(path.parent) for path in (own[0] / folder).glob("*/config.yaml")]
+        assert {run["scheduler"]["name"] for run in runs} == {"LinearLR"}
+        assert {run["scheduler"]["total_iters"] for run in runs} <= {5, 6}
 
 
 def test_a_run_is_resumed_with_its_own_settings_not_with_tuned_ones(own):

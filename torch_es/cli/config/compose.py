@@ -12,7 +12,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
 from torch_es.cli.config.build import Config
-from torch_es.cli.config.overrides import check_overrides, conf_dir, config_files, parsed_overrides, plain
+from torch_es.cli.config.overrides import check_overrides, choices, conf_dir, config_files, parsed_overrides, plain
 from torch_es.runs.commands import override
 
 _GROUPS = ("policy", "strategy", "optimizer")  # values tuned with one option of these are wrong for another
@@ -91,7 +91,7 @@ def tuned_envs() -> dict[str, str]:
 
 def _tuned(words: Sequence[Override]) -> Config:
     """Return the tuned settings of the environment that `env` and `env.id` of a command line name."""
-    given: dict[str, Any] = {o.key_or_group: o.value() for o in words}
+    given: dict[str, Any] = {o.key_or_group: choices(o)[0] for o in words}
     folders = [conf_dir(), *given.get("hydra.searchpath", [])]  # in Hydra's order: the first that has a file
     if "env.id" in given:
         found = [env for _, env in _files(folders) if env.get("id") == given["env.id"]]

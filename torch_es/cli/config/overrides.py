@@ -107,8 +107,10 @@ def check_overrides(overrides: Sequence[str], name: str = "config") -> None:
         ValueError: `env` has no option `hoper`. Did you mean `hopper`? It may be acrobot, ...
     """
     parsed = parsed_overrides(overrides)
+    _check_tuned([o for o in parsed if f"{o.key_or_group}.".startswith("env.tuned.")])
     search_path = [str(o.input_line) for o in parsed if o.key_or_group == "hydra.searchpath"]
     given = [o for o in parsed if not o.is_delete() and not o.key_or_group.startswith(("hydra.", "hydra/"))]
+    given = [o for o in given if o.key_or_group != "env.tuned"]
     with config_files() as loader:
         options = {
             o.key_or_group: loader.get_group_options(o.key_or_group, config_name=name, overrides=search_path)
@@ -118,7 +120,7 @@ def check_overrides(overrides: Sequence[str], name: str = "config") -> None:
         for group in groups:
             _check_options(group, options[group.key_or_group])
         deciding = [*groups, *(o for o in given if o.key_or_group == "optimizer.name")]
-        chosen = [f"{o.get_key_element()}={_choices(o)[0]}" for o in deciding]
+        chosen = [f"{o.get_key_element()}={choices(o)[0]}" for o in deciding]
         _check_keys([o for o in given if o not in groups], compose(name, overrides=[*search_path, *chosen]))
 
 
@@ -149,27 +151,42 @@ def config_files() -> Iterator[ConfigLoader]:
             raise ValueError(str(error)) from error
 
 
-def _choices(given: Override) -> list[Any]:
+def choices(given: Override) -> list[Any]:
     """Return the values of a multirun's `key=a,b`, or the one value."""
     value = given.value()
     return list(value.list) if isinstance(value, ChoiceSweep) else [value]
 
 
+def _check_tuned(given: Sequence[Override]) -> None:
+    """Refuse every value of `env.tuned` but null: another would change nothing."""
+    for o in given:
+        whole = o.key_or_group == "env.tuned" and not o.is_delete()
+        for value in choices(o) if whole else [o.input_line]:
+            if value is not None:
+                raise ValueError(
+                    f"`env.tuned` may only be set to null, which leaves out the tuned settings; got {value!r}. Set a "
+                    "value by its own key, as strategy.sigma=0.1."
+                )
+
+
 def _check_options(given: Override, options: Sequence[str]) -> None:
-    for value in _choices(given):
+    for value in choices(given):
         if str(value) not in options:
             near = suggestion(str(value), options)
             raise ValueError(f"`{given.key_or_group}` has no option `{value}`.{near} It may be {', '.join(options)}.")
 
 
 def _check_keys(overrides: Sequence[Override], config: DictConfig) -> None:
-    tree = OmegaConf.to_container(config)
-    known, defaults = _leaves(tree, ""), flat(tree)
+    tree: Config = OmegaConf.to_container(config)  # type: ignore[assignment]
+    tree["env"].pop("tuned", None)  # its keys are words of a command line
+    mappings = [(o.key_or_group, o.value()) for o in overrides if isinstance(o.value(), dict)]  # as a tuned scheduler
+    known = _leaves(tree, "") + [leaf for key, value in mappings for leaf in _leaves(value, key)]
+    defaults = flat(tree)
     for given in overrides:
         key = given.key_or_group
         if key not in known:
             _check_new(given, known, config.optimizer.name)
-        for value in _choices(given) if isinstance(defaults.get(key), bool) else ():
+        for value in choices(given) if isinstance(defaults.get(key), bool) else ():
             if not str(value).startswith("${"):
                 check_flag(key, value)
 
