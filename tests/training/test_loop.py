@@ -46,6 +46,19 @@ def test_learn_starts_and_closes_its_loggers(tmp_path, monkeypatch):
     assert calls[-1] == ("close", 1)
 
 
+def test_a_run_that_has_its_steps_says_so_and_how_to_go_on(tmp_path, caplog):
+    trainer().learn(1000, folder=tmp_path / "r")
+    assert not caplog.records
+    es = trainer()
+    es.learn(1000, folder=tmp_path / "r", resume=True)
+    assert "`max_seconds`" not in caplog.text
+    more = 1000 * (es.trainer.total_timesteps // 1000 + 1)
+    assert (
+        f"The run has {es.trainer.total_timesteps:,} steps and `total_timesteps` is 1,000: nothing was" in caplog.text
+    )
+    assert f"Give more, as total_timesteps={more:_}." in caplog.text
+
+
 def test_any_exception_saves_the_last_whole_generation(tmp_path):
     def callback(metrics):
         if metrics["time/iterations"] == 3:

@@ -43,7 +43,14 @@ def loop(
             log(metrics)
             if callback is not None and callback(metrics) is False:
                 break
-    if trainer.played is before:
+    steps = trainer.total_timesteps
+    if steps >= timesteps and trainer.played is before:
+        more = timesteps * (steps // timesteps + 1)
+        _log.warning(
+            f"The run has {steps:,} steps and `total_timesteps` is {timesteps:,}: nothing was left to learn. Give "
+            f"more, as total_timesteps={more:_}."
+        )
+    elif trainer.played is before:
         _log.warning("`max_seconds` was over before a generation was whole: nothing was learned.")
 
 
