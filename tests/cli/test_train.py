@@ -34,6 +34,29 @@ for kind in (Mute, Blank, Broken):
 """
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["env=cartpole"], "Settings: tuned for CartPole-v1 (policy=linear strategy=openai_es)."),
+        (["env=cartpole", "policy=mlp"], "Settings: tuned for CartPole-v1 (strategy=openai_es)."),
+        (["env=cartpole", "env.tuned=null"], "Settings: without those tuned for CartPole-v1."),
+        (["env=pendulum", "experiment=salimans_mujoco", "min_episodes=1", "min_timesteps=1"],
+         "Settings: without those tuned for Pendulum-v1."),
+        (["env=cartpole", "env.id=CliffWalking-v1", "episode.max_steps=9"],
+         "Settings: the defaults; none were tuned for CliffWalking-v1."),
+    ],
+)  # fmt: skip
+def test_a_run_says_what_settings_it_trains_with(words, line, tmp_path):
+    done = torch_es(*words, *SMALL, "video=false", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert line in done.stdout
+    log = (tmp_path / "r" / "run.log").read_text()
+    assert f"INFO {line}" in log.splitlines()[0]
+    done = torch_es("train", "resume=r", "total_timesteps=21", "video=false", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Settings" not in done.stdout
+
+
 def video_line(done):
     assert done.returncode == 0, done.stderr
     return next(line for line in done.stdout.splitlines() if line.startswith("video"))

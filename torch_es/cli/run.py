@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import shlex
 import shutil
@@ -26,16 +27,23 @@ from torch_es.runs.folder import RunFolder
 from torch_es.training.trainer import centre_metrics
 from torch_es.types import CENTRE, EpisodeResult, Metrics
 
+_log = logging.getLogger(__name__)
+
 Callback = Callable[[Metrics], bool | None]
 
 
 def run(
-    settings: config.Config, folder: Path, resume: bool, callback: Callback | None = None, quiet: bool = False
+    settings: config.Config,
+    folder: Path,
+    resume: bool,
+    callback: Callback | None = None,
+    quiet: bool = False,
+    origin: str = "",
 ) -> list[EpisodeResult]:
     """Train as `settings` say, in `folder`; return the last episodes of the centre.
 
     `callback` gets each generation's metrics, and training stops when it returns False. With `quiet`, neither progress
-    nor result are printed.
+    nor result are printed. `origin` says where the settings of a new run come from; it goes to its log.
     """
     config.check_values(settings)
     loggers = config.build_loggers(settings)
@@ -43,6 +51,8 @@ def run(
     with config.build(settings) as es, RunFolder(folder, **keeping) as run_folder, run_log(folder):
         if not resume:
             config.save_config(settings, folder)
+            if origin:
+                _log.info("Settings: %s.", origin)
         with _explained(run_folder, settings), opened(loggers, settings, folder) as log:
 
             def logged(metrics: Metrics) -> bool | None:

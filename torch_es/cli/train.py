@@ -44,7 +44,8 @@ def train(arguments: list[str]) -> None:
             if several:
                 own = HydraConfig.get().overrides
                 searched = [word for word in own.hydra if word.startswith("hydra.searchpath=")]
-                value = _train_job(config.compose_config([*searched, *own.task]), list(own.task))
+                words = [*searched, *own.task]
+                value = _train_job(config.compose_config(words), words)
             else:
                 value = _train_job(config.plain(composed), given)
             if several:
@@ -79,17 +80,17 @@ def _train_job(settings: config.Config, words: list[str]) -> float:
     run_dir = Path(str(settings["run_dir"]))
     if settings["resume"] is None:
         config.check_free(run_dir)
-        return _reached(settings, run_dir, resume=False)
+        return _reached(settings, run_dir, words)
     if settings["resume"] == "auto":
         folder = config.find_run(settings, named)
         if folder is None:
-            return _reached(settings, run_dir, resume=False)
+            return _reached(settings, run_dir, words)
     else:
         folder = Path(str(settings["resume"]))
         saved = config.load_config(folder)
         config.check_imports(folder, saved, commands.modules(settings))
         settings = config.changed(settings, given, saved)
-    return _reached(config.resumed_config(folder, settings), folder, resume=True)
+    return _reached(config.resumed_config(folder, settings), folder)
 
 
 def _set_apart(settings: config.Config, named: bool) -> None:
@@ -100,8 +101,11 @@ def _set_apart(settings: config.Config, named: bool) -> None:
     config.name_group(settings, Path(running.sweep.dir).name)
 
 
-def _reached(settings: config.Config, folder: Path, resume: bool) -> float:
-    return float(np.mean([episode.return_ for episode in run(settings, folder, resume)]))
+def _reached(settings: config.Config, folder: Path, words: list[str] | None = None) -> float:
+    """Train the run that a command line's `words` begin, or continue the one in `folder`."""
+    origin = "" if words is None else config.origin(words, settings["env"]["id"])
+    episodes = run(settings, folder, resume=words is None, origin=origin)
+    return float(np.mean([episode.return_ for episode in episodes]))
 
 
 def check_objective(value: float) -> float:

@@ -78,6 +78,14 @@ def test_a_wrong_key_among_them_is_named(own):
         composed(own, "env=mine")
 
 
+@pytest.mark.parametrize("tuned", ["yes please", "[policy]", "true"])
+def test_tuned_settings_that_are_no_keys_and_values_are_refused(tuned, own):
+    (own[0] / "conf/env/mine.yaml").write_text(f"id: CartPole-v0\ntuned: {tuned}\n")
+    for chosen in ("env=mine", "env.id=CartPole-v0"):
+        with pytest.raises(ValueError, match=r"`tuned` in env/mine.yaml must be keys and values of the command line"):
+            composed(own, chosen)
+
+
 def test_each_job_of_a_multirun_has_the_settings_of_its_own_environment(own):
     small = ["video=false", "evaluator.num_workers=0", "final_episodes=1", "total_timesteps=1", "strategy.num_pairs=1"]
     words = ["--multirun", "-cd", "conf", "env=mine,acrobot", "strategy=ars,snes", "seed=3", *small]
@@ -86,6 +94,7 @@ def test_each_job_of_a_multirun_has_the_settings_of_its_own_environment(own):
     made = {name: config.load_config(own[0] / "r" / name) for name in ("CartPole-v0-ars", "CartPole-v0-snes")}
     assert [run["strategy"]["sigma"] for run in made.values()] == [0.5, 0.1]
     assert config.load_config(own[0] / "r/Acrobot-v1-ars")["strategy"]["num_top"] is None
+    assert "Settings: tuned for CartPole-v0 (strategy.num_top=3 " in (own[0] / "r/CartPole-v0-ars/run.log").read_text()
 
 
 def test_hydra_shows_what_trains_and_not_what_was_dropped(own):

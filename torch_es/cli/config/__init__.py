@@ -8,6 +8,7 @@ from torch_es.cli.config.build import check_values as check_values
 from torch_es.cli.config.build import environments as environments
 from torch_es.cli.config.build import name_group as name_group
 from torch_es.cli.config.compose import compose_config as compose_config
+from torch_es.cli.config.compose import origin as origin
 from torch_es.cli.config.compose import tuned_env as tuned_env
 from torch_es.cli.config.compose import tuned_envs as tuned_envs
 from torch_es.cli.config.compose import with_tuned as with_tuned

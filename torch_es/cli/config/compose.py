@@ -56,7 +56,7 @@ def with_tuned(overrides: Sequence[str], name: str = "config") -> list[str]:
     given = {o.key_or_group: o.value() for o in parsed}
     if ("env.tuned" in given and given["env.tuned"] is None) or given.get("experiment", "none") != "none":
         return list(overrides)
-    tuned = _tuned([o for o in parsed if o.key_or_group in ("env", "env.id", "hydra.searchpath")])
+    tuned = _tuned(parsed)
     dropped = {g for g in _GROUPS if f"{g}.name" in given or given.get(g, tuned.get(g)) != tuned.get(g)}
     if "strategy" in dropped:  # each has steps of another size, so a learning rate does not carry over
         dropped.add("optimizer")
@@ -66,6 +66,22 @@ def with_tuned(overrides: Sequence[str], name: str = "config") -> list[str]:
         dropped.add("total_timesteps")
     kept = {key: v for key, v in tuned.items() if key not in given and key.partition(".")[0] not in dropped}
     return [*(_word(key, value) for key, value in kept.items()), *overrides]
+
+
+def origin(overrides: Sequence[str], env_id: str) -> str:
+    """Say what a command line trains with besides what it sets, for people who read the log of its run.
+
+    Example:
+        >>> origin(["env=cartpole", "policy=mlp"], "CartPole-v1")
+        'tuned for CartPole-v1 (strategy=openai_es total_timesteps=300000)'
+        >>> origin(["env=ant"], "Ant-v5")
+        'the defaults; none were tuned for Ant-v5'
+    """
+    words = with_tuned(overrides)
+    if kept := words[: len(words) - len(overrides)]:
+        return f"tuned for {env_id} ({' '.join(kept)})"
+    left_out = _tuned(parsed_overrides(overrides))
+    return f"without those tuned for {env_id}" if left_out else f"the defaults; none were tuned for {env_id}"
 
 
 def tuned_env(text: str) -> str:
@@ -91,14 +107,22 @@ def tuned_envs() -> dict[str, str]:
 
 def _tuned(words: Sequence[Override]) -> Config:
     """Return the tuned settings of the environment that `env` and `env.id` of a command line name."""
-    given: dict[str, Any] = {o.key_or_group: choices(o)[0] for o in words}
+    naming = ("env", "env.id", "hydra.searchpath")
+    given: dict[str, Any] = {o.key_or_group: choices(o)[0] for o in words if o.key_or_group in naming}
     folders = [conf_dir(), *given.get("hydra.searchpath", [])]  # in Hydra's order: the first that has a file
     if "env.id" in given:
-        found = [env for _, env in _files(folders) if env.get("id") == given["env.id"]]
+        found = [(name, env) for name, env in _files(folders) if env.get("id") == given["env.id"]]
     else:
         chosen = given.get("env") or _default_env()
-        found = [env for _, env in _files(folders, str(chosen))]  # none if there is no such file: the check says so
-    return dict(found[0].get("tuned") or {}) if found else {}
+        found = list(_files(folders, str(chosen)))  # none if there is no such file: the check says so
+    name, env = found[0] if found else ("", {})
+    tuned = env.get("tuned") or {}
+    if not isinstance(tuned, dict):
+        raise ValueError(
+            f"`tuned` in env/{name}.yaml must be keys and values of the command line, as `strategy.sigma: 0.1`, or "
+            f"null, got {tuned!r}."
+        )
+    return tuned
 
 
 def _default_env() -> str:
