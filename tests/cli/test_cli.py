@@ -69,7 +69,9 @@ def test_an_existing_folder_is_left_alone(run):
         (["run_dir=r", "final_episodes=0"], "`final_episodes` must be at least 1, got 0"),
         (["run_dir=r", "policy.hidden=64"], "`policy.hidden` must be a list"),
         (["strategy.sigma=-1"], "`sigma` must be positive, got -1"),
-        (["evaluate", "nowhere"], "`nowhere` is not a run folder"),
+        (["run_dir=r", "env=hopper", "strategy.num_pairs=2"], "got 4 of 2 pairs; set `num_top` (strategy.num_top) too"),
+        (["evaluate", "nowhere"], "`nowhere` is not a run folder: it does not exist"),
+        (["evaluate", "."], "`.` is not a run folder: it has no config.yaml"),
         (["train", "resume=nowhere"], "`nowhere` is not a run folder"),
     ],
 )
@@ -116,6 +118,7 @@ def test_the_version_is_our_own(tmp_path):
     ("arguments", "message"),
     [
         (["trian"], "`trian` is not a command. Did you mean `train`?"),
+        (["hopper"], "`hopper` is not a command. Did you mean `env=hopper`?"),
         (["--env", "cartpole"], "`--env` is not an option of torch-es; a value of the config is set by KEY=VALUE"),
         (["run_dir=lr=1"], """an override looks like KEY=VALUE. A value with"""),
         (["--experimental-rerun", "x.pkl"], "`--experimental-rerun` is not an option of torch-es"),

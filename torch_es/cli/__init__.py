@@ -59,7 +59,9 @@ def _is_command(word: str) -> bool:
         return True
     if "=" in word or not word.isidentifier():
         return False
-    raise ValueError(f"`{word}` is not a command.{suggestion(word, COMMANDS)} An override looks like KEY=VALUE.")
+    tasks = importlib.import_module(f"{__name__}.config").options("env", [])
+    near = f" Did you mean `env={word}`?" if word in tasks else suggestion(word, COMMANDS)
+    raise ValueError(f"`{word}` is not a command.{near} An override looks like KEY=VALUE.")
 
 
 def commands_help() -> str:

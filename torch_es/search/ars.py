@@ -59,5 +59,8 @@ def ARS(  # noqa: N802 - the name that users know it by
     num_pairs = resolve_pairs(options.get("num_pairs"), options.get("population_size"))
     top = check_count("num_top", num_pairs if num_top is None else num_top)
     if top > num_pairs:
-        raise ValueError(f"`num_top` must be at most `num_pairs`, got {top} of {num_pairs} pairs.")
+        raise ValueError(
+            f"`num_top` must be at most `num_pairs`, got {top} of {num_pairs} pairs; set `num_top` "
+            "(strategy.num_top) too."
+        )
     return CentreSearch(target, optimizer, partial(_rule, num_top=top), sigma, **options)

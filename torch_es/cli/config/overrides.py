@@ -180,15 +180,28 @@ def _check_keys(overrides: Sequence[Override], config: DictConfig) -> None:
     tree: Config = OmegaConf.to_container(config)  # type: ignore[assignment]
     tree["env"].pop("tuned", None)  # its keys are words of a command line
     mappings = [(o.key_or_group, o.value()) for o in overrides if isinstance(o.value(), dict)]  # as a tuned scheduler
-    known = _leaves(tree, "") + [leaf for key, value in mappings for leaf in _leaves(value, key)]
+    known = _leaves(tree, "") + [leaf for key, value in mappings for leaf in _leaves(value, key)[1:]]
     defaults = flat(tree)
     for given in overrides:
         key = given.key_or_group
         if key not in known:
             _check_new(given, known, config.optimizer.name)
+        if key in ("policy.name", "strategy.name"):
+            _check_name(given, defaults)
         for value in choices(given) if isinstance(defaults.get(key), bool) else ():
             if not str(value).startswith("${"):
                 check_flag(key, value)
+
+
+def _check_name(given: Override, defaults: Config) -> None:
+    """Refuse the name of another option without the values that belong to it."""
+    key, group = given.key_or_group, given.key_or_group.removesuffix(".name")
+    for value in choices(given):
+        if value != defaults.get(key, value) and (conf_dir() / group / f"{value}.yaml").is_file():
+            raise ValueError(
+                f"`{key}` must fit the other values of `{group}`, got {value} with those of {defaults[key]}: choose "
+                f"`{group}={value}`."
+            )
 
 
 def _check_new(given: Override, known: Sequence[str], optimizer: str) -> None:
@@ -208,7 +221,9 @@ def _check_new(given: Override, known: Sequence[str], optimizer: str) -> None:
         raise ValueError(f"`{key}` is not an argument of torch.optim.{kind.__name__}.{suggestion(key, takes)}")
     group, _, name = key.partition(".")
     having = [path.stem for path in sorted((conf_dir() / group).glob("*.yaml")) if name in OmegaConf.load(path)]
-    elsewhere = f" It belongs to {group}={', '.join(having)}." if having else suggestion(key, known)
+    ends = [f"`{leaf}`" for leaf in known if leaf.endswith(f".{key}")]
+    near = f" Did you mean {' or '.join(ends)}?" if ends else suggestion(key, known)
+    elsewhere = f" It belongs to {group}={', '.join(having)}." if having else near
     raise ValueError(f"`{key}` is not a key of the config.{elsewhere}")
 
 

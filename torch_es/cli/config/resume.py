@@ -123,7 +123,8 @@ def read_config(folder: Path) -> Config:
     """
     path = folder / "config.yaml"
     if not path.is_file():
-        raise ValueError(f"`{folder}` is not a run folder: it has no config.yaml.")
+        why = "it has no config.yaml" if folder.exists() else "it does not exist"
+        raise ValueError(f"`{folder}` is not a run folder: {why}.")
     try:
         loaded = OmegaConf.to_container(OmegaConf.load(path))  # nothing in it is resolved, such as ${oc.env:TOKEN}
     except (yaml.YAMLError, OmegaConfBaseException) as error:
