@@ -103,7 +103,7 @@ def _set_apart(settings: config.Config, named: bool) -> None:
 
 def _reached(settings: config.Config, folder: Path, words: list[str] | None = None) -> float:
     """Train the run that a command line's `words` begin, or continue the one in `folder`."""
-    origin = "" if words is None else config.origin(words, settings["env"]["id"])
+    origin = "" if words is None else config.origin(words, str(settings["env"].get("id")))
     episodes = run(settings, folder, resume=words is None, origin=origin)
     return float(np.mean([episode.return_ for episode in episodes]))
 
