@@ -1,5 +1,7 @@
 """`from_task` makes the trainer that the command line would make."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -29,6 +31,59 @@ def test_a_trainer_without_a_budget_needs_one():
         es.learn()
 
 
-def test_an_environment_without_tuned_settings_is_named():
-    with pytest.raises(ValueError, match=r"no tuned settings for `Foo-v0`; there are for .*Hopper-v5"):
-        torch_es.from_task("Foo-v0")
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("Foo-v0", r"`Foo-v0` is not a known task\. .*Tuned are Acrobot-v1, .*Hopper-v5"),
+        ("Hoper-v5", r"`Hoper-v5` is not a known task\. Did you mean `Hopper-v5`\?"),
+        ("Hopper", r"Did you mean `Hopper-v5`\?"),
+        (
+            "Ant-v5",
+            r'has no tuned settings; use `ES\(policy, "Ant-v5"\)`, or `torch-es env=ant`, which trains with the',
+        ),
+        ("ant", r'`ant` has no tuned settings; use `ES\(policy, "Ant-v5"\)`'),
+        ("Taxi-v4", r"`Taxi-v4` has no tuned settings; .* or `torch-es env.id=Taxi-v4`"),
+    ],
+)
+def test_an_environment_without_tuned_settings_is_named(task, message):
+    with pytest.raises(ValueError, match=message):
+        torch_es.from_task(task)
+
+
+@pytest.mark.parametrize("given", [(None,), ("CartPole-v1", ["seed=3"])])
+def test_the_task_and_the_overrides_are_strings(given):
+    with pytest.raises(TypeError, match=r"The task and each override must be a string of its own, as in .* of type"):
+        torch_es.from_task(*given)
+
+
+@pytest.mark.parametrize("word", ["env=pendulum", "env.id=Pendulum-v1", "+env.id=Pendulum-v1"])
+def test_the_task_is_the_environment(word):
+    with pytest.raises(ValueError, match=r"must be left out: the task, CartPole-v1, is the environment"):
+        torch_es.from_task("CartPole-v1", word)
+    with pytest.raises(ValueError, match=r"`env` must be left out"):
+        torch_es.from_task("CartPole-v1", env="Pendulum-v1")
+
+
+def test_a_task_may_have_other_arguments_of_its_environment():
+    es = torch_es.from_task("CartPole-v1", "env.action_repeat=2", num_workers=0)
+    assert es.objective.env_id == "CartPole-v1"
+
+
+@pytest.mark.parametrize("word", ["max_seconds=1", "logger=csv", "logger.naming=sb3", "resume=foo", "video=false"])
+def test_what_only_the_command_line_reads_is_refused(word):
+    with pytest.raises(ValueError, match=r"is not read by `from_task`, .*; its `learn` takes `max_seconds`, `loggers`"):
+        torch_es.from_task("CartPole-v1", word)
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("strategy", "snes"), ("policy", "mlp"), ("optimizer", "sgd"), ("evaluator", "serial")]
+)
+def test_a_group_is_given_as_an_override(name, option):
+    with pytest.raises(ValueError, match=rf'`from_task\("Hopper-v5", "{name}={option}"\)`'):
+        torch_es.from_task("Hopper-v5", **{name: option})
+    torch_es.from_task("Hopper-v5", f"{name}={option}")
+
+
+def test_an_optimizer_may_be_an_object():
+    es = torch_es.from_task("Hopper-v5", optimizer=partial(torch.optim.Adam, lr=0.5))
+    assert es.strategy.optimizer.param_groups[0]["lr"] == 0.5

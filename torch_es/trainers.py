@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch_es.cli import config
 from torch_es.es import ES
+
+_UNREAD = (  # by the trainer; the command line reads them
+    "max_seconds", "final_episodes", "video", "logger", "checkpoint_every", "keep_checkpoints", "on_save_error",
+    "run_dir", "resume",
+)  # fmt: skip
 
 
 def from_task(task: str, *overrides: str, seed: int = 0, **options: Any) -> ES:
@@ -25,13 +30,14 @@ def from_task(task: str, *overrides: str, seed: int = 0, **options: Any) -> ES:
 
     Raises:
         TypeError: If a value is of the wrong kind.
-        ValueError: If there are no tuned settings for `task`, or a value is out of its range.
+        ValueError: If there are no tuned settings for `task`, a value is out of its range, or nothing reads it.
 
     Example:
         >>> with from_task("Hopper-v5", num_workers=0) as es:
         ...     es.strategy.theta.shape
         torch.Size([36])
     """
+    _check_given(task, overrides, options)
     words = [f"env={config.tuned_env(task)}", f"seed={seed}", *overrides]
     settings = config.compose_config(words)
     es = config.build(settings, **options)
@@ -62,3 +68,29 @@ def from_run(folder: str | Path, *, best: bool = False, imports: Collection[str]
     settings = config.load_config(path)
     config.check_imports(path, settings, imports)
     return config.restored(path, settings, best=best, **options)
+
+
+def _check_given(task: str, overrides: Sequence[str], options: Mapping[str, Any]) -> None:
+    """Refuse what contradicts the task, what nothing here reads, and a group that would keep what was tuned."""
+    for word in (task, *overrides):
+        if not isinstance(word, str):
+            raise TypeError(
+                "The task and each override must be a string of its own, as in "
+                f'`from_task("Hopper-v5", "strategy.sigma=0.05")`, got {word!r} of type {type(word).__name__}.'
+            )
+    for name in (*(o.key_or_group for o in config.parsed_overrides(overrides)), *options):
+        if name in ("env", "env.id"):
+            raise ValueError(f"`{name}` must be left out: the task, {task}, is the environment; name another task.")
+        if name.partition(".")[0] in _UNREAD:
+            raise ValueError(
+                f"`{name}` is not read by `from_task`, which only makes the trainer; its `learn` takes `max_seconds`, "
+                "`loggers`, `folder`, `resume` and `checkpoint_every`."
+            )
+    for name, value in options.items():
+        text = isinstance(value, str)
+        if name in ("policy", "strategy") or (name in ("optimizer", "evaluator") and text):
+            option = value if text else name.upper()
+            raise ValueError(
+                f'`{name}` is a group of settings: give it as an override, `from_task("{task}", "{name}={option}")`, '
+                "which drops what was tuned for another option; `ES` takes objects."
+            )

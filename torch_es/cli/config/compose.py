@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 from hydra import compose
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
+from torch_es.checks import suggestion
 from torch_es.cli.config.build import Config
 from torch_es.cli.config.overrides import check_overrides, choices, conf_dir, config_files, parsed_overrides, plain
 from torch_es.runs.commands import override
@@ -94,10 +96,18 @@ def tuned_env(text: str) -> str:
         >>> tuned_env("Hopper-v5")
         'hopper'
     """
-    names = {key: name for name, env_id in tuned_envs().items() for key in (name, env_id)}
-    if text not in names:
-        raise ValueError(f"There are no tuned settings for `{text}`; there are for {', '.join(sorted(names))}.")
-    return names[text]
+    tuned, files = tuned_envs(), _files([conf_dir()])
+    word, env_id = next(((name, env["id"]) for name, env in files if text in (name, env["id"])), (None, text))
+    if word in tuned:
+        return str(word)
+    if word or env_id in gym.registry:
+        again = f"torch-es env={word}" if word else f"torch-es env.id={env_id}"
+        raise ValueError(
+            f'`{text}` has no tuned settings; use `ES(policy, "{env_id}")`, or `{again}`, which trains with the '
+            "defaults."
+        )
+    ids = sorted(tuned.values())
+    raise ValueError(f"`{text}` is not a known task.{suggestion(text, ids)} Tuned are {', '.join(ids)}.")
 
 
 def tuned_envs() -> dict[str, str]:
