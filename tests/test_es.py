@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 from functools import partial
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -21,6 +22,7 @@ from torch_es import ES, OpenAIES, mlp
 from torch_es.loggers import CsvLogger
 
 LOOSE = nn.Parameter(torch.zeros(1))  # of no policy
+ZOO = Path(__file__).parent.parent / "zoo"
 ADAM = partial(torch.optim.Adam, lr=0.05)
 
 
@@ -114,10 +116,24 @@ def test_saving_into_a_run_folder_is_refused(tmp_path):
 def test_a_run_folder_in_place_of_a_checkpoint_is_named(tmp_path):
     with ES(mlp(4, 2), "CartPole-v1", num_workers=0, num_pairs=2) as es:
         es.learn(1, folder=tmp_path / "r")
-    with pytest.raises(ValueError, match=r"r` is not a whole checkpoint: .* is loaded by `torch_es\.from_run`"):
-        ES.load(tmp_path / "r", mlp(4, 2))
     (checkpoint,) = (tmp_path / "r" / "checkpoints").iterdir()
+    with pytest.raises(ValueError, match=rf"r` is a run folder; give its newest checkpoint, `{checkpoint}`\."):
+        ES.load(tmp_path / "r", mlp(4, 2))
     assert ES.load(checkpoint, mlp(4, 2), num_workers=0).strategy.generation == 1
+    with pytest.raises(
+        ValueError, match=r'CartPole-v1` is a run folder; use `torch_es\.from_run\(".*CartPole-v1"\)`\.'
+    ):
+        ES.load(ZOO / "CartPole-v1", mlp(4, 2, ()))
+
+
+def test_a_checkpoint_that_names_no_environment_needs_one():
+    (checkpoint,) = (ZOO / "CartPole-v1" / "checkpoints").iterdir()
+    with pytest.raises(
+        ValueError, match=r'names no environment: pass `env`, as `ES\.load\(path, policy, "CartPole-v1"'
+    ):
+        ES.load(checkpoint, mlp(4, 2, ()))
+    with ES.load(checkpoint, mlp(4, 2, ()), "CartPole-v1", num_workers=0) as es:
+        assert es.strategy.generation == 24
 
 
 def test_help_shows_the_defaults_of_the_default_strategy():

@@ -120,7 +120,7 @@ class ES:
         **strategy_options: Any,
     ) -> None:
         if (env is None) == (fitness_fn is None):
-            raise ValueError("Give one of `env` and `fitness_fn`; `ES.load` needs functions again: none is saved.")
+            raise ValueError("Give one of `env` and `fitness_fn`.")
         make = None if isinstance(policy, nn.Module) else partial(placed, policy, device)
         self.network = policy = placed(policy, device, acts=env is not None)
         if isinstance(strategy, str):  # one of the user's own checks its options itself
@@ -300,7 +300,7 @@ class ES:
         env: str | EnvFactory | None = None,
         **options: Any,
     ) -> ES:
-        """Restore what `save` wrote; the weights go into `policy`.
+        """Restore what `save` wrote; the weights go into `policy`. `torch_es.from_run` reads a run folder.
 
         Args:
             path: The folder.
@@ -312,12 +312,8 @@ class ES:
             ValueError: If the folder is damaged, `policy` has another architecture, or a function is not given again.
         """
         state = checkpoint.load(path)
-        saved = {**saved_options(state, options), **options}
-        if env is not None:
-            saved["env"] = env
-        elif ":" in str(saved["env"]):  # F33b
-            raise ValueError(f"`env` {saved['env']!r} of the checkpoint would import a module; pass `env` yourself.")
-        es = cls(policy, **saved)
+        given = options if env is None else {**options, "env": env}
+        es = cls(policy, **{**saved_options(state, given), **given})
         es.restore(state)
         return es
 

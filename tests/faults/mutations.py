@@ -105,7 +105,7 @@ MUTATIONS = [
     Mutation("F31b", "the one before is used", "break", DAMAGED),
     Mutation("F32", "stale staging folders go", "for path in ():", "resume.py::test_F32"),
     Mutation("F33a", "only torch.optim's optimisers are made", "if False:", "resume.py::test_F33_nor"),
-    Mutation("F33b", "an id that imports is refused", "elif False:", "resume.py::test_F33_nor"),
+    Mutation("F33b", "an id that imports is refused", "if False:", "resume.py::test_F33_nor"),
     Mutation("F34a", "options are compared", 'if found := "":', "resume.py::test_F34_a_run"),
     Mutation("F34b", "shapes are compared", 'if found := "":', "resume.py::test_F34_a_run"),
     Mutation("F36", "one process a folder", "pass", "signals.py::test_F36"),

@@ -100,8 +100,9 @@ def load(folder: str | Path) -> Tree:
         UnicodeDecodeError,
         safetensors.SafetensorError,
     ) as error:
-        hint = " A run folder is loaded by `torch_es.from_run`." if (folder / "metrics.jsonl").exists() else ""
-        raise ValueError(f"`{folder}` is not a whole checkpoint: {error}.{hint}") from error
+        if isinstance(error, FileNotFoundError) and (way := _way_out(folder)):
+            raise ValueError(f"`{folder}` is a run folder; {way}.") from error
+        raise ValueError(f"`{folder}` is not a whole checkpoint: {error}.") from error
 
 
 def newest(folder: str | Path) -> Tree | None:
@@ -179,6 +180,14 @@ def check_finite(tree: Tree, path: str = "") -> None:
     children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, (list, tuple)) else ()
     for key, value in children:
         check_finite(value, f"{path}/{key}" if path else str(key))
+
+
+def _way_out(folder: Path) -> str:
+    """Say how a run folder is loaded; "" if it is none."""
+    if (folder / "config.yaml").is_file():
+        return f'use `torch_es.from_run("{folder}")`'
+    kept = numbered(folder / "checkpoints")
+    return f"give its newest checkpoint, `{kept[-1]}`" if kept else ""
 
 
 def _checked(folder: Path, name: str) -> bytes:

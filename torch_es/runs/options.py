@@ -48,7 +48,8 @@ def saved_options(state: dict[str, Any], given: Collection[str] = ()) -> dict[st
     """Return the arguments of `ES` from a checkpoint's state; `given` names those that the caller gives again.
 
     Raises:
-        ValueError: If another one was a function, or one names something that is not an optimiser.
+        ValueError: If another one was a function, the environment has no id or one that would import a module, or one
+            names something that is not an optimiser.
     """
     saved = dict(state["options"])
     functions = {name: value["function"] for name, value in saved.items() if is_function(value)}
@@ -61,6 +62,14 @@ def saved_options(state: dict[str, Any], given: Collection[str] = ()) -> dict[st
     rules = saved.pop("rules")
     plain = {name: value for name, value in saved.items() if name not in functions}
     made = {name: _optimizer(name, value) if isinstance(value, dict) else value for name, value in plain.items()}
+    if "env" not in given:
+        if saved["env"] is None and "fitness_fn" not in given:
+            raise ValueError(
+                'The checkpoint names no environment: pass `env`, as `ES.load(path, policy, "CartPole-v1")`, or the '
+                "function that it was made with, as `env` or `fitness_fn`."
+            )
+        if ":" in str(saved["env"]):  # F33b
+            raise ValueError(f"`env` {saved['env']!r} of the checkpoint would import a module; pass `env` yourself.")
     return made if "rules" in functions else {**made, "rules": EpisodeRules(**rules)}
 
 

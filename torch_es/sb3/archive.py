@@ -157,7 +157,7 @@ def arguments(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
         ValueError: If `own` lacks something that a file cannot hold.
     """
     saved, own = state["sb3"], dict(own)
-    derived = {"optimizer", "box_head", "behaviour"}  # from the policy and the environment
+    derived = {"env", "optimizer", "box_head", "behaviour"}  # from the policy and the environment
     options = saved_options(state["es"], {*own, *derived})
     options = {name: value for name, value in options.items() if name not in derived}
     policy = own.pop("policy_class", saved["policy"])
