@@ -1,12 +1,15 @@
 """`from_task` makes the trainer that the command line would make."""
 
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
 import torch_es
 from torch_es.cli import config
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_a_program_gets_what_the_command_line_gets():
@@ -87,3 +90,20 @@ def test_a_group_is_given_as_an_override(name, option):
 def test_an_optimizer_may_be_an_object():
     es = torch_es.from_task("Hopper-v5", optimizer=partial(torch.optim.Adam, lr=0.5))
     assert es.strategy.optimizer.param_groups[0]["lr"] == 0.5
+
+
+def test_a_policy_of_the_zoo_goes_on_with_a_fresh_learning_rate():
+    zoo, x = ROOT / "zoo" / "Pendulum-v1", [0.5, 0.1, 2.0]
+    with pytest.raises(ValueError, match="begin anew: give the network that was trained to a new `ES`"):
+        torch_es.from_run(zoo, scheduler=None)
+    old = torch_es.from_run(zoo)
+    assert old.strategy.optimizer.param_groups[0]["lr"] == pytest.approx(0.02 * 0.05)
+    words = ["Pendulum-v1", "optimizer.lr=0.01", "scheduler=null", "episode.per_member=1", "episode.max_steps=20"]
+    with torch_es.from_task(*words, num_workers=0, eval_every=0) as es:
+        es.network.load_state_dict(old.network.state_dict())
+        assert es.predict(x)[0] == old.predict(x)[0]
+        es.learn(1)
+        assert es.strategy.optimizer.param_groups[0]["lr"] == 0.01
+        played = es.trainer.total_timesteps
+        assert es.objective.statistics.count == old.objective.statistics.count + played  # what was seen is kept
+        assert 0 < (es.strategy.theta - old.strategy.theta).abs().max() < 0.02

@@ -48,7 +48,8 @@ def from_task(task: str, *overrides: str, seed: int = 0, **options: Any) -> ES:
 def from_run(folder: str | Path, *, best: bool = False, imports: Collection[str] = (), **options: Any) -> ES:
     """Return the trainer of a run folder that the command line wrote, to act or to train on; a zoo policy is one.
 
-    It continues with the run's settings. A learning-rate scheduler that has reached its end stays there.
+    It continues with the run's settings. A learning-rate scheduler that has reached its end stays there; for another
+    learning rate, give the network to a new trainer: `ES(old.network, ...)`.
 
     Args:
         folder: With the run's `config.yaml` and its checkpoints.

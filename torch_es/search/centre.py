@@ -282,7 +282,10 @@ class CentreSearch:
                 raise ValueError(f"`{name}` must be the one that the state was made with, {value}, got {own}.")
         if (state["scheduler"] is None) != (self.scheduler is None):
             rule, had = ("left out", "none") if self.scheduler else ("given", "one")
-            raise ValueError(f"`scheduler` must be {rule}: the state was saved with {had}.")
+            raise ValueError(
+                f"`scheduler` must be {rule}: the state was saved with {had}. For another learning rate, begin "
+                "anew: give the network that was trained to a new `ES`."
+            )
         self.optimizer.load_state_dict(state["optimizer"])  # F29b
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])  # F29a
