@@ -14,9 +14,11 @@ from test_from_outside import RandomSearch
 from torch import nn
 
 from torch_es import EpisodeRules
+from torch_es import es as evolution
 from torch_es.lanes import make_lanes
 from torch_es.lanes.matmul import MatmulLanes
 from torch_es.sb3 import ES
+from torch_es.search import STRATEGIES
 
 
 def test_it_learns_and_sb3_evaluates_it():
@@ -86,6 +88,31 @@ def test_a_policy_of_a2c_and_its_optimiser_are_taken(tmp_path):
     model.learn(20).save(tmp_path / "m")
     x = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     np.testing.assert_array_equal(ES.load(tmp_path / "m").predict(x)[0], a2c.predict(x, deterministic=True)[0])
+
+
+def optimiser(model):
+    return type(model.strategy.optimizer), model.strategy.optimizer.defaults
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_strategy_has_the_optimiser_that_it_has_in_torch_es(strategy, tmp_path):
+    model = make(strategy=strategy)
+    assert optimiser(model.es) == optimiser(evolution.ES(nn.Linear(4, 2), "CartPole-v1", strategy=strategy))
+    model.save(tmp_path / "m")
+    assert optimiser(ES.load(tmp_path / "m", num_workers=0).es) == optimiser(model.es)
+
+
+def test_an_optimiser_and_a_rate_of_ones_own_take_precedence():
+    adam = {"optimizer_class": torch.optim.Adam}
+    rates = {}
+    for name, given in (("rate", {"learning_rate": 0.3}), ("class", {"policy_kwargs": adam})):
+        model = make(strategy="snes", **given)
+        rates[name] = type(model.policy.optimizer), model.es.strategy.optimizer.defaults["lr"]
+    assert rates == {"rate": (torch.optim.SGD, 0.3), "class": (torch.optim.Adam, 0.02)}
+    ppo = trained_ppo("CartPole-v1")
+    model = ES(ppo.policy, "CartPole-v1", strategy="snes", **SMALL)
+    assert optimiser(model.es)[1]["lr"] == 0.02
+    assert type(model.es.strategy.optimizer) is torch.optim.Adam
 
 
 def test_a_plain_policy_is_batched_as_a_chain():

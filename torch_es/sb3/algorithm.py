@@ -28,7 +28,7 @@ from torch_es.nn import ObservationNorm
 from torch_es.policies import Policy
 from torch_es.sb3 import archive, episodes, statistics
 from torch_es.sb3.actor import actor, check_acts_alike
-from torch_es.sb3.arguments import check_arguments
+from torch_es.sb3.arguments import check_arguments, with_defaults
 from torch_es.sb3.callbacks import expect
 from torch_es.sb3.environments import playable
 from torch_es.sb3.features import normalize
@@ -53,10 +53,12 @@ class ES(BaseAlgorithm):
         env: An id, an environment, a `VecEnv`, or a function that makes an environment. A `VecNormalize` works as with
             PPO: training begins with its statistics and updates them unless its `training` is False, and the model
             acts on observations that it has normalised. Rewards are not normalised: only their order counts.
-        learning_rate: A number, or a function of the progress remaining, from 1 to 0.
+        learning_rate: A number, or a function of the progress remaining, from 1 to 0. By default that of the
+            strategy: 0.02 for openai_es.
         normalize_observations: Whether an `ObservationNorm` in the policy's features extractor normalises observations.
             By default a new policy has one, unless `env` is a `VecNormalize`; a given policy stays as it is.
-        policy_kwargs: As in SB3: `net_arch`, `activation_fn`, `optimizer_class`, ...
+        policy_kwargs: As in SB3: `net_arch`, `activation_fn`, `optimizer_class`, ... The optimiser of a new policy is
+            by default the strategy's: Adam for openai_es.
         stats_window_size: Episodes in `ep_info_buffer`.
         tensorboard_log: As in SB3.
         verbose: As in SB3.
@@ -91,7 +93,7 @@ class ES(BaseAlgorithm):
         self,
         policy: str | type[ActorCriticPolicy] | ActorCriticPolicy,
         env: AnyEnv,
-        learning_rate: float | Schedule = 0.02,
+        learning_rate: float | Schedule | None = None,
         normalize_observations: bool | None = None,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
@@ -103,6 +105,8 @@ class ES(BaseAlgorithm):
     ) -> None:
         given = policy if isinstance(policy, nn.Module) else None
         check_arguments(policy, policy_kwargs, device, options)
+        strategy = options.get("strategy", "openai_es")
+        policy_kwargs, learning_rate = with_defaults(policy, policy_kwargs, learning_rate, strategy)
         drawn = secrets.randbits(31) if seed is None else check_seed(seed)
         source, made = playable(env)
         super().__init__(

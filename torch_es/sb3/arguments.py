@@ -13,6 +13,7 @@ from stable_baselines3.common.utils import get_device
 from torch import nn
 
 from torch_es.envs import MASKS
+from torch_es.search import strategy_options
 
 
 def check_arguments(
@@ -47,3 +48,26 @@ def check_arguments(
             "`optimizer` is given as in Stable-Baselines3: `learning_rate`, and "
             "`policy_kwargs=dict(optimizer_class=..., optimizer_kwargs=...)`."
         )
+
+
+def with_defaults(
+    policy: Any, policy_kwargs: dict[str, Any] | None, learning_rate: Any, strategy: Any
+) -> tuple[dict[str, Any], Any]:
+    """Return `policy_kwargs` and the learning rate; an optimiser that nobody chose is the strategy's own.
+
+    A given policy has an optimiser. One that is not the strategy's own takes the rate of openai_es by default, since
+    that of SNES is 1.
+
+    Example:
+        >>> with_defaults("MlpPolicy", None, None, "snes")
+        ({'optimizer_class': <class 'torch.optim.sgd.SGD'>, 'optimizer_kwargs': {}}, 1.0)
+    """
+    usual = strategy_options("openai_es")["optimizer"]
+    own = strategy_options(strategy)["optimizer"] if isinstance(strategy, str) else usual
+    kwargs = dict(policy_kwargs or {})
+    if not isinstance(policy, nn.Module):
+        kwargs = {"optimizer_class": own.func, "optimizer_kwargs": {}, **kwargs}  # else SB3 adds an eps
+    if learning_rate is None:
+        kind = kwargs.get("optimizer_class", getattr(policy, "optimizer_class", None))
+        learning_rate = (own if kind is own.func else usual).keywords["lr"]
+    return kwargs, learning_rate
