@@ -95,6 +95,7 @@ class ES:
 
     objective: Objective
     budget: int | None = None  # environment steps that were tuned for the task; see `torch_es.from_task`
+    _moved = ""  # how the machine of the restored checkpoint differs from this one; told when training goes on
 
     def __init__(
         self,
@@ -220,6 +221,9 @@ class ES:
         return self
 
     def _generation(self, signals: StopSignals) -> dict[str, float]:
+        if self._moved:
+            _log.warning("From here on the bits may differ from those on the earlier machine: %s.", self._moved)
+            self._moved = ""
         with self._whole():
             with signals.interruptible():
                 evaluator = self.evaluator()
@@ -333,8 +337,7 @@ class ES:
             buffers[name].copy_(value)
         self.trainer.load_state_dict(state)
         self.objective.refresh()
-        if other := difference(state["machine"]):
-            _log.warning("From here on the bits may differ from those of a run that stayed where it was: %s.", other)
+        self._moved = difference(state["machine"])
 
     def set_env(self, env: str | EnvFactory) -> None:
         """Play in another environment from now on.
