@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from matplotlib.image import imread
 from omegaconf import OmegaConf
 
 from torch_es.cli.plot import by_settings
+from torch_es.report import write_report
 from torch_es.report.plotting import AXES, band, curves, plot_runs
 
 
@@ -113,3 +115,13 @@ def test_a_folder_without_metrics_is_refused(tmp_path, content, message):
         (tmp_path / "metrics.jsonl").write_text(content)
     with pytest.raises(ValueError, match=message):
         plot_runs([tmp_path], tmp_path / "c.png")
+
+
+def test_a_policy_without_its_run_is_told_from_any_other_folder():
+    zoo = Path(__file__).parents[2] / "zoo" / "Hopper-v5"
+    with pytest.raises(
+        ValueError, match=r"Hopper-v5` holds only the policy: it has no metrics\.jsonl; give the folder"
+    ):
+        curves({"": [zoo]})
+    with pytest.raises(ValueError, match="holds only the policy"):
+        write_report(zoo)

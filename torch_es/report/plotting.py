@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
+from torch_es.runs import checkpoint
 from torch_es.types import Float64Array
 
 Rows = list[dict[str, float]]
@@ -28,6 +29,10 @@ def read_metrics(folder: str | Path) -> Rows:
     """
     path = Path(folder) / "metrics.jsonl"
     if not path.is_file():
+        if checkpoint.numbered(Path(folder) / "checkpoints"):  # as in the zoo
+            raise ValueError(
+                f"`{folder}` holds only the policy: it has no metrics.jsonl; give the folder of a run that has one."
+            )
         raise ValueError(f"`{folder}` is not a run folder: it has no metrics.jsonl.")
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     if not rows:
