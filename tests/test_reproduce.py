@@ -233,7 +233,7 @@ def test_the_page_is_written_from_the_results_that_there_are(tmp_path):
     assert "| table1 | ES, TRPO, PPO, ARS, A2C, SAC | **90** of 90 |  |" in text
     assert "| noise | noise on parameters, on actions, on both | **0** of 30 | `make reproduce ARGS=noise` |" in text
     assert "| noise | `env.tuned=null strategy.num_pairs=32 optimizer.lr=0.01`, `strategy.sigma=0.02`; 300,000 " in text
-    assert "| rank | 3,000,000 steps of walker2d, of its 30,000,000, 2,500,000 steps of humanoid, of its 20,000,000 |" in text
+    assert "| rank | 3,000,000 steps of walker2d, of its 30,000,000; 2,500,000 " in text
     assert "| Hopper-v5 | 3/3 | 50% | 50.0 | ≤ 1,000 | 1,000 | **≥ 1.00** | ≤ 5 | 1 | **≥ 0.20** |" in text
     assert "| Hopper-v5 | 3/3 | 100% | 100 | 2,000 | 2,000 | **1.00** | 10 | 2 | **0.20** |" in text
     assert "at most a fifth of its core-seconds on **6 of 6** tasks: InvertedPendulum-v5, " in text

@@ -172,7 +172,7 @@ def settings() -> str:
     told = {
         "frame_skip": ppo,
         "noise": f"`{' '.join(experiments.PLAIN)}`, `strategy.sigma={experiments.SIGMA}`; {', '.join(noise)}",
-        "rank": ", ".join(rank),
+        "rank": "; ".join(rank),
         "delayed": f"ES: `{experiments.WHOLE}`; {ppo}",
         "vbn": f"`{' '.join(experiments.ATARI)}`; {experiments.ATARI_STEPS:,} steps",
         "update": "ES: the defaults of `ES`; PPO: those of Stable-Baselines3",
