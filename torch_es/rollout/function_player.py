@@ -26,13 +26,18 @@ _log = logging.getLogger(__name__)
 Fitness = Callable[[Any], Any] | BatchFitness
 
 
+def members_per_call(fitness: Fitness) -> int:
+    """Return how many members one call of a function answers for."""
+    return fitness.members_per_call if isinstance(fitness, BatchFitness) else 1
+
+
 class FunctionPlayer:
     """Evaluates `fitness_fn(module) -> float`, or a `BatchFitness`, in place of episodes.
 
     One member at a time is written into the module itself, since a large one cannot be had twice. Afterwards its
     trainable weights, buffers and modes are what they were. Several members at a time answer by `Together`, which
-    leaves the weights as they are. They are always the same neighbours, each in the same slot: the last bits of a row
-    depend on its place in a product, so a member's may depend on its number alone.
+    leaves the weights as they are. They are always the same neighbours, each in the same slot. The last bits of a row
+    depend on its place in a product, so those of a member follow from its number alone.
 
     Args:
         module: The module.
@@ -45,7 +50,7 @@ class FunctionPlayer:
     def __init__(self, module: nn.Module, fitness: Fitness, parts: tuple[Part, ...] | None = None) -> None:
         self._module, self._fitness = module, fitness
         self._parameters = FlatParameters(module)
-        self.num_lanes = fitness.members_per_call if isinstance(fitness, BatchFitness) else 1
+        self.num_lanes = members_per_call(fitness)
         self._together = None if self.num_lanes == 1 or parts is None else Together(module, parts, self.num_lanes)
         self._checked = self._together is None
         self._waiting: deque[Task] = deque()

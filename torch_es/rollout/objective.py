@@ -19,7 +19,7 @@ from torch_es.nn.prepare import prepared_parts
 from torch_es.policies import Policy, reference_batch
 from torch_es.rollout.batch_fitness import BatchFitness, within_prompts
 from torch_es.rollout.episodes import Rollout
-from torch_es.rollout.function_player import Fitness, FunctionPlayer
+from torch_es.rollout.function_player import Fitness, FunctionPlayer, members_per_call
 from torch_es.rollout.player import Behaviour, Player
 from torch_es.rollout.score import Scorer
 from torch_es.search.low_rank import LowRank, Part
@@ -168,7 +168,7 @@ class FunctionObjective:
         self.fitness_fn, self._make = fitness_fn, make
         self._like: dict[str, str] = {}  # of the module where this comes from
         self._parts = perturbation.parts if isinstance(perturbation, LowRank) else None
-        self.members_per_call = fitness_fn.members_per_call if isinstance(fitness_fn, BatchFitness) else 1
+        self.members_per_call = members_per_call(fitness_fn)
         if self.members_per_call > 1 and self._parts is None:
             raise ValueError(
                 f"`members_per_call` must be 1 without noise of low rank, got {self.members_per_call}; give "

@@ -134,7 +134,7 @@ def low_rank(
     if not low:
         raise ValueError(
             f"`rank` must be below both sides of some trainable matrix outside recurrent layers, got {rank}, and the "
-            "module has none; lower it, or leave it out, with `members_per_call=1`."
+            "module has none; lower it or leave it out; a `BatchFitness` then needs `members_per_call=1`."
         )
     full = [part.name for part in parts if not part.rank and parameters.named[part.name].dim() > 1]
     _log.info(

@@ -1,4 +1,4 @@
-"""A module's trainable parameters as one flat vector, and back."""
+"""A module's trainable parameters as one flat vector, and back; and its buffers, put back."""
 
 from __future__ import annotations
 

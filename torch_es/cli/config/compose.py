@@ -96,17 +96,18 @@ def tuned_env(text: str) -> str:
         >>> tuned_env("Hopper-v5")
         'hopper'
     """
-    tuned, files = tuned_envs(), _files([conf_dir()])
-    word, env_id = next(((name, env["id"]) for name, env in files if text in (name, env["id"])), (None, text))
-    if word in tuned:
-        return str(word)
+    found = ((name, env) for name, env in _files([conf_dir()]) if text in (name, env["id"]))
+    word, env = next(found, ("", {"id": text}))
+    if env.get("tuned"):
+        return word
+    env_id = env["id"]
     if word or env_id in gym.registry:
         again = f"torch-es env={word}" if word else f"torch-es env.id={env_id}"
         raise ValueError(
             f'`{text}` has no tuned settings; use `ES(policy, "{env_id}")`, or `{again}`, which trains with the '
             "defaults."
         )
-    ids = sorted(tuned.values())
+    ids = sorted(tuned_envs().values())
     raise ValueError(f"`{text}` is not a known task.{suggestion(text, ids)} Tuned are {', '.join(ids)}.")
 
 
