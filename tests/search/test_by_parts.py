@@ -39,13 +39,26 @@ def fitness(module):
     return -(out.float() - X[:, :1]).square().mean().item()
 
 
+class Replacing(torch.optim.SGD):
+    """Gives each parameter new memory, as optimisers of one's own often do."""
+
+    def step(self):
+        for p in self.param_groups[0]["params"]:
+            if p.grad is not None:
+                p.data = p.data - 0.05 * p.grad
+
+
 @pytest.fixture
 def large(monkeypatch):
     return lambda: monkeypatch.setattr("torch_es.search.parameters.LARGE", 1000)
 
 
 @pytest.mark.parametrize("rank", [None, 2])
-@pytest.mark.parametrize("make", [partial(OpenAIES, optimizer=SGD), OpenAIES, ARS], ids=["momentum", "adam", "ars"])
+@pytest.mark.parametrize(
+    "make",
+    [partial(OpenAIES, optimizer=SGD), OpenAIES, ARS, partial(OpenAIES, optimizer=partial(Replacing, lr=0.05))],
+    ids=["momentum", "adam", "ars", "new memory"],
+)
 @pytest.mark.parametrize(
     "build", [module, partial(module, torch.bfloat16), mixed], ids=["float32", "bfloat16", "mixed"]
 )

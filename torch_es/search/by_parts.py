@@ -22,6 +22,8 @@ from torch_es.search.perturbation import Noisy, Sigma, chunks
 from torch_es.search.rule import finite_norm
 from torch_es.types import Float64Array
 
+_PIECE = 1 << 20  # elements that are looked at in the processor's cache, since memory is what the time goes into
+
 Update = Callable[[Tensor, Sigma], tuple[Tensor, Sigma]]
 
 
@@ -89,7 +91,8 @@ def climb(
         squares += np.square(step.tried(p, master, own, gradient))
     for (p, master, own), gradient in zip(everything, compute(), strict=True):
         step(master, gradient)
-        own.copy_(master.reshape(-1))
+        if master.data_ptr() != own.data_ptr():
+            own.copy_(master.reshape(-1))
         p.copy_(sent(own, p))
     torch.clear_autocast_cache()
     return Norms(*map(float, np.sqrt(squares)))
@@ -107,7 +110,7 @@ class _Step:
         most = max((p.numel() for p in named if not p.is_cpu), default=0)
         self._gradient = torch.empty(most, dtype=dtype, device="cpu", pin_memory=any(p.is_cuda for p in named))
         most = max((p.numel() for p, own in zip(named, parameters.masters, strict=True) if p is not own), default=0)
-        self._before = torch.empty(most, dtype=dtype, device="cpu")
+        self._trial = torch.empty(most, dtype=dtype, device="cpu")
 
     def __call__(self, master: nn.Parameter, gradient: Tensor) -> None:
         """Step one parameter, whose gradient is negated in place; those without one stay where they are."""
@@ -131,24 +134,39 @@ class _Step:
                 state[name] = value.clone()
 
     def tried(self, p: nn.Parameter, master: nn.Parameter, own: Tensor, gradient: Tensor) -> Norms:
-        """Step one parameter from the centre and take it back; return the lengths of its vectors."""
-        # a master that is not the parameter is a view of theta itself
-        before = own if p is master else self._before[: own.numel()].copy_(own)
-        norm = float(gradient.norm())
-        master.copy_(before.view(p.shape))  # a loop over members that an exception ended moved the module
+        """Step a copy of one parameter from the centre, or itself and back; return the lengths of its vectors."""
+        norm, held = float(gradient.norm()), master.data
+        trial = held if p is master else self._trial[: own.numel()].view(p.shape)
+        trial.copy_(own.view(p.shape))  # also since a loop over members that an exception ended moved the module
         state = self._optimizer.state
         kept = copy.deepcopy(state[master]) if master in state else None
         try:
+            master.data = trial
             self(master, gradient)
-            after = master.reshape(-1)
-            # the rounded extremes: no copy of the rest is needed
-            ends = torch.stack(torch.aminmax(after)).to(p.dtype) if after.numel() else after
-            if not torch.isfinite(ends).all():
-                raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
-            return Norms(norm, float(after.norm()), float(after.sub_(before).norm()))
+            return Norms(norm, *_lengths(master.data.reshape(-1), own, p.dtype))
         finally:
-            master.copy_(before.view(p.shape))
+            master.data = held
+            if p is master:
+                held.copy_(own.view(p.shape))
             if kept is None:
                 state.pop(master, None)
             else:
                 state[master] = kept
+
+
+def _lengths(after: Tensor, before: Tensor, dtype: torch.dtype) -> tuple[float, float]:
+    """Return the length of `after`, and of what it has more than `before`; `after` is overwritten.
+
+    Raises:
+        NonFiniteError: If `after` is not finite in the module's dtype.
+    """
+    squares = np.zeros(2)
+    for start in range(0, after.numel(), _PIECE):
+        piece = after[start : start + _PIECE]
+        # the rounded extremes: no copy of the rest is needed
+        if not torch.isfinite(torch.stack(torch.aminmax(piece)).to(dtype)).all():
+            raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
+        length = float(piece.norm())
+        squares += np.square((length, float(piece.sub_(before[start : start + _PIECE]).norm())))
+    norm, change = np.sqrt(squares)
+    return float(norm), float(change)
