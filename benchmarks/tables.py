@@ -268,15 +268,17 @@ def large(part: str) -> str:
     return "\n".join([*lines, "", f"{_machine(recorded)}; `{recorded['command']}`."])
 
 
-def large_gpu() -> str:
+def large_gpu(heads: tuple[str, str], unit: str) -> str:
     """What generating and scoring take, for each device that it was measured on."""
-    lines, machines = ["| | members in one call | the other | ratio |", "|---|---|---|---|"], []
+    lines, machines = [f"| | {heads[0]} | {heads[1]} | ratio |", "|---|---|---|---|"], []
     for path in sorted(RESULTS.glob("large_gpu_*.json"), reverse=True):
         recorded = _load(path.name)
-        for row in recorded["rows"]:
-            lines.append(_cells(f"{row['name'].replace('/', ', ')} ({row['unit']})", row["ours"], row["other"],
-                                f"**{row['ratio']:.3g}**"))  # fmt: skip
-        machines.append(f"{_machine(recorded)}; `{recorded['command']}`.")
+        rows = [row for row in recorded["rows"] if row["unit"] == unit]
+        for row in rows:
+            lines.append(_cells(f"{row['name'].replace('/', ', ')} ({unit})", row["ours"],
+                                row["other"], f"**{row['ratio']:.3g}**"))  # fmt: skip
+        if rows:
+            machines.append(f"{_machine(recorded)}; `{recorded['command']}`.")
     return "\n".join([*lines, "", "\n\n".join(machines)])
 
 
@@ -311,7 +313,8 @@ WHOLE = {
     "cluster": cluster,
     "cluster_scaling": scaling,
     **{f"large_{part}": partial(large, part) for part in LARGE},
-    "large_gpu": large_gpu,
+    "large_gpu": partial(large_gpu, ("members in one call", "the other"), "tokens/s"),
+    "large_gpu_memory": partial(large_gpu, ("a generation, one by one", "the module"), "MiB"),
     "action_noise": partial(experiment, "action_noise", "noise"),
     "bins": partial(experiment, "bins", "bins"),
     **SCIENCE,
