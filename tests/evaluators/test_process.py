@@ -2,9 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,3 +84,33 @@ def test_a_signal_that_another_thread_takes_waits_until_a_worker_is_started():
         signal.signal(signal.SIGTERM, before)
         waiting.set()
         other.join()
+
+
+ROOMY = """
+from pathlib import Path
+
+from torch_es import ES, EpisodeRules, mlp
+
+
+def most(pid):
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+if __name__ == "__main__":
+    network = mlp(3, 1, hidden=(3000, 3300))
+    with ES(network, "Pendulum-v1", rank=1, num_pairs=250, num_workers=1, rules=EpisodeRules(max_steps=1)) as es:
+        assert es.learn(500).strategy.generation == 1
+        print(sum(p.nbytes for p in network.parameters()), sum(map(most, ("self", *es.evaluator().pids))))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux says how much memory a process had at most")
+def test_no_memory_of_members_times_parameters(tmp_path):
+    """500 members of 10 million parameters would be 20 GB."""
+    script = tmp_path / "roomy.py"
+    script.write_text(ROOMY)
+    run = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    module, most = map(int, run.stdout.splitlines()[-1].split())
+    assert most < 50 * module
