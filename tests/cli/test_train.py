@@ -1,10 +1,13 @@
 """What a run says at its end, and that one which cannot begin leaves nothing."""
 
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from command import torch_es
 
+ROOT = Path(__file__).parents[2]
 SMALL = [
     "strategy.num_pairs=1", "policy.hidden=[4]", "evaluator.num_workers=0", "total_timesteps=20", "final_episodes=1",
     "run_dir=r",
@@ -55,6 +58,15 @@ def test_a_run_says_what_settings_it_trains_with(words, line, tmp_path):
     done = torch_es("train", "resume=r", "total_timesteps=21", "video=false", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Settings" not in done.stdout
+
+
+def test_a_policy_of_the_zoo_with_nothing_left_to_learn_says_so(tmp_path):
+    shutil.copytree(ROOT / "zoo" / "CartPole-v1", tmp_path / "r")
+    done = torch_es("resume=r", "video=false", "final_episodes=1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "nothing was left to learn" in done.stdout
+    assert "centre return 500.0" in done.stdout
+    assert not (tmp_path / "r" / "curve.png").exists()
 
 
 def video_line(done):

@@ -74,7 +74,8 @@ def run(
             result = centre_metrics(episodes)
             log({"global_step": float(es.trainer.total_timesteps), **result})
             _keep(folder / "summary.json", {"generation": es.strategy.generation, **result})
-            plot_runs([folder], folder / "curve.png")
+            if (folder / "metrics.jsonl").stat().st_size:  # a policy of the zoo has no rows before it trains on
+                plot_runs([folder], folder / "curve.png")
             if not quiet:
                 _say_result(folder, settings, episodes)
             if settings["video"]:

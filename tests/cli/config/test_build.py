@@ -22,6 +22,13 @@ def test_every_file_composes_and_builds(group, option):
     config.build_loggers(composed)
 
 
+@pytest.mark.parametrize(("policy", "told"), [("mlp", 1), ("atari_cnn", 0)])
+def test_a_network_without_convolutions_is_warned_of_pictures(policy, told, caplog):
+    with config.build(config.compose_config(["env=atari", f"policy={policy}"])):
+        found = [record.message for record in caplog.records if "picture" in record.message]
+    assert found == ["policy.name=mlp sees a picture as 28,224 numbers in a row; use policy=atari_cnn."] * told
+
+
 def test_a_scheduler_steps_once_a_generation():
     words = ["env=cartpole", "scheduler={name:StepLR,step_size:1,gamma:0.5}", "strategy.num_pairs=2", "optimizer.lr=1"]
     with config.build(config.compose_config([*words, "evaluator=serial"])) as es:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import logging
+import math
 from functools import partial
 from typing import Any
 
@@ -22,6 +24,8 @@ from torch_es.loggers.names import NAMINGS
 from torch_es.policies import make_network
 from torch_es.policies.networks import NETWORKS
 from torch_es.seeding import check_seed
+
+_log = logging.getLogger(__name__)
 
 Config = dict[str, Any]
 
@@ -155,7 +159,10 @@ def _network(options: Config, env: gym.Env[Any, Any], box_head: str, seed: int) 
     """
     outputs = make_head(env.action_space, box_head).size
     if ":" not in str(options.get("name")):
-        check_choice("policy.name", options.get("name"), NETWORKS)
+        name, shape = check_choice("policy.name", options.get("name"), NETWORKS), env.observation_space.shape or ()
+        if name != "atari_cnn" and len(shape) == 3:
+            numbers = f"{math.prod(shape):,}"
+            _log.warning("policy.name=%s sees a picture as %s numbers in a row; use policy=atari_cnn.", name, numbers)
         return make_network(env.observation_space, outputs, seed=seed, **options)
     kind = _imported("policy.name", "MODULE:CLASS", options["name"])
     with torch.random.fork_rng(devices=[]):
