@@ -20,6 +20,7 @@ from torch.optim import SGD
 
 from torch_es import ES, OpenAIES, mlp
 from torch_es.loggers import CsvLogger
+from torch_es.runs import checkpoint
 
 LOOSE = nn.Parameter(torch.zeros(1))  # of no policy
 ZOO = Path(__file__).parent.parent / "zoo"
@@ -335,3 +336,42 @@ def test_a_wrong_limit_leaves_no_run_behind(tmp_path):
         with pytest.raises(ValueError, match="`max_seconds` must be positive, got -1"):
             es.learn(10, folder=tmp_path / "run", max_seconds=-1)
         assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("made", "given", "message"),
+    [
+        (
+            {"optimizer": ADAM},
+            {"optimizer": partial(torch.optim.Adam, lr=1e-4)},
+            "`optimizer` must be the checkpoint's",
+        ),
+        ({"strategy": "pgpe", "sigma": 0.1}, {"sigma": 0.5}, "`sigma` must be the checkpoint's, 0.1, .* got 0.5"),
+    ],
+)
+def test_what_the_state_decides_is_not_replaced(made, given, message, tmp_path):
+    ES(mlp(3, 1, (4,)), Stepper, num_pairs=2, num_workers=0, **made).save(tmp_path / "c")
+    ES.load(tmp_path / "c", mlp(3, 1, (4,)), Stepper, num_workers=0, **made)
+    with pytest.raises(ValueError, match=message):
+        ES.load(tmp_path / "c", mlp(3, 1, (4,)), Stepper, num_workers=0, **given)
+
+
+def test_a_checkpoint_that_is_refused_leaves_frozen_weights_alone(tmp_path):
+    def made(value, seed):
+        network = nn.Sequential(nn.Linear(3, 4).requires_grad_(False), nn.Linear(4, 1))
+        nn.init.constant_(network[0].weight, value)
+        return ES(network, Stepper, num_pairs=2, num_workers=0, seed=seed)
+
+    made(1.0, 0).save(tmp_path / "c")
+    other = made(2.0, 1)
+    with pytest.raises(ValueError, match="`seed` must be the one that the state was made with"):
+        other.restore(checkpoint.load(tmp_path / "c"))
+    assert other.network[0].weight.eq(2.0).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"strategy": "pgpe"}, {"rank": 1}], ids=str)
+def test_the_default_device_of_torch_is_another(options):
+    network = nn.Sequential(nn.Linear(4, 8), nn.GELU(), nn.Linear(8, 2))
+    with torch.device("meta"):  # stands for a GPU: nothing has values there
+        es = ES(network, "CartPole-v1", num_workers=0, num_pairs=2, **options).learn(10)
+    assert es.strategy.theta.isfinite().all()

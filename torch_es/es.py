@@ -29,8 +29,8 @@ from torch_es.rollout.objective import in_environment
 from torch_es.runs import checkpoint
 from torch_es.runs.folder import RunFolder, entered
 from torch_es.runs.machine import describe, difference
+from torch_es.runs.options import check_replaced, saved_options
 from torch_es.runs.options import describe as describe_options
-from torch_es.runs.options import saved_options
 from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record, fingerprint
 from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_strategy
@@ -310,13 +310,14 @@ class ES:
             path: The folder.
             policy: A module of the same architecture.
             env: Replaces the saved id; needed if it was a function.
-            options: Replace saved arguments; needed for those that were functions.
+            options: Replace saved arguments, but not the optimiser; needed for those that were functions.
 
         Raises:
             ValueError: If the folder is damaged, `policy` has another architecture, or a function is not given again.
         """
         state = checkpoint.load(path)
         given = options if env is None else {**options, "env": env}
+        check_replaced(state, given)
         es = cls(policy, **{**saved_options(state, given), **given})
         es.restore(state)
         return es
@@ -333,9 +334,9 @@ class ES:
         if found := differences(then, now):  # F34b
             raise ValueError(f"The checkpoint is of another module: {found}.")
         self.close()  # workers hold a copy of the buffers
+        self.trainer.load_state_dict(state)
         for name, value in state["buffers"].items():
             buffers[name].copy_(value)
-        self.trainer.load_state_dict(state)
         self.objective.refresh()
         self._moved = difference(state["machine"])
 

@@ -643,3 +643,49 @@ def test_verify_wants_the_rows_of_all_members(call):
     found, _ = together(nn.Linear(6, 5))
     with pytest.raises(ValueError, match="gets other answers"):
         found.verify(call)
+
+
+class Positions(nn.Module):
+    """Looks positions up as a vector, and gives the table's answer a first dimension if it is told to."""
+
+    def __init__(self, first):
+        super().__init__()
+        self.tokens, self.positions, self.out = nn.Embedding(9, 6), nn.Embedding(8, 6), nn.Linear(6, 3)
+        self.first = first
+
+    def forward(self, batch):
+        ids = batch["ids"] if isinstance(batch, dict) else batch
+        positions = self.positions(torch.arange(ids.shape[1]))
+        return self.out(self.tokens(ids) + (positions[None] if self.first else positions))
+
+
+@pytest.mark.parametrize("wrap", [lambda ids: ids, lambda ids: {"ids": ids}], ids=["tensor", "dict"])
+def test_the_rows_are_found_in_a_dict_too(wrap):
+    module = Positions(first=False)
+    found, become = together(module)
+    ids = torch.randint(9, (4, 2 * K))  # positions might be rows of the members, by their number
+    with found:
+        answers = module(wrap(ids.repeat(K, 1))).view(K, 4, 2 * K, 3)
+    for slot in range(K):
+        become(slot)
+        assert torch.allclose(answers[slot], module(wrap(ids)), atol=1e-5)
+
+
+def test_positions_that_get_a_first_dimension_after_the_look_up_are_refused():
+    module = Positions(first=True)
+    found, _ = together(module)
+    with found, pytest.raises(ValueError, match=r"a table of positions has answered .* look up `positions\[None\]`"):
+        module(torch.randint(9, (4, 5)).repeat(K, 1))
+
+
+def test_under_autocast_a_look_up_and_a_norm_round_as_they_do_alone():
+    for module, rows in ((nn.Embedding(9, 6), torch.randint(9, (4,))), (nn.LayerNorm(6), torch.randn(4, 6))):
+        found, become = together(module)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            with found:
+                answers = module(rows.repeat(K, *[1] * (rows.dim() - 1))).view(K, 4, 6)
+            for slot in range(K):
+                become(slot)
+                alone = module(rows)
+                assert answers.dtype == alone.dtype
+                assert torch.allclose(answers[slot], alone, atol=1e-6)

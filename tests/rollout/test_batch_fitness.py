@@ -198,7 +198,7 @@ def test_a_batch_that_is_a_dict_may_be_taken_apart_and_its_tensors_may_not_chang
 
     theta, _ = trained(BatchFitness(score, dicts))
     assert theta.equal(trained(BatchFitness(mean, batches))[0])
-    with pytest.raises(ValueError, match="`fitness_fn` must leave its batch as it is, but changed a tensor"):
+    with pytest.raises(ValueError, match="`fitness_fn` must leave its batch as it is, but changed something in it"):
         trained(BatchFitness(partial(score, doubled=True), dicts))
 
 
@@ -294,3 +294,24 @@ def test_prompts_that_vary_in_number_cannot_be_compared():
     calls = []
     with pytest.raises(ValueError, match=r"`fitness_fn` with `within_prompts`, must return 5 numbers .* got 6"):
         trained(BatchFitness(fitness, batches, within_prompts=True), generations=1, eval_every=0)
+
+
+def test_an_array_that_is_changed_is_noticed():
+    def score(module, batch):
+        batch["y"] *= 0.5
+        return float(batch["y"].sum())
+
+    fitness = BatchFitness(score, lambda generation: {"y": np.arange(5.0)})
+    with pytest.raises(ValueError, match="`fitness_fn` must leave its batch as it is"):
+        ES(network(), fitness_fn=fitness, num_workers=0).learn(1)
+
+
+def test_a_batch_that_the_first_member_would_use_up_is_refused():
+    fitness = BatchFitness(lambda module, batch: float(next(batch)), lambda generation: iter([1.0]))
+    with pytest.raises(TypeError, match="`batches` must return what can be read again for each member, got a list"):
+        ES(network(), fitness_fn=fitness, num_workers=0).learn(1)
+
+
+def test_a_list_of_tensors_is_a_row_of_scores():
+    scores = [torch.tensor(0.5, dtype=torch.bfloat16), torch.tensor(2.0, dtype=torch.bfloat16)]
+    assert BatchFitness(mean).rows(scores).tolist() == [[0.5, 2.0]]

@@ -48,3 +48,13 @@ def test_autocast_does_not_keep_the_rounded_weights_of_another_member(rank, monk
                 assert float(module(x).sum()) == together
         parameters.write_module(theta)
         assert len(set(found)) == 3
+
+
+def test_modes_that_the_function_changes_are_put_back():
+    module = torch.nn.Sequential(torch.nn.Linear(1, 1), torch.nn.Dropout()).eval()
+    module[1].train()
+    player = FunctionPlayer(module, lambda module: float(module.train().training))
+    player.begin(Snapshot(torch.zeros(2), Mirrored(0, 0, 2, 0.1)))
+    player.submit(Task(0, 0))
+    assert player.advance()[0].return_ == 1.0
+    assert [part.training for part in module.modules()] == [False, False, True]

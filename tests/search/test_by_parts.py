@@ -188,3 +188,83 @@ def test_es_saves_and_goes_on_bit_for_bit(dtype, tmp_path, large):
     replayed = ES(module(dtype), fitness_fn=fitness, num_workers=0, num_pairs=3, eval_every=2, rank=1)
     replayed.replay(tmp_path / "straight" / "replay.log", 4)
     assert replayed.strategy.theta.equal(small.strategy.theta)
+
+
+class Counting(torch.optim.Optimizer):
+    """Counts its steps in the group, as schedule-free optimisers do."""
+
+    def __init__(self, params):
+        super().__init__(params, {"lr": 0.1, "steps": 0})
+
+    def step(self):
+        for group in self.param_groups:
+            group["steps"] += 1
+            for p in group["params"]:
+                if p.grad is not None:
+                    p.data.sub_(p.grad * group["lr"] / group["steps"])
+
+
+def hooked(params):
+    optimizer = torch.optim.SGD(params, lr=0.1)
+    optimizer.register_step_pre_hook(lambda *_: None)
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (Counting, "`optimizer` must not count in its groups, as it does in `steps`"),
+        (hooked, "must have no step hooks"),
+    ],
+)
+def test_an_optimiser_whose_step_is_of_all_parameters_is_refused(make, message, large):
+    OpenAIES(module(), make, num_pairs=2).tell([1.0, 2.0, 3.0, 5.0])
+    large()
+    strategy = OpenAIES(module(), make, num_pairs=2)
+    theta, options = strategy.theta.clone(), copy.deepcopy(strategy.optimizer.state_dict())
+    with pytest.raises(ValueError, match=rf"{message}.*is stepped one parameter at a time"):
+        strategy.tell([1.0, 2.0, 3.0, 5.0])
+    assert strategy.theta.equal(theta)
+    assert strategy.optimizer.state_dict() == options
+
+
+def test_a_step_that_is_ended_in_its_middle_is_not_saved(large):
+    large()
+    strategy = OpenAIES(module(), SGD, num_pairs=2)
+    step, steps = strategy.optimizer.step, []
+
+    def interrupted():
+        if steps.append(None) or len(steps) > 10:  # of eight parameters, in the second pass
+            raise KeyboardInterrupt
+        return step()
+
+    strategy.optimizer.step = interrupted
+    theta = strategy.theta.clone()
+    with pytest.raises(KeyboardInterrupt):
+        strategy.tell([1.0, 2.0, 3.0, 5.0])
+    assert not strategy.theta.equal(theta)
+    with pytest.raises(NonFiniteError, match="The last step failed in its middle"):
+        strategy.state_dict()
+
+
+@pytest.mark.parametrize("by_parts", [False, True])
+def test_a_fused_optimiser_steps_as_others_do_whatever_the_layout(by_parts, large):
+    if by_parts:
+        large()
+    thetas = []
+    for fused in (False, True):
+        torch.manual_seed(0)
+        convolution = nn.Conv2d(3, 40, 3).to(memory_format=torch.channels_last)
+        strategy = OpenAIES(convolution, partial(torch.optim.Adam, lr=0.02, fused=fused), num_pairs=2)
+        strategy.tell([1.0, 2.0, 3.0, 5.0])
+        thetas.append(strategy.theta)
+    assert torch.allclose(*thetas, atol=1e-6)
+
+
+def test_actions_are_searched_with_a_large_network_too(large):
+    large()
+    network = nn.Sequential(nn.Linear(4, 200), nn.Tanh(), nn.Linear(200, 2))
+    es = ES(network, "CartPole-v1", sigma=0, action_noise="sample", num_workers=0, num_pairs=2)
+    assert es.strategy.parameters.by_parts
+    theta = es.strategy.theta.clone()
+    assert not es.learn(10).strategy.theta.equal(theta)

@@ -154,3 +154,24 @@ def test_every_member_must_be_told(number):
     with pytest.raises(TypeError, match=r"`tell` must get numbers, got \{0: 1.0\}"):
         strategy.tell({0: 1.0})
     assert strategy.generation == 0
+
+
+def test_a_plateau_of_what_should_fall_is_refused():
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau
+    OpenAIES(torch.zeros(3), scheduler=partial(plateau, mode="max"))
+    with pytest.raises(ValueError, match=r"`scheduler` gets the mean fitness, which should rise: .* mode='max'"):
+        OpenAIES(torch.zeros(3), scheduler=plateau)
+
+
+def test_an_error_of_the_optimiser_that_is_no_overflow_stays_what_it_is():
+    strategy = OpenAIES(torch.zeros(3), num_pairs=1)
+    strategy.optimizer.register_step_pre_hook(lambda *_: (_ for _ in ()).throw(RuntimeError("out of memory")))
+    with pytest.raises(RuntimeError, match=r"^out of memory$"):
+        strategy.tell([1.0, 2.0])
+    assert strategy.theta.equal(torch.zeros(3))
+
+
+def test_the_state_of_another_optimiser_is_refused():
+    state = OpenAIES(torch.zeros(3), torch.optim.Adam).state_dict()
+    with pytest.raises(ValueError, match="`optimizer` must be the one of the state, which has no dampening, momentum"):
+        OpenAIES(torch.zeros(3), torch.optim.SGD).load_state_dict(state)

@@ -160,3 +160,11 @@ def test_targets_are_modules_or_float_tensors():
         as_module([1.0])
     with pytest.raises(TypeError, match=r"got torch.int64; call `.float\(\)`"):
         as_module(torch.zeros(3, dtype=torch.int64))
+
+
+def test_a_buffer_that_is_an_expanded_view_is_put_back_where_nothing_changed():
+    module = nn.Linear(2, 1)
+    module.register_buffer("mask", torch.ones(1, 2).expand(3, 2))
+    with kept_buffers(module):
+        module(torch.zeros(1, 2))
+    assert module.mask.equal(torch.ones(3, 2))

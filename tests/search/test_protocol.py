@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from torch_es.search.protocol import Outcome, as_outcome, as_pairs
 
@@ -18,3 +19,9 @@ def test_pairs_need_an_even_number_of_members():
 def test_an_outcome_is_taken_as_it_is():
     outcome = Outcome(np.zeros(3))
     assert as_outcome(outcome) is outcome
+
+
+def test_tensors_of_low_precision_or_with_a_gradient_are_numbers_too():
+    told = torch.tensor([1.0, 2.0])
+    for given in (told.bfloat16(), told.requires_grad_() * 1, list(told.detach().bfloat16())):
+        assert as_outcome(given).fitness.tolist() == [1.0, 2.0]

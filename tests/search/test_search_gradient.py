@@ -1,5 +1,6 @@
 """`es.backward(fitness_fn)` beside `loss.backward()`."""
 
+import copy
 from functools import partial
 
 import numpy as np
@@ -171,3 +172,15 @@ def huge(module):
 def test_bad_arguments_are_refused(arguments, options, error, message):
     with pytest.raises(error, match=message):
         SearchGradient(*arguments, **options)
+
+
+def test_it_adds_to_the_sparse_gradient_of_an_embedding():
+    torch.manual_seed(0)
+    module = nn.Embedding(9, 4, sparse=True)
+    module(torch.tensor([1, 2])).sum().backward()
+    before = module.weight.grad.to_dense()
+    alone = copy.deepcopy(module)
+    alone.zero_grad()
+    for each in (module, alone):
+        SearchGradient(each, num_pairs=2).backward(lambda m: float(m.weight[1].sum()))
+    assert torch.allclose(module.weight.grad, before + alone.weight.grad)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -35,6 +36,11 @@ class Rows(NamedTuple):
                 raise ValueError(
                     f"the module must keep the rows of all {self.members} members first, {self.total} in this call, "
                     f"but a layer got {tuple(size)}; pass `members_per_call=1`."
+                )
+            if len(size) > 3 and size[1] == self.total:
+                raise ValueError(
+                    f"the rows of all members must come first, but a layer got {tuple(size)}: a table of positions "
+                    "has answered for all rows already; look up `positions[None]`, in place of `[None]` afterwards."
                 )
             x = x.expand(self.total, *size[1:])
         return x.reshape(self.members, -1, *size[1:])
@@ -105,8 +111,11 @@ class Each:
         if self.factors is None:
             return self.whole()[torch.arange(len(index), device=index.device)[:, None], index]
         left, right = self.factors
-        chosen = left.gather(2, index[:, None].expand(-1, left.shape[1], -1))
-        return torch.baddbmm(functional.embedding(index, self.value), chosen.mT, right)
+        kind = index.device.type
+        rounding = torch.is_autocast_enabled(kind)  # of products, and not of a look-up
+        with torch.autocast(kind, enabled=False) if rounding else contextlib.nullcontext():
+            chosen = left.gather(2, index[:, None].expand(-1, left.shape[1], -1))
+            return torch.baddbmm(functional.embedding(index, self.value), chosen.mT, right)
 
     def convolved(self, x: Tensor, convolve: Callable[..., Tensor], groups: int, *options: Any) -> Tensor:
         """Return `convolve` of x `(members, n, channels, ...)` with the tensors as filters.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -69,7 +69,8 @@ class Interception:
         self._depth += 1
         if self._depth > 1:
             return
-        tensors = [x for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.dim()]
+        given = [dict(x) if isinstance(x, Mapping) else x for x in (*args, *kwargs.values())]
+        tensors = [x for x in tree_leaves(given) if isinstance(x, Tensor) and x.dim()]
         if not tensors:
             return
         # beside the batch, a call may have vectors that belong to none of its rows

@@ -28,7 +28,7 @@ class MatmulLanes:
         parameters = FlatParameters(network)
         if any(p.dtype != torch.float32 for p in network.parameters()):
             raise NotImplementedError("only float32 chains are stacked")
-        flat = torch.zeros(num_lanes, parameters.dim)
+        flat = torch.zeros(num_lanes, parameters.dim, device="cpu")
         names = {id(p): name for name, p in parameters.named.items()}
         views = parameters.views(flat)
 

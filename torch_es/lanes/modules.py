@@ -19,7 +19,7 @@ from torch_es.nn import find_norm, prepare
 from torch_es.nn.carried import copied
 from torch_es.nn.observation_norm import Statistics
 from torch_es.policies.recurrent import State, dtype_of, initial_state, is_recurrent, respond
-from torch_es.search.parameters import FlatParameters
+from torch_es.search.parameters import FlatParameters, put_back
 from torch_es.spaces.layout import Inputs, Layout
 from torch_es.types import Float32Array
 
@@ -57,7 +57,7 @@ class Member:
         self.parameters.write_module(theta)
         for name, buffer in self.network.named_buffers():
             if name in self._initial:
-                buffer.copy_(self._initial[name])
+                put_back(buffer, self._initial[name])
         prepare(self.network, *self._reference)
         # detached: a view of a parameter remembers that it has a gradient even here
         return tree_map(torch.Tensor.detach, initial_state(self.network, 1))
@@ -123,7 +123,7 @@ class CopiedLanes:
             member = self._members[lane]
             inputs = member.inputs(rows[lane : lane + 1])
             outputs[lane], self._states[lane] = respond(member.network, inputs, self._states[lane])
-        together = torch.zeros(len(rows), next(iter(outputs.values())).numel())
+        together = torch.zeros(len(rows), next(iter(outputs.values())).numel(), device="cpu")
         for lane, output in outputs.items():
             together[lane] = output[0]
         array: Float32Array = together.numpy()

@@ -25,9 +25,9 @@ def affine(y: Tensor, weight: Any, bias: Any, shape: tuple[int, ...]) -> Tensor:
     ones = [1] * (y.dim() - 1 - len(shape))
     for value, apply in ((weight, operator.mul), (bias, operator.add)):
         if isinstance(value, Each):
-            y = apply(y, value.whole().view(len(y), *ones, *shape))
+            y = apply(y, value.whole().view(len(y), *ones, *shape).to(y.dtype))
         elif value is not None:
-            y = apply(y, value.view(shape))
+            y = apply(y, value.view(shape).to(y.dtype))
     return y.flatten(0, 1)
 
 

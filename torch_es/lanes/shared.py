@@ -41,7 +41,7 @@ class SharedWeights:
             raise NotImplementedError("only float32 networks share their weights")
         slots = -(-num_lanes // ROWS) * ROWS
         self.parts = parts
-        self.theta = torch.zeros(parts[-1].stop, dtype=torch.float32)
+        self.theta = torch.zeros(parts[-1].stop, dtype=torch.float32, device="cpu")
         self.draws = room(slots, parts[-1].first + parts[-1].num_draws).zero_()
         self._rows = self.draws.numpy()
         self._offset = np.zeros(self.draws.shape[1], np.float32)  # the centre's weights where noise is dense
@@ -202,7 +202,7 @@ def independent(shape: Sequence[int], multiply: Callable[[Tensor, Tensor], Tenso
         True
     """
     generator, answers = torch.Generator().manual_seed(0), set()
-    draw = partial(torch.randn, generator=generator, dtype=torch.float32)
+    draw = partial(torch.randn, generator=generator, dtype=torch.float32, device="cpu")
     weight, row = draw(shape[1], shape[0]), draw(shape[1])
     with one_thread():
         for at in range(ROWS):

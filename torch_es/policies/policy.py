@@ -143,7 +143,7 @@ class Policy(nn.Module):
         self.prepare()
         with _evaluating(self.network), kept_buffers(self.network):
             starts = None if episode_start is None else torch.as_tensor(np.atleast_1d(episode_start), dtype=torch.bool)
-            output, state = self.respond(torch.tensor(rows), self._state(len(rows), state, starts))
+            output, state = self.respond(torch.tensor(rows, device="cpu"), self._state(len(rows), state, starts))
         noise, array = self.action_noise, (output.float() if output.dtype == torch.bfloat16 else output).numpy()
         if noise is None or generator is None:
             actions = self.head(array)
@@ -192,7 +192,7 @@ class Policy(nn.Module):
     def _try(self, norm: ObservationNorm | None) -> None:
         space = copy.deepcopy(self.layout.space)
         space.seed(0)
-        rows = torch.tensor(self.layout.row(space.sample()))[None]
+        rows = torch.tensor(self.layout.row(space.sample()), device="cpu")[None]
         largest = float((rows.double().abs() * torch.from_numpy(self.layout.measured)).max())
         if norm is None and largest > _FAR:
             _log.warning(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, MutableMapping, MutableSequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, MutableSequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
@@ -68,13 +69,16 @@ class BatchFitness:
         """Return the fitness of the module's answers to a batch, `(members_per_call, prompts)`; see `rows`.
 
         Raises:
-            ValueError: If `fitness_fn` changes a tensor of the batch, which later members get too.
+            TypeError: If the batch is an iterator, which the first member would use up.
+            ValueError: If `fitness_fn` changes its batch, which later members get too.
         """
+        if isinstance(batch, Iterator):
+            raise TypeError(f"`batches` must return what can be read again for each member, got {described(batch)}.")
         given = copy.copy(batch) if isinstance(batch, MutableMapping | MutableSequence) else batch
         before = _versions(batch)
         rows = self.rows(self.fitness_fn(module, given))
         if _versions(batch) != before:
-            raise ValueError("`fitness_fn` must leave its batch as it is, but changed a tensor of it; change a clone.")
+            raise ValueError("`fitness_fn` must leave its batch as it is, but changed something in it; change a copy.")
         return rows
 
     def rows(self, answer: Any) -> Float64Array:
@@ -84,6 +88,8 @@ class BatchFitness:
             TypeError: If it does not hold numbers.
             ValueError: If it has another shape.
         """
+        if isinstance(answer, (list, tuple)) and answer and all(isinstance(each, Tensor) for each in answer):
+            answer = torch.stack(tuple(answer)) if len({each.shape for each in answer}) == 1 else answer
         if isinstance(answer, Tensor) and not answer.is_complex():
             answer = answer.detach().cpu().double().numpy()
         try:
@@ -103,9 +109,10 @@ class BatchFitness:
 
 
 def _versions(batch: Any) -> list[int]:
-    """Return numbers that grow when the tensors of a batch are changed in place."""
+    """Return numbers that change when the tensors and arrays of a batch are changed in place."""
     leaves = tree_leaves(dict(batch) if isinstance(batch, Mapping) else batch)
-    return [leaf._version for leaf in leaves if isinstance(leaf, Tensor) and not leaf.is_inference()]
+    tensors = [leaf._version for leaf in leaves if isinstance(leaf, Tensor) and not leaf.is_inference()]
+    return tensors + [hash(leaf.tobytes()) for leaf in leaves if isinstance(leaf, np.ndarray)]
 
 
 def within_prompts(fitness: Float64Array) -> Float64Array:

@@ -144,14 +144,14 @@ class FunctionPlayer:
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:
         """Put the module into eval mode, and its modes and buffers back."""
-        training = [part for part in self._module.modules() if part.training]
+        training = {part: part.training for part in self._module.modules()}
         self._module.eval()
         try:
             with kept_buffers(self._module):
                 yield
         finally:
-            for part in training:
-                part.training = True
+            for part, mode in training.items():
+                part.training = mode
 
     @contextlib.contextmanager
     def _together_around(self, together: Together, member: int) -> Iterator[None]:

@@ -75,8 +75,8 @@ class Scorer:
 
     def _check(self, num_draws: int) -> None:
         generator = torch.Generator().manual_seed(0)
-        rows = torch.randn(2, self._layout.size, generator=generator).numpy()
-        draws = torch.randn(2, num_draws, generator=generator).numpy()
+        rows = torch.randn(2, self._layout.size, generator=generator, device="cpu").numpy()
+        draws = torch.randn(2, num_draws, generator=generator, device="cpu").numpy()
         try:
             norm = float(self.score(rows, draws).norm())
         except RuntimeError as error:

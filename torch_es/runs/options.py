@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -71,6 +71,24 @@ def saved_options(state: dict[str, Any], given: Collection[str] = ()) -> dict[st
         if ":" in str(saved["env"]):  # F33b
             raise ValueError(f"`env` {saved['env']!r} of the checkpoint would import a module; pass `env` yourself.")
     return made if "rules" in functions else {**made, "rules": EpisodeRules(**rules)}
+
+
+def check_replaced(state: dict[str, Any], given: Mapping[str, Any]) -> None:
+    """Refuse another optimiser, or another sigma where the strategy moves it, than a checkpoint's state belongs to.
+
+    Raises:
+        ValueError: If one is given; functions cannot be compared.
+    """
+    moved = state["strategy"].get("sigma") is not None
+    for name in ("optimizer", *["sigma"] * moved):
+        if name not in given:
+            continue
+        then, now = state["options"][name], _described(given[name])
+        if then != now and not is_function(then) and not is_function(now):
+            raise ValueError(
+                f"`{name}` must be the checkpoint's, {then}, since its state is restored, got {now}. For another, "
+                "begin anew: give the network that was trained to a new `ES`."
+            )
 
 
 def _optimizer(name: str, described: dict[str, Any]) -> Any:

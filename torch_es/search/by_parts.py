@@ -17,11 +17,12 @@ from torch import Tensor, nn
 
 from torch_es.errors import NonFiniteError
 from torch_es.search.noise import blocks, room
-from torch_es.search.parameters import FlatParameters, sent
+from torch_es.search.parameters import FlatParameters, in_layout, sent
 from torch_es.search.perturbation import Noisy, Sigma, chunks
 from torch_es.search.rule import finite_norm
 from torch_es.types import Float64Array
 
+_ONE_BY_ONE = "a module that is large, or on another device than the CPU, is stepped one parameter at a time"
 _PIECE = 1 << 20  # elements that are looked at in the processor's cache, since memory is what the time goes into
 
 Update = Callable[[Tensor, Sigma], tuple[Tensor, Sigma]]
@@ -72,56 +73,77 @@ def gradients(
         start = stop
 
 
-@torch.no_grad()
-def climb(
-    parameters: FlatParameters,
-    theta: Tensor,
-    optimizer: torch.optim.Optimizer,
-    compute: Callable[[], Iterator[Tensor]],
-) -> Norms:
-    """Let the optimiser climb from theta, which is changed in place, along the gradients that `compute` yields.
+class Step:
+    """The step of a large module: tried whole, then made, one parameter after another.
+
+    It has memory of the CPU for the largest parameter, since fresh memory for each would cost more time than the step.
+
+    Args:
+        parameters: Of the module.
+        theta: The centre, `(dim,)`, which is changed in place.
+        optimizer: Steps the masters.
 
     Raises:
-        NonFiniteError: If a gradient or a step is not finite; then nothing has changed.
-    """
-    everything = list(zip(parameters.named.values(), parameters.masters, parameters.parts(theta), strict=True))
-    step = _Step(optimizer, parameters)
-    squares = np.zeros(3)
-    for (p, master, own), gradient in zip(everything, compute(), strict=True):
-        squares += np.square(step.tried(p, master, own, gradient))
-    for (p, master, own), gradient in zip(everything, compute(), strict=True):
-        step(master, gradient)
-        if master.data_ptr() != own.data_ptr():
-            own.copy_(master.reshape(-1))
-        p.copy_(sent(own, p))
-    torch.clear_autocast_cache()
-    return Norms(*map(float, np.sqrt(squares)))
-
-
-class _Step:
-    """Steps one parameter after another, in memory of the CPU that has room for the largest.
-
-    Fresh memory for each would cost more time than the step.
+        ValueError: If the optimiser has step hooks, which would see one parameter at a time.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, parameters: FlatParameters) -> None:
-        self._optimizer = optimizer
+    def __init__(self, parameters: FlatParameters, theta: Tensor, optimizer: torch.optim.Optimizer) -> None:
+        if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+            raise ValueError(f"`optimizer` must have no step hooks: {_ONE_BY_ONE}.")
+        self._optimizer, self._groups = optimizer, optimizer.param_groups
         named, dtype = parameters.named.values(), parameters.dtype
+        self._all = list(zip(named, parameters.masters, parameters.parts(theta), strict=True))
         most = max((p.numel() for p in named if not p.is_cpu), default=0)
         self._gradient = torch.empty(most, dtype=dtype, device="cpu", pin_memory=any(p.is_cuda for p in named))
-        most = max((p.numel() for p, own in zip(named, parameters.masters, strict=True) if p is not own), default=0)
+        most = max((p.numel() for p, master, _ in self._all if p is not master), default=0)
         self._trial = torch.empty(most, dtype=dtype, device="cpu")
 
-    def __call__(self, master: nn.Parameter, gradient: Tensor) -> None:
+    @torch.no_grad()
+    def tried(self, gradients: Iterator[Tensor]) -> Norms:
+        """Try each parameter's step and take it back; return the lengths of the whole step's vectors.
+
+        Raises:
+            NonFiniteError: If a gradient or a step is not finite.
+            ValueError: If the optimiser counts steps in its groups, which would count each parameter.
+        """
+        before = [copy.deepcopy({key: value for key, value in g.items() if key != "params"}) for g in self._groups]
+        squares = np.zeros(3)
+        for (p, master, own), gradient in zip(self._all, gradients, strict=True):
+            squares += np.square(self._tried(p, master, own, gradient))
+            self._check_groups(before)
+        return Norms(*map(float, np.sqrt(squares)))
+
+    @torch.no_grad()
+    def make(self, gradients: Iterator[Tensor]) -> None:
+        """Climb along the gradients."""
+        for (p, master, own), gradient in zip(self._all, gradients, strict=True):
+            self._step(master, gradient)
+            if master.data_ptr() != own.data_ptr():
+                own.copy_(master.reshape(-1))
+            p.copy_(sent(own, p))
+        torch.clear_autocast_cache()
+
+    def _check_groups(self, before: list[dict[str, Any]]) -> None:
+        """Raise a ValueError if the groups' options have changed, and put them back."""
+        pairs = list(zip(self._groups, before, strict=True))
+        changed = [key for group, options in pairs for key in options if str(group[key]) != str(options[key])]
+        if changed:
+            for group, options in pairs:
+                group.update(options)
+            raise ValueError(f"`optimizer` must not count in its groups, as it does in `{changed[0]}`: {_ONE_BY_ONE}.")
+
+    def _step(self, master: nn.Parameter, gradient: Tensor) -> None:
         """Step one parameter, whose gradient is negated in place; those without one stay where they are."""
         gradient = gradient.neg_()
         if not gradient.is_cpu:
             gradient = self._gradient[: gradient.numel()].copy_(gradient)
-        master.grad = gradient.view(master.shape).to(master.dtype)
+        master.grad = in_layout(gradient, master)
         try:
             self._optimizer.step()
             self._let_keep(self._optimizer.state.get(master, {}))
         except RuntimeError as error:  # torch refuses a step size beyond float32
+            if "overflow" not in str(error):
+                raise
             raise NonFiniteError(f"The optimiser could not step, {error}; lower the learning rate.") from error
         finally:
             master.grad = None
@@ -133,7 +155,7 @@ class _Step:
             if isinstance(value, Tensor) and value.is_cpu and value.untyped_storage().data_ptr() == ours:
                 state[name] = value.clone()
 
-    def tried(self, p: nn.Parameter, master: nn.Parameter, own: Tensor, gradient: Tensor) -> Norms:
+    def _tried(self, p: nn.Parameter, master: nn.Parameter, own: Tensor, gradient: Tensor) -> Norms:
         """Step a copy of one parameter from the centre, or itself and back; return the lengths of its vectors."""
         norm, held = float(gradient.norm()), master.data
         trial = held if p is master else self._trial[: own.numel()].view(p.shape)
@@ -142,7 +164,7 @@ class _Step:
         kept = copy.deepcopy(state[master]) if master in state else None
         try:
             master.data = trial
-            self(master, gradient)
+            self._step(master, gradient)
             return Norms(norm, *_lengths(master.data.reshape(-1), own, p.dtype))
         finally:
             master.data = held

@@ -12,17 +12,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from torch_es.checks import check_choice, check_count, check_kind, check_positive
 from torch_es.errors import NonFiniteError
 from torch_es.search.arguments import hint
-from torch_es.search.by_parts import Norms, climb, gradients
+from torch_es.search.by_parts import Norms, Step, gradients
 from torch_es.search.low_rank import low_rank
 from torch_es.search.noise import Generator, resolve_generator
 from torch_es.search.parameters import LARGE, FlatParameters, as_module
 from torch_es.search.perturbation import Mirrored, Perturbation, Sigma, Summation, Unperturbed, serial_sum
 from torch_es.search.protocol import OptimizerFactory, Population, SchedulerFactory, as_outcome, as_pairs
-from torch_es.search.rule import NonFinite, Plan, Rule, finite_norm, kept_pairs, spread, sums_for
+from torch_es.search.rule import NonFinite, Plan, Rule, check_coefficients, finite_norm, kept_pairs, spread, sums_for
 from torch_es.seeding import check_seed
 from torch_es.types import Float64Array
 
@@ -100,6 +101,8 @@ class CentreSearch:
         self.optimizer = check_optimizer(optimizer, self.parameters.masters)
         check_kind("scheduler", scheduler, Callable)
         self.scheduler = scheduler(self.optimizer) if scheduler else None
+        if isinstance(self.scheduler, ReduceLROnPlateau) and self.scheduler.mode == "min":
+            raise ValueError("`scheduler` gets the mean fitness, which should rise: give ReduceLROnPlateau mode='max'.")
         self.generation = 0
         self._half_done = False  # a step that an error ended in its middle
         self._ended: Exception | None = None  # why the scheduler cannot go on
@@ -149,7 +152,9 @@ class CentreSearch:
         """Return the sums that the rule makes of an outcome, and which pairs it learns from, `(num_pairs,)`."""
         fitness = as_pairs(as_outcome(outcome).fitness)
         kept = kept_pairs(fitness, self.non_finite)
-        return self.rule(fitness[kept]), kept
+        plan = self.rule(fitness[kept])
+        check_coefficients(plan)
+        return plan, kept
 
     @torch.inference_mode(False)
     def tell(self, outcome: Any, summation: Summation | None = None) -> dict[str, float]:
@@ -170,10 +175,11 @@ class CentreSearch:
         if self.generation == 0:
             _warn_of_equals(outcome.fitness, own_loop)
         sigma = self.sigma
-        if self.parameters.by_parts and plan.squared is None:
-            metrics = self._step_by_parts(plan, kept, population.perturbation)
+        noise = population.perturbation
+        if self.parameters.by_parts and plan.squared is None and not isinstance(noise, Unperturbed):
+            metrics = self._step_by_parts(plan, kept, noise)
         else:
-            sums = sums_for(plan, kept, population.perturbation, summation or serial_sum)
+            sums = sums_for(plan, kept, noise, summation or serial_sum)
             gradient, sigma = plan.update(sums, sigma)
             metrics = self._step(gradient)
         if self._adapted is not None:
@@ -194,6 +200,8 @@ class CentreSearch:
             self.optimizer.step()
         except RuntimeError as error:  # torch refuses a step size beyond float32, in the middle of the parameters
             self.parameters.write_all(before)
+            if "overflow" not in str(error):
+                raise
             raise NonFiniteError(f"The optimiser could not step, {error}; lower the learning rate.") from error
         self.optimizer.zero_grad(set_to_none=True)
         theta = self.parameters.read_masters()
@@ -210,7 +218,11 @@ class CentreSearch:
         self._check_step()
         linear = spread(plan.linear, kept)
         compute = partial(gradients, self.parameters, noise, linear, plan.update, self.sigma)
-        return self._stepped(climb(self.parameters, self.theta, self.optimizer, compute))
+        step = Step(self.parameters, self.theta, self.optimizer)
+        norms = step.tried(compute())
+        self._half_done = True
+        step.make(compute())
+        return self._stepped(norms)
 
     def _check_step(self) -> None:
         if self._ended is not None:
@@ -240,7 +252,7 @@ class CentreSearch:
         """Step the scheduler. If it has run out, the error is raised at the next step, since this one is complete."""
         if self.scheduler:
             step: Callable[..., None] = self.scheduler.step
-            plateau = isinstance(self.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+            plateau = isinstance(self.scheduler, ReduceLROnPlateau)
             try:
                 step(*([float(fitness[np.isfinite(fitness)].mean())] if plateau else []))
             except Exception as error:  # noqa: BLE001 - a scheduler of the user's own may raise anything
@@ -286,6 +298,9 @@ class CentreSearch:
                 f"`scheduler` must be {rule}: the state was saved with {had}. For another learning rate, begin "
                 "anew: give the network that was trained to a new `ES`."
             )
+        for then, now in zip(state["optimizer"]["param_groups"], self.optimizer.param_groups, strict=False):
+            if lacking := sorted(now.keys() - then.keys()):
+                raise ValueError(f"`optimizer` must be the one of the state, which has no {', '.join(lacking)}.")
         self.optimizer.load_state_dict(state["optimizer"])  # F29b
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])  # F29a

@@ -152,7 +152,7 @@ class FlatParameters:
         The tensor is negated in place and kept, to save the memory of another copy.
         """
         for p, part in zip(self.masters, gradient.neg_().split(self.sizes), strict=True):
-            p.grad = part.view(p.shape).to(p.dtype)
+            p.grad = in_layout(part, p)
 
     @torch.no_grad()
     def add_grad(self, gradients: Iterable[Tensor]) -> None:
@@ -160,6 +160,8 @@ class FlatParameters:
         for p, own in zip(self.named.values(), gradients, strict=True):
             if p.grad is None:
                 p.grad = torch.zeros_like(p)
+            elif p.grad.is_sparse:  # of an embedding
+                p.grad = p.grad.to_dense()
             p.grad.sub_(own.view(p.shape))
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
@@ -188,6 +190,12 @@ def _lock(memory: Tensor, gpu: torch.device) -> bool:
 def sent(part: Tensor, p: Tensor) -> Tensor:
     """Return a parameter's elements of theta in its shape and on its device; rounded there, which is faster."""
     return part.to(p.device).view(p.shape)
+
+
+def in_layout(gradient: Tensor, p: Tensor) -> Tensor:
+    """Return a gradient, `(size,)`, as the parameter stands in memory: fused optimisers read the two side by side."""
+    shaped = gradient.view(p.shape).to(p.dtype)
+    return shaped if p.is_contiguous() else torch.empty_like(p).copy_(shaped)
 
 
 class Vector(nn.Module):
@@ -245,7 +253,17 @@ def kept_buffers(network: nn.Module, but: Collection[Tensor] = ()) -> Iterator[N
         for owner, name, buffer, value in before:
             if getattr(owner, name) is not buffer:  # another tensor was put in its place, perhaps of another shape
                 setattr(owner, name, buffer)
-            buffer.copy_(value)
+            put_back(buffer, value)
+
+
+def put_back(buffer: Tensor, value: Tensor) -> None:
+    """Write a buffer's value into it, if it has another: an expanded view, as masks are, cannot be written.
+
+    Example:
+        >>> put_back(torch.ones(1, 2).expand(3, 2), torch.ones(3, 2))
+    """
+    if not torch.equal(buffer, value):
+        buffer.copy_(value)
 
 
 def _check_parameter(name: str, p: nn.Parameter) -> None:

@@ -49,6 +49,8 @@ def as_outcome(told: object) -> Outcome:
     if isinstance(told, Outcome):
         return told
     try:
+        if isinstance(told, Tensor):
+            told = told.detach().cpu().double()
         if isinstance(told, (list, tuple)) and not any(isinstance(value, (list, tuple)) for value in told):
             told = [float(value) for value in told]
         fitness = np.asarray(told, dtype=np.float64)

@@ -22,6 +22,8 @@ from torch_es.errors import NonFiniteError
 from torch_es.search.perturbation import Sigma, Summation
 from torch_es.types import Float64Array
 
+_NOT_FINITE = "The gradient is not finite; scale the returns down or use a rank-based `shaping`."
+
 NonFinite = Literal["drop", "raise"]
 
 
@@ -32,7 +34,8 @@ class Plan(NamedTuple):
         linear: Coefficient of each pair's noise, `(pairs,)`; of each member's score, `(pairs, 2)`, where the search is
             by actions alone.
         update: Returns the gradient to climb, `(dim,)`, and the next sigma, from the sums, `(1, dim)` or `(2, dim)`,
-            and the present sigma, each sigma a number or `(dim,)`.
+            and the present sigma, each sigma a number or `(dim,)`. Of a large module it gets one parameter at a time,
+            so it must treat each element by itself.
         squared: Coefficient of each pair's squared noise, `(pairs,)`, or None.
     """
 
@@ -83,6 +86,13 @@ def spread(coefficients: Float64Array, kept: npt.NDArray[np.bool_]) -> Float64Ar
     return whole
 
 
+def check_coefficients(plan: Plan) -> None:
+    """Raise a NonFiniteError if a coefficient is beyond float32, in which noise is summed."""
+    given = [plan.linear] if plan.squared is None else [plan.linear, plan.squared]
+    if any(np.abs(coefficients).max(initial=0.0) > np.finfo(np.float32).max for coefficients in given):
+        raise NonFiniteError(_NOT_FINITE)
+
+
 def sums_for(plan: Plan, kept: npt.NDArray[np.bool_], noise: Any, summation: Summation) -> Tensor:
     """Return the sums that a plan asks for, which was made for the fitness of the kept pairs."""
     return summation(noise, spread(plan.linear, kept), None if plan.squared is None else spread(plan.squared, kept))
@@ -96,5 +106,5 @@ def finite_norm(gradient: Tensor) -> float:
     """
     norm = float(gradient.norm())
     if not math.isfinite(norm):
-        raise NonFiniteError("The gradient is not finite; scale the returns down or use a rank-based `shaping`.")
+        raise NonFiniteError(_NOT_FINITE)
     return norm

@@ -22,7 +22,7 @@ from torch_es.search.openai_es import search_gradient
 from torch_es.search.parameters import FlatParameters, kept_buffers
 from torch_es.search.perturbation import Mirrored, serial_sum
 from torch_es.search.protocol import Population, as_number, as_pairs
-from torch_es.search.rule import NonFinite, Plan, finite_norm, kept_pairs, spread, sums_for
+from torch_es.search.rule import NonFinite, Plan, check_coefficients, finite_norm, kept_pairs, spread, sums_for
 from torch_es.search.shaping import Shaping, resolve
 from torch_es.seeding import check_seed
 from torch_es.types import Float64Array
@@ -121,6 +121,7 @@ class SearchGradient:
         pairs = as_pairs(np.array(returns))
         kept = kept_pairs(pairs, self.non_finite)
         plan = self.rule(pairs[kept])
+        check_coefficients(plan)
         self.parameters.add_grad(self._gradients(plan, kept, noise))
         self.generation += 1
         return pairs

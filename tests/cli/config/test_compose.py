@@ -149,3 +149,14 @@ def test_a_run_is_resumed_with_its_own_settings_not_with_tuned_ones(own):
     done = torch_es("resume=r", "total_timesteps=2", cwd=own[0])
     assert done.returncode == 0, done.stderr
     assert config.load_config(own[0] / "r")["strategy"]["name"] == "snes"
+
+
+def test_an_environment_without_the_key_takes_null_too(own):
+    (own[0] / "conf/env/mine.yaml").write_text("id: CartPole-v0\nkwargs: {}\naction_repeat: 1\n")
+    assert composed(own, "env=mine", "env.tuned=null")["env"]["id"] == "CartPole-v0"
+
+
+def test_the_tuned_scheduler_can_be_left_out():
+    made = config.compose_config(["env=pendulum", "~scheduler"])
+    with config.build(made, num_workers=0) as es:
+        assert es.strategy.scheduler is None

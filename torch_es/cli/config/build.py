@@ -89,7 +89,7 @@ def build(config: Config, factory: EnvFactory | None = None, **options: Any) -> 
     arguments = {
         "strategy": strategy.pop("name"),
         "optimizer": (optimizer := _optimizer(config["optimizer"])),
-        **({"scheduler": _scheduler(config["scheduler"], optimizer)} if config["scheduler"] else {}),
+        **({"scheduler": _scheduler(config["scheduler"], optimizer)} if config.get("scheduler") else {}),
         **acting,
         "rules": EpisodeRules(**config["episode"]),
         **{name: config[name] for name in ("min_episodes", "min_timesteps", "eval_every", "eval_episodes", "seed")},

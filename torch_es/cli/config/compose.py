@@ -52,12 +52,14 @@ def with_tuned(overrides: Sequence[str], name: str = "config") -> list[str]:
 
     Example:
         >>> with_tuned(["env=hopper", "env.tuned=null"])
-        ['env=hopper', 'env.tuned=null']
+        ['env=hopper', '++env.tuned=null']
     """
     parsed = [o for o in parsed_overrides(overrides) if not o.is_delete()]
     given = {o.key_or_group: o.value() for o in parsed}
     if ("env.tuned" in given and given["env.tuned"] is None) or given.get("experiment", "none") != "none":
-        return list(overrides)
+        return [
+            word.replace("env.tuned=", "++env.tuned=") if word.startswith("env.tuned=") else word for word in overrides
+        ]
     tuned = _tuned(parsed)
     dropped = {g for g in _GROUPS if f"{g}.name" in given or given.get(g, tuned.get(g)) != tuned.get(g)}
     if "strategy" in dropped:  # each has steps of another size, so a learning rate does not carry over

@@ -91,9 +91,15 @@ def changed(config: Config, overrides: Sequence[str], saved: Config) -> Config:
 
 
 def fixed_differences(saved: Config, config: Config, changeable: Sequence[str] = CHANGEABLE) -> str:
-    """List what differs and must not; a key that is newer than the saved config counts as unchanged."""
+    """List what differs and must not.
+
+    A key that is newer than the saved config counts as unchanged, but for the arguments of optimiser and environment,
+    which a command line may add to.
+    """
     then, now = (flat({key: c[key] for key in c if key not in changeable}) for c in (saved, config))
-    return differences(then, {key: now.get(key, "absent") for key in then})
+    was = {key: value for key, value in then.items() if value != {}}
+    own = {k: v for k, v in now.items() if v != {} and (k in then or k.startswith(("optimizer.", "env.kwargs.")))}
+    return differences(was, own)
 
 
 def save_config(config: Config, folder: Path) -> None:
