@@ -13,12 +13,14 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from gymnasium.envs.classic_control import CartPoleEnv
 from helpers import Stepper
 from modules import Branching
 from torch import nn
 from torch.optim import SGD
 
-from torch_es import ES, OpenAIES, mlp
+from torch_es import ES, EpisodeRules, OpenAIES, mlp
+from torch_es.envs import ActionRepeat
 from torch_es.loggers import CsvLogger
 from torch_es.runs import checkpoint
 
@@ -100,7 +102,7 @@ def test_a_run_is_not_resumed_without_its_functions(tmp_path):
         return ES(mlp(3, 1, (4,)), Stepper, num_pairs=2, num_workers=0, **options)
 
     make(shaping=my_shaping).learn(20, folder=tmp_path / "r")
-    for options, message in (({}, "is absent"), ({"shaping": abs}, r"is {'function': 'abs'}")):
+    for options, message in (({}, "is centered_ranks"), ({"shaping": abs}, r"is {'function': 'abs'}")):
         with pytest.raises(ValueError, match=rf"`shaping` was {{'function': 'my_shaping'}}, {message}"):
             make(**options).learn(40, folder=tmp_path / "r", resume=True)
     assert make(shaping=my_shaping).learn(40, folder=tmp_path / "r", resume=True).strategy.generation == 2
@@ -347,6 +349,8 @@ def test_a_wrong_limit_leaves_no_run_behind(tmp_path):
             "`optimizer` must be the checkpoint's",
         ),
         ({"strategy": "pgpe", "sigma": 0.1}, {"sigma": 0.5}, "`sigma` must be the checkpoint's, 0.1, .* got 0.5"),
+        ({}, {"optimizer": torch.optim.SGD}, "`optimizer` must be the checkpoint's, .*Adam.* got .*SGD"),
+        ({}, {"strategy": "snes"}, "`strategy` must be the checkpoint's, openai_es, .* got snes"),
     ],
 )
 def test_what_the_state_decides_is_not_replaced(made, given, message, tmp_path):
@@ -375,3 +379,55 @@ def test_the_default_device_of_torch_is_another(options):
     with torch.device("meta"):  # stands for a GPU: nothing has values there
         es = ES(network, "CartPole-v1", num_workers=0, num_pairs=2, **options).learn(10)
     assert es.strategy.theta.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "message"),
+    [
+        ({"sigma": 0.3}, {}, "`sigma` was 0.3, is 0.04"),
+        ({}, {"sigma": 0.3}, "`sigma` was 0.04, is 0.3"),
+        ({}, {"num_pairs": 4}, "`num_pairs` was 16, is 4"),
+        ({}, {"shaping": my_shaping}, r"`shaping` was centered_ranks, is \{'function': 'my_shaping'\}"),
+    ],
+)
+def test_a_run_is_not_resumed_with_another_default(first, then, message, tmp_path):
+    def make(**options):
+        return ES(mlp(3, 1, (4,), seed=0), Stepper, num_workers=0, **options)
+
+    make(**first).learn(20, folder=tmp_path / "r")
+    with pytest.raises(ValueError, match=message):
+        make(**then).learn(40, folder=tmp_path / "r", resume=True)
+    again = make(**first, num_pairs=16, non_finite="drop").learn(1000, folder=tmp_path / "r", resume=True)  # as it was
+    assert again.strategy.generation > 1
+
+
+@pytest.mark.parametrize("rules", [EpisodeRules(max_steps=50), EpisodeRules(), EpisodeRules(max_steps="members:30")])
+def test_rules_that_are_given_replace_the_saved_cap(rules, tmp_path):
+    def cap(es):
+        return es.learn(1).trainer.max_steps
+
+    es = ES(mlp(3, 1, (4,)), Stepper, num_pairs=2, num_workers=0, rules=EpisodeRules(max_steps="adaptive:2,0.1,1.5"))
+    assert cap(es) == 3
+    es.save(tmp_path / "c")
+    assert ES.load(tmp_path / "c", mlp(3, 1, (4,)), Stepper, num_workers=0).trainer.max_steps == 3
+    assert cap(ES.load(tmp_path / "c", mlp(3, 1, (4,)), Stepper, num_workers=0, rules=rules)) == rules.first_cap
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"rules": EpisodeRules(per_member=4)}, {"num_lanes": 2}, {"box_head": "squash"}, {"action_noise": "sample"},
+     {"behaviour": my_shaping}],
+    ids=lambda option: next(iter(option)),
+)  # fmt: skip
+def test_what_is_about_episodes_is_refused_with_a_fitness_function(option):
+    (name,) = option
+    with pytest.raises(ValueError, match=f"`{name}` must be left out with `fitness_fn`, which plays no episodes, got"):
+        ES(nn.Linear(1, 1), fitness_fn=lambda module: 0.0, **option)
+
+
+def test_another_environment_has_its_own_name_frames_and_best_centre():
+    es = ES(mlp(4, 2, (4,)), lambda: gym.make("CartPole-v1"), num_pairs=2, num_workers=0, eval_every=1).learn(1)
+    assert (es.objective.env_id, es.trainer.best is None) == ("CartPole-v1", False)
+    es.set_env(lambda: ActionRepeat(gym.wrappers.TimeLimit(CartPoleEnv(), 9), 3))
+    assert (es.objective.env_id, es.objective.frames_per_step, es.trainer.best) == ("", 3, None)
+    assert es.learn(1).trainer.best["mean_reward"] <= 9

@@ -25,7 +25,7 @@ from torch_es.loggers.protocol import opened
 from torch_es.nn.buffers import same_tensors, unsearched
 from torch_es.nn.placed import MakeModule, placed
 from torch_es.rollout import Behaviour, EnvObjective, Fitness, FunctionObjective, Objective
-from torch_es.rollout.objective import in_environment
+from torch_es.rollout.objective import check_no_episodes, in_environment
 from torch_es.runs import checkpoint
 from torch_es.runs.folder import RunFolder, entered
 from torch_es.runs.machine import describe, difference
@@ -37,7 +37,7 @@ from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_
 from torch_es.search import strategy_options as options_of
 from torch_es.search.arguments import check_arguments
 from torch_es.seeding import derive
-from torch_es.training.loop import Callback, loop
+from torch_es.training.loop import Callback, check_learning, loop
 from torch_es.training.replay import rebuild
 from torch_es.training.signals import StopSignals
 from torch_es.training.trainer import Trainer
@@ -126,9 +126,11 @@ class ES:
         self.network = policy = placed(policy, device, acts=env is not None)
         if isinstance(strategy, str):  # one of the user's own checks its options itself
             check_arguments(ES, strategy, options_of(strategy), strategy_options)
-            if not all(p.is_cpu for p in policy.parameters()):
-                strategy_options.setdefault("noise", "philox")  # it stands in the checkpoint
         self.strategy: Strategy = make_strategy(strategy, policy, seed=seed, **strategy_options)
+        if isinstance(strategy, str):  # a run is not continued with other defaults either
+            found = {name: getattr(self.strategy, name, None) for name in ("num_pairs", "noise")}
+            found |= {"population_size": None, "seed": seed}
+            strategy_options = {**options_of(strategy), **strategy_options, **found}
         self.seed = self.strategy.seed
         if num_workers is not None:
             check_count("num_workers", num_workers, minimum=0)
@@ -138,6 +140,7 @@ class ES:
         acting = {"box_head": box_head, "action_noise": action_noise}
         if env is None:
             assert fitness_fn is not None
+            check_no_episodes({**acting, "rules": rules, "num_lanes": num_lanes, "behaviour": behaviour})
             self.objective = FunctionObjective(policy, fitness_fn, perturbation, make)
         else:
             self.objective = in_environment(
@@ -195,13 +198,8 @@ class ES:
             RunFolderError: If `folder` holds a run and `resume` is not set, or another process is writing it.
             ValueError: If the run in `folder` differs from this one; every difference is named.
         """
-        if total_timesteps is None and self.budget is None:
-            raise TypeError("`total_timesteps` is missing; only a trainer of `torch_es.from_task` has a budget.")
-        total_timesteps = check_count("total_timesteps", self.budget if total_timesteps is None else total_timesteps)
-        check_kind("callback", callback, Callable)
-        check_kind("loggers", loggers, Sequence)
-        if resume and folder is None:
-            raise ValueError("`resume` needs the `folder` of the run to continue.")
+        total_timesteps = self.budget if total_timesteps is None else total_timesteps
+        total_timesteps = check_learning(total_timesteps, callback, loggers, folder, resume, checkpoint_every)
         seconds = float("inf") if max_seconds is None else check_positive("max_seconds", max_seconds)
         trainer, strategy, recording = self.trainer, self.strategy, None
         with contextlib.ExitStack() as stack:
@@ -355,7 +353,8 @@ class ES:
         if found := differences(own, {name: getattr(made, name) for name in own}):
             raise ValueError(f"`env` must have the spaces that the policy was made for: {found}.")
         self.close()
-        self.objective.factory = factory
+        self.objective.enter(made, factory)
+        self.trainer.best = None  # it was the best in the other environment
         self.described["env"] = env if isinstance(env, str) else None
 
     def _buffers(self) -> dict[str, torch.Tensor]:

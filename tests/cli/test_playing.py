@@ -15,6 +15,14 @@ def test_evaluate_and_plot_work_on_a_run(run):
     (folder.parent / "both.png").unlink()
 
 
+def test_a_video_has_the_frames_of_the_episode_alone(run, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(playing, "write_video", lambda frames, path, fps: kept.extend(frames) or path)
+    monkeypatch.setattr(playing.ES, "evaluate", lambda self, episodes: kept.append(len(kept)))
+    playing.record([str(run[0])])
+    assert kept == [0]
+
+
 def test_records_a_run(run, tmp_path):
     folder, _ = run
     done = torch_es("record", "r", "--out", str(tmp_path / "v.mp4"), cwd=folder.parent)

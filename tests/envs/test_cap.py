@@ -25,10 +25,10 @@ def test_an_object_does_what_its_short_name_does(given, text):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MeanCap(1.0), "`ratio` must be above 1, got 1.0"),
+        (lambda: MeanCap(1.0), "`ratio` must be above 1 and finite, got 1.0"),
         (lambda: AdaptiveCap(0), "`first` must be at least 1, got 0"),
         (lambda: AdaptiveCap(5, 1.5, 2.0), r"`threshold` must be a share in \(0, 1\], got 1.5"),
-        (lambda: AdaptiveCap(5, 0.5, 1.0), "`ratio` must be above 1, got 1.0"),
+        (lambda: AdaptiveCap(5, 0.5, 1.0), "`ratio` must be above 1 and finite, got 1.0"),
         (lambda: EpisodeRules(max_steps=[3]), "`max_steps` must be a whole number"),
     ],
 )

@@ -218,6 +218,9 @@ def test_actions_are_repeated_and_rewards_summed_until_the_end():
         ({"max_steps": "adaptive:10"}, ValueError, "got 'adaptive:10'"),
         ({"max_steps": "members:0"}, ValueError, "got 'members:0'"),
         ({"reward_shift": float("nan")}, ValueError, "`reward_shift` must be a finite number, got nan"),
+        ({"reward_shift": "1"}, TypeError, "`reward_shift` must be a number, got a str"),
+        ({"max_steps": "mean:inf"}, ValueError, "`max_steps` must be a number, members:N, mean:R"),
+        ({"max_steps": "adaptive:5,0.1,inf"}, ValueError, "`max_steps` must be a number, members:N, mean:R"),
         ({"seeds": "pairs"}, ValueError, "`seeds` must be one of .*; got 'pairs'. Did you mean `pair`"),
         ({"per_member": 0}, ValueError, "`per_member` must be at least 1, got 0"),
     ],
@@ -230,3 +233,8 @@ def test_bad_rules_are_refused(options, kind, message):
 def test_bad_repeats_are_refused():
     with pytest.raises(ValueError, match="`times` must be at least 1, got 0"):
         ActionRepeat(Walk(), 0)
+
+
+def test_a_whole_float_is_a_count_of_episodes():
+    assert EpisodeRules(per_member=2.0) == EpisodeRules(per_member=2)
+    assert isinstance(EpisodeRules(per_member=2.0).per_member, int)

@@ -55,3 +55,17 @@ def test_rows_are_written_as_they_come_and_stay_valid_json(tmp_path):
     first, second = (json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines())
     assert first == {"global_step": 50.0, "x": 1.0}
     assert second == {"global_step": 50.0}
+
+
+def test_the_result_at_the_end_follows_the_last_generation(tmp_path):
+    generation = {"global_step": 20.0, "time/iterations": 2.0}
+    for _ in range(2):  # and again, when a run that has ended is resumed
+        logger = CsvLogger()
+        logger.start({}, tmp_path)
+        if _ == 0:
+            logger.log({"global_step": 10.0, "time/iterations": 1.0})
+            logger.log(generation)
+        logger.log({"global_step": 20.0, "eval/mean_reward": 7.0})
+        logger.close()
+        steps = [(row.get("global_step"), row.get("time/iterations")) for row in rows(tmp_path)]
+        assert steps == [("10.0", "1.0"), ("20.0", "2.0"), ("20.0", None)]

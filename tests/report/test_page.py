@@ -59,7 +59,7 @@ def test_a_page_holds_all_and_asks_the_network_for_nothing(run):
     assert not {"script", "link", "iframe"} & set(page.tags)
     assert "url(" not in page.text
     assert "CartPole-v1" in page.text
-    assert "centered_ranks" not in page.text  # not given, so not claimed
+    assert "centered_ranks" in page.text
 
 
 def test_a_video_is_inside(run, tmp_path):

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from torch_es.cli.plot import by_settings
 from torch_es.report import write_report
-from torch_es.report.plotting import AXES, band, curves, plot_runs
+from torch_es.report.plotting import AXES, band, curves, plot_runs, read_metrics
 
 
 def write_run(folder, scale, every=1, steps=100):
@@ -125,3 +125,14 @@ def test_a_policy_without_its_run_is_told_from_any_other_folder():
         curves({"": [zoo]})
     with pytest.raises(ValueError, match="holds only the policy"):
         write_report(zoo)
+
+
+def test_a_last_row_that_was_cut_short_does_not_count(tmp_path):
+    run = write_run(tmp_path / "a", scale=2)
+    whole = read_metrics(run)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"global_step": 6')
+    assert read_metrics(run) == whole
+    (run / "metrics.jsonl").write_text("{\n{}\n")
+    with pytest.raises(ValueError, match=r"metrics\.jsonl` has a row that is not JSON"):
+        read_metrics(run)

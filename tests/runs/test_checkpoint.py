@@ -124,3 +124,10 @@ def test_latest_is_the_highest_number(tmp_path):
     for number in (2, 10):
         checkpoint.save(tmp_path / f"generation-{number:06d}", {"number": number})
     assert checkpoint.newest(tmp_path) == {"number": 10}
+
+
+def test_checkpoints_are_in_the_order_of_their_numbers(tmp_path):
+    for name in ("generation-999999", "generation-1000000", "generation-000002", "generation-x"):
+        (tmp_path / name).mkdir()
+    found = [path.name for path in checkpoint.numbered(tmp_path)]
+    assert found == ["generation-000002", "generation-999999", "generation-1000000"]

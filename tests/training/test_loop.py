@@ -3,6 +3,7 @@
 import shutil
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from helpers import Stepper
@@ -11,6 +12,8 @@ from torch_es import ES, mlp
 from torch_es.errors import ResourceError
 from torch_es.loggers import CsvLogger
 from torch_es.runs import checkpoint
+from torch_es.runs.folder import RunFolder
+from torch_es.runs.replay_log import read
 
 
 def trainer(**options):
@@ -150,3 +153,30 @@ def test_frames_are_counted_whatever_the_door():
     seen = []
     es.learn(10**6, lambda metrics: seen.append(metrics) or False)
     assert seen[0]["time/total_frames"] == 3 * seen[0]["time/total_timesteps"]
+
+
+def test_a_callback_may_return_numpys_false():
+    es = trainer().learn(1e6, lambda metrics: np.float64(metrics["time/iterations"]) < 3)
+    assert es.strategy.generation == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"loggers": ["csv"]}, TypeError, r"`loggers` must hold loggers, such as CsvLogger\(\), got 'csv'"),
+        ({"checkpoint_every": "30"}, TypeError, "`checkpoint_every` must be a positive number, got '30'"),
+        ({"checkpoint_every": -1}, ValueError, "`checkpoint_every` must be positive, got -1"),
+    ],
+)
+def test_a_refused_call_leaves_no_run(options, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        trainer().learn(20, folder=tmp_path / "r", **options)
+    trainer().learn(20, folder=tmp_path / "r", checkpoint_every=0)
+
+
+def test_a_run_that_died_before_it_was_saved_has_the_log_of_the_one_that_follows(tmp_path):
+    with RunFolder(tmp_path / "r") as folder:
+        folder.open({"seed": 5}, 0, 8)
+    trainer(seed=3).learn(20, folder=tmp_path / "r", resume=True)
+    assert read(tmp_path / "r" / "replay.log")[0]["seed"] == 3
+    trainer(seed=3).replay(tmp_path / "r" / "replay.log", 1)

@@ -35,6 +35,7 @@ def record(arguments: list[str]) -> None:
     settings = settings_of(given)
     frames, fps, factory = camera(settings["env"])
     with load(given, {"num_workers": 0, "num_lanes": 1}, factory) as es:
+        frames.clear()  # what was played to make it
         es.evaluate(1)
     Terminal().print(str(write_video(frames, given.out or given.run / "video.mp4", fps)))
 

@@ -39,6 +39,7 @@ def replay(arguments: list[str]) -> None:
         if given.out:
             es.save(given.out)
         numbers = [given.episode] if given.member == CENTRE else range(es.trainer.rules.per_member)
+        frames.clear()  # what was played before
         played = [es.play(given.member, number) for number in numbers]
         returns, lengths = np.array([e.return_ for e in played]), np.array([e.length for e in played])
         same = _as_logged(given.member, float(es.trainer.rules.fitness(returns, lengths)), int(lengths.sum()), logged)

@@ -41,8 +41,8 @@ class MeanCap:
     first: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.ratio > 1:
-            raise ValueError(f"`ratio` must be above 1, got {self.ratio}.")
+        if not 1 < self.ratio < np.inf:
+            raise ValueError(f"`ratio` must be above 1 and finite, got {self.ratio}.")
 
     def following(self, cap: int | None, lengths: npt.NDArray[Any], truncated: npt.NDArray[np.bool_]) -> int | None:
         """See `Cap.following`."""
@@ -69,8 +69,8 @@ class AdaptiveCap:
             raise ValueError(f"`first` must be at least 1, got {self.first}.")
         if not (0 < self.threshold <= 1 or self.threshold == np.inf):
             raise ValueError(f"`threshold` must be a share in (0, 1], got {self.threshold}.")
-        if not self.ratio > 1:
-            raise ValueError(f"`ratio` must be above 1, got {self.ratio}.")
+        if not 1 < self.ratio < np.inf:
+            raise ValueError(f"`ratio` must be above 1 and finite, got {self.ratio}.")
 
     def following(self, cap: int | None, lengths: npt.NDArray[Any], truncated: npt.NDArray[np.bool_]) -> int | None:
         """See `Cap.following`."""

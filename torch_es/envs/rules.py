@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from torch_es.checks import check_choice, check_count
+from torch_es.checks import check_choice, check_count, described
 from torch_es.envs.cap import Cap, make_cap
 from torch_es.seeding import derive_seed
 from torch_es.types import CENTRE, Float64Array, Task
@@ -50,8 +51,10 @@ class EpisodeRules:
 
     def __post_init__(self) -> None:
         check_choice("seeds", self.seeds, SHARED_BY)
-        check_count("per_member", self.per_member)
-        if isinstance(self.reward_shift, bool) or not np.isfinite(self.reward_shift):
+        object.__setattr__(self, "per_member", check_count("per_member", self.per_member))
+        if isinstance(self.reward_shift, bool) or not isinstance(self.reward_shift, Real):
+            raise TypeError(f"`reward_shift` must be a number, got {described(self.reward_shift)}.")
+        if not np.isfinite(float(self.reward_shift)):
             raise ValueError(f"`reward_shift` must be a finite number, got {self.reward_shift}.")
         if isinstance(self.max_steps, str):
             make_cap(self.max_steps)

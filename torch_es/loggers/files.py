@@ -88,11 +88,21 @@ class CsvLogger:
             self._file = None
 
     def _begin(self, row: Metrics) -> None:
-        """Keep the rows before `row`, and add columns for its metrics."""
+        """Keep the rows before `row`, and add columns for its metrics.
+
+        A result at the end of a run has the step of the last generation's row, which is before it.
+        """
+        grows = self._file is not None
         self.close()
+        step, result = row["global_step"], "time/iterations" not in row
+
+        def is_before(other: Mapping[str, str]) -> bool:
+            then = float(other["global_step"])
+            return grows or then < step or (then == step and result and bool(other.get("time/iterations")))
+
         written = self._path.read_text() if self._path.is_file() else ""
         whole = written[: written.rfind("\n") + 1]  # a last row that a kill cut short does not count
-        before = [r for r in csv.DictReader(io.StringIO(whole)) if float(r["global_step"]) < row["global_step"]]
+        before = [r for r in csv.DictReader(io.StringIO(whole)) if is_before(r)]
         self._columns = list(dict.fromkeys([*(before[0] if before else ()), *row]))
         staging = self._path.with_name(f".{self._path.name}.tmp")
         staging.write_bytes(_lines(self._columns, [dict(zip(self._columns, self._columns, strict=True)), *before]))

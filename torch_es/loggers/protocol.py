@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +31,13 @@ class Logger(Protocol):
         ...
 
 
+def check_loggers(loggers: Iterable[object]) -> None:
+    """Raise a TypeError if one is no logger."""
+    for logger in loggers:
+        if not hasattr(logger, "log"):
+            raise TypeError(f"`loggers` must hold loggers, such as CsvLogger(), got {logger!r}.")
+
+
 @contextlib.contextmanager
 def opened(loggers: Sequence[Logger], config: Mapping[str, Any], folder: Path) -> Iterator[Callable[[Metrics], None]]:
     """Start loggers, yield a function that gives each of them a row, and close them however the run ends.
@@ -51,9 +58,7 @@ def opened(loggers: Sequence[Logger], config: Mapping[str, Any], folder: Path) -
         >>> (folder / "progress.csv").read_text().split()
         ['global_step', '1.0']
     """
-    for logger in loggers:
-        if not hasattr(logger, "log"):
-            raise TypeError(f"`loggers` must hold loggers, such as CsvLogger(), got {logger!r}.")
+    check_loggers(loggers)
     working = list(loggers)
 
     def call(name: str, *arguments: Any) -> None:

@@ -34,7 +34,12 @@ def read_metrics(folder: str | Path) -> Rows:
                 f"`{folder}` holds only the policy: it has no metrics.jsonl; give the folder of a run that has one."
             )
         raise ValueError(f"`{folder}` is not a run folder: it has no metrics.jsonl.")
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    text = path.read_text()
+    lines = text[: text.rfind("\n") + 1].splitlines()  # a last row that a kill cut short does not count
+    try:
+        rows = [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise ValueError(f"`{path}` has a row that is not JSON: {error}.") from error
     if not rows:
         raise ValueError(f"`{path}` is empty: the run has not finished a generation yet.")
     return rows

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any, Protocol
 
+import gymnasium as gym
 from torch import nn
 
 from torch_es.checks import check_count, check_kind, differences
@@ -108,6 +109,11 @@ class EnvObjective:
         self._num_lanes = None if num_lanes is None else check_count("num_lanes", num_lanes)
         self._seed, self._behaviour, self._parts = seed, behaviour, parts
         self.env_id, self.frames_per_step = "", 1
+
+    def enter(self, env: gym.Env[Any, Any], factory: EnvFactory) -> None:
+        """Play in the environments of a factory, of which `env` is one."""
+        self.factory = factory
+        self.env_id, self.frames_per_step = env.spec.id if env.spec else "", frames_per_step(env)
 
     @cached_property
     def lanes(self) -> LaneChoice:
@@ -212,6 +218,18 @@ class FunctionObjective:
         raise ValueError("`predict` needs an environment; with `fitness_fn`, call the module itself.")
 
 
+def check_no_episodes(given: dict[str, Any]) -> None:
+    """Refuse arguments of `ES` that are about episodes, where `fitness_fn` takes their place.
+
+    Raises:
+        ValueError: If one is given.
+    """
+    unused = {"rules": EpisodeRules(), "box_head": "clip"}
+    for name, value in given.items():
+        if value != unused.get(name):
+            raise ValueError(f"`{name}` must be left out with `fitness_fn`, which plays no episodes, got {value!r}.")
+
+
 def _like(module: nn.Module) -> dict[str, str]:
     """Return what must be equal of two modules that are given the same trainable parameters."""
     tensors = dict(module.named_parameters()) | dict(module.named_buffers())
@@ -243,7 +261,7 @@ def in_environment(
         policy = Policy(network, env.observation_space, env.action_space, **acting, reference=reference)
         parts = perturbation.parts if isinstance(perturbation, LowRank) else None
         objective = EnvObjective(policy, factory, seed, rules, num_lanes, behaviour, parts)
-        objective.env_id, objective.frames_per_step = env.spec.id if env.spec else "", frames_per_step(env)
+        objective.enter(env, factory)
     finally:
         env.close()
     if isinstance(perturbation, Unperturbed) and policy.action_noise is not None:

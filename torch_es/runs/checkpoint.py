@@ -137,7 +137,8 @@ def newest(folder: str | Path) -> Tree | None:
 
 def numbered(folder: str | Path) -> list[Path]:
     """Return the checkpoints `generation-N` below `folder`, the oldest first."""
-    return sorted(Path(folder).glob("generation-*"))
+    found = {path: path.name.removeprefix("generation-") for path in Path(folder).glob("generation-*")}
+    return sorted((path for path, number in found.items() if number.isdigit()), key=lambda path: int(found[path]))
 
 
 def prune(folder: str | Path, keep: int) -> None:

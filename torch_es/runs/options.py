@@ -19,10 +19,11 @@ def describe(options: dict[str, Any]) -> dict[str, Any]:
         >>> describe({"sigma": 0.1, "optimizer": partial(torch.optim.SGD, lr=0.1), "shaping": max})
         {'sigma': 0.1, 'optimizer': {'torch.optim': 'SGD', 'keywords': {'lr': 0.1}}, 'shaping': {'function': 'max'}}
     """
-    return {name: _described(value) for name, value in options.items()}
+    return {name: as_plain(value) for name, value in options.items()}
 
 
-def _described(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """Return one value as `describe` does."""
     if isinstance(value, (str, int, float, bool, type(None))):
         return value
     if isinstance(value, Real):  # NumPy's
@@ -52,6 +53,8 @@ def saved_options(state: dict[str, Any], given: Collection[str] = ()) -> dict[st
             names something that is not an optimiser.
     """
     saved = dict(state["options"])
+    if "population_size" in given:
+        saved.pop("num_pairs", None)  # it says the same
     functions = {name: value["function"] for name, value in saved.items() if is_function(value)}
     if own := [value["function"] for value in saved["rules"].values() if is_function(value)]:
         functions["rules"] = own[0]
@@ -74,17 +77,17 @@ def saved_options(state: dict[str, Any], given: Collection[str] = ()) -> dict[st
 
 
 def check_replaced(state: dict[str, Any], given: Mapping[str, Any]) -> None:
-    """Refuse another optimiser, or another sigma where the strategy moves it, than a checkpoint's state belongs to.
+    """Refuse another strategy or optimiser, or sigma where the strategy moves it, than a checkpoint's state belongs to.
 
     Raises:
         ValueError: If one is given; functions cannot be compared.
     """
     moved = state["strategy"].get("sigma") is not None
-    for name in ("optimizer", *["sigma"] * moved):
+    for name in ("strategy", "optimizer", *["sigma"] * moved):
         if name not in given:
             continue
-        then, now = state["options"][name], _described(given[name])
-        if then != now and not is_function(then) and not is_function(now):
+        then, now = state["options"].get(name), as_plain(given[name])
+        if then is not None and then != now and not is_function(then) and not is_function(now):
             raise ValueError(
                 f"`{name}` must be the checkpoint's, {then}, since its state is restored, got {now}. For another, "
                 "begin anew: give the network that was trained to a new `ES`."

@@ -90,7 +90,8 @@ class ReplayLog:
     def __init__(self, path: Path, header: Tree) -> None:
         content = path.read_bytes() if path.is_file() else b""
         first = next(_frames(content, path, strict=True), None)
-        if first is None:  # new, or killed before the header was whole
+        # new, or killed before the header was whole, or before a generation was saved: perhaps by another trainer
+        if first is None or unpack(first.content)["generation"] == header["generation"]:
             self._file, self._chain = AppendFile(path), b""
             self._file.cut(0)
             self._file.append(_MAGIC)

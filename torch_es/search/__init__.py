@@ -53,7 +53,7 @@ STRATEGIES: dict[str, Callable[..., Strategy]] = {"openai_es": OpenAIES, "pgpe":
 
 
 def strategy_options(name: str) -> dict[str, Any]:
-    """Return the arguments that a strategy takes, with their defaults; one without a default has None.
+    """Return the arguments that a strategy takes, with their defaults.
 
     Example:
         >>> strategy_options("snes")["sigma"]
@@ -61,7 +61,8 @@ def strategy_options(name: str) -> dict[str, Any]:
     """
     own = list(inspect.signature(STRATEGIES[check_choice("strategy", name, STRATEGIES)]).parameters.values())[1:]
     defaults = {p.name: p.default for p in own if p.kind is not inspect.Parameter.VAR_KEYWORD}
-    return {**defaults, **dict.fromkeys(SearchOptions.__annotations__)}
+    shared = inspect.signature(CentreSearch).parameters
+    return {**defaults, **{name: shared[name].default for name in SearchOptions.__annotations__}}
 
 
 def make_strategy(strategy: str | Strategy | Callable[..., Strategy], policy: nn.Module, **options: Any) -> Strategy:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from torch_es.checks import check_count, check_kind, check_positive
+from torch_es.loggers.protocol import Logger, check_loggers
 from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record, digest
 from torch_es.training.signals import StopSignals
@@ -41,7 +43,8 @@ def loop(
             if recording is not None:
                 recording.record(metrics, record_of(trainer), trainer.seconds)
             log(metrics)
-            if callback is not None and callback(metrics) is False:
+            answer = None if callback is None else callback(metrics)
+            if isinstance(answer, (bool, np.bool_)) and not answer:
                 break
     steps = trainer.total_timesteps
     if steps >= timesteps and trainer.played is before:
@@ -52,6 +55,32 @@ def loop(
         )
     elif trainer.played is before:
         _log.warning("`max_seconds` was over before a generation was whole: nothing was learned.")
+
+
+def check_learning(
+    total_timesteps: float | None,
+    callback: Callback | None,
+    loggers: Sequence[Logger],
+    folder: object,
+    resume: bool,
+    checkpoint_every: float,
+) -> int:
+    """Return the steps to train for, if the arguments of `ES.learn` are right; see there.
+
+    Raises:
+        TypeError: If one is of the wrong kind, or there is no budget.
+        ValueError: If one is out of its range.
+    """
+    if total_timesteps is None:
+        raise TypeError("`total_timesteps` is missing; only a trainer of `torch_es.from_task` has a budget.")
+    check_kind("callback", callback, Callable)
+    check_kind("loggers", loggers, Sequence)
+    check_loggers(loggers)
+    if resume and folder is None:
+        raise ValueError("`resume` needs the `folder` of the run to continue.")
+    if checkpoint_every != 0:
+        check_positive("checkpoint_every", checkpoint_every)
+    return check_count("total_timesteps", total_timesteps)
 
 
 def record_of(trainer: Trainer) -> Record:
