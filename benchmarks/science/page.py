@@ -67,7 +67,7 @@ Ten bins for each component of an action, which the paper uses on Hopper and Swi
         """\
 Noise `left.T @ right` on each matrix, in place of a number for each element (`strategy.rank=1`), with the tuned
 settings. It is meant for large networks; see [large modules](large-models.md). Walker2d and Humanoid have a part of
-their budget: see [the settings](#how-it-is-measured). Hopper's one matrix has a side of 3, so rank 4 would be dense.""",
+their budget: see [the settings](#how-it-is-measured). Hopper's one matrix has a side of 3, so it has no rank 4.""",
     ),
     "delayed": About(
         "ES and PPO, the reward in each step or at the end",
