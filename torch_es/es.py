@@ -33,7 +33,7 @@ from torch_es.runs.options import check_replaced, saved_options
 from torch_es.runs.options import describe as describe_options
 from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record, fingerprint
-from torch_es.search import Strategy, Unperturbed, check_searches_actions, make_strategy
+from torch_es.search import Strategy, Unperturbed, check_searches_actions, made_with, make_strategy
 from torch_es.search import strategy_options as options_of
 from torch_es.search.arguments import check_arguments
 from torch_es.seeding import derive
@@ -127,10 +127,6 @@ class ES:
         if isinstance(strategy, str):  # one of the user's own checks its options itself
             check_arguments(ES, strategy, options_of(strategy), strategy_options)
         self.strategy: Strategy = make_strategy(strategy, policy, seed=seed, **strategy_options)
-        if isinstance(strategy, str):  # a run is not continued with other defaults either
-            found = {name: getattr(self.strategy, name, None) for name in ("num_pairs", "noise")}
-            found |= {"population_size": None, "seed": seed}
-            strategy_options = {**options_of(strategy), **strategy_options, **found}
         self.seed = self.strategy.seed
         if num_workers is not None:
             check_count("num_workers", num_workers, minimum=0)
@@ -158,7 +154,8 @@ class ES:
             "num_lanes": num_lanes, "rules": describe_options(vars(rules)),
             "min_episodes": min_episodes, "min_timesteps": min_timesteps,
             "eval_every": eval_every, "eval_episodes": eval_episodes, "seed": self.seed,
-            **describe_options({**strategy_options, **({"behaviour": behaviour} if behaviour else {})}),
+            **describe_options(made_with(self.strategy, strategy, {**strategy_options, "seed": self.seed})),
+            **describe_options({"behaviour": behaviour} if behaviour else {}),
         }  # fmt: skip
 
     @torch.inference_mode(False)  # what is made in inference mode cannot be changed afterwards

@@ -88,3 +88,14 @@ def make_strategy(strategy: str | Strategy | Callable[..., Strategy], policy: nn
     if strategy.parameters.module is not policy:
         raise ValueError("`strategy` searches another module than `policy`; make it of the same one.")
     return strategy
+
+
+def made_with(made: Strategy, strategy: object, given: dict[str, Any]) -> dict[str, Any]:
+    """Return what a strategy was made with: what was given, and for one of `STRATEGIES` the other arguments too.
+
+    So a run is not continued with another default.
+    """
+    if not isinstance(strategy, str):
+        return given
+    found = {name: getattr(made, name, None) for name in ("num_pairs", "noise")}
+    return {**strategy_options(strategy), **given, **found, "population_size": None}
