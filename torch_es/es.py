@@ -153,8 +153,8 @@ class ES:
             "env": env if isinstance(env, str) else None, **describe_options({"strategy": strategy, **acting}),
             "num_lanes": num_lanes, "rules": describe_options(vars(rules)),
             "min_episodes": min_episodes, "min_timesteps": min_timesteps,
-            "eval_every": eval_every, "eval_episodes": eval_episodes, "seed": self.seed,
-            **describe_options(made_with(self.strategy, strategy, {**strategy_options, "seed": self.seed})),
+            "eval_every": eval_every, "eval_episodes": eval_episodes,
+            **describe_options(made_with(self.strategy, strategy, strategy_options)), "seed": self.seed,
             **describe_options({"behaviour": behaviour} if behaviour else {}),
         }  # fmt: skip
 
@@ -305,7 +305,7 @@ class ES:
             path: The folder.
             policy: A module of the same architecture.
             env: Replaces the saved id; needed if it was a function.
-            options: Replace saved arguments, but not the optimiser; needed for those that were functions.
+            options: Replace saved arguments, except strategy and optimiser; needed for those that were functions.
 
         Raises:
             ValueError: If the folder is damaged, `policy` has another architecture, or a function is not given again.
@@ -330,6 +330,8 @@ class ES:
             raise ValueError(f"The checkpoint is of another module: {found}.")
         self.close()  # workers hold a copy of the buffers
         self.trainer.load_state_dict(state)
+        if state["options"]["rules"]["max_steps"] != self.described["rules"]["max_steps"]:
+            self.trainer.max_steps = self.trainer.rules.first_cap  # by the rules that were given instead
         for name, value in state["buffers"].items():
             buffers[name].copy_(value)
         self.objective.refresh()

@@ -104,10 +104,8 @@ def _kernels(layers: Sequence[nn.Module], picture: Float32Array) -> list[Kernel]
 
 def _folded(layer: Any, factor: float, norm: Any) -> tuple[Tensor, Tensor]:
     """Return weight and bias that include the scaling of the inputs before them and the normalisation after them."""
-    weight, bias = (
-        layer.weight * factor,
-        torch.zeros(len(layer.weight), device="cpu") if layer.bias is None else layer.bias,
-    )
+    weight = layer.weight * factor
+    bias = torch.zeros(len(weight), device="cpu") if layer.bias is None else layer.bias
     if norm is None:
         return weight, bias
     if norm.form != "2017":

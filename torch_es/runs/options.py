@@ -19,11 +19,10 @@ def describe(options: dict[str, Any]) -> dict[str, Any]:
         >>> describe({"sigma": 0.1, "optimizer": partial(torch.optim.SGD, lr=0.1), "shaping": max})
         {'sigma': 0.1, 'optimizer': {'torch.optim': 'SGD', 'keywords': {'lr': 0.1}}, 'shaping': {'function': 'max'}}
     """
-    return {name: as_plain(value) for name, value in options.items()}
+    return {name: _described(value) for name, value in options.items()}
 
 
-def as_plain(value: Any) -> Any:
-    """Return one value as `describe` does."""
+def _described(value: Any) -> Any:
     if isinstance(value, (str, int, float, bool, type(None))):
         return value
     if isinstance(value, Real):  # NumPy's
@@ -86,7 +85,7 @@ def check_replaced(state: dict[str, Any], given: Mapping[str, Any]) -> None:
     for name in ("strategy", "optimizer", *["sigma"] * moved):
         if name not in given:
             continue
-        then, now = state["options"].get(name), as_plain(given[name])
+        then, now = state["options"].get(name), _described(given[name])
         if then is not None and then != now and not is_function(then) and not is_function(now):
             raise ValueError(
                 f"`{name}` must be the checkpoint's, {then}, since its state is restored, got {now}. For another, "

@@ -19,7 +19,7 @@ from torch_es.errors import NonFiniteError
 from torch_es.search.noise import blocks, room
 from torch_es.search.parameters import FlatParameters, in_layout, sent
 from torch_es.search.perturbation import Noisy, Sigma, chunks
-from torch_es.search.rule import finite_norm
+from torch_es.search.rule import finite_norm, stepping
 from torch_es.types import Float64Array
 
 _ONE_BY_ONE = "a module that is large, or on another device than the CPU, is stepped one parameter at a time"
@@ -139,12 +139,9 @@ class Step:
             gradient = self._gradient[: gradient.numel()].copy_(gradient)
         master.grad = in_layout(gradient, master)
         try:
-            self._optimizer.step()
+            with stepping():
+                self._optimizer.step()
             self._let_keep(self._optimizer.state.get(master, {}))
-        except RuntimeError as error:  # torch refuses a step size beyond float32
-            if "overflow" not in str(error):
-                raise
-            raise NonFiniteError(f"The optimiser could not step, {error}; lower the learning rate.") from error
         finally:
             master.grad = None
 

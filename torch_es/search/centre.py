@@ -23,7 +23,17 @@ from torch_es.search.noise import Generator, resolve_generator
 from torch_es.search.parameters import LARGE, FlatParameters, as_module
 from torch_es.search.perturbation import Mirrored, Perturbation, Sigma, Summation, Unperturbed, serial_sum
 from torch_es.search.protocol import OptimizerFactory, Population, SchedulerFactory, as_outcome, as_pairs
-from torch_es.search.rule import NonFinite, Plan, Rule, check_coefficients, finite_norm, kept_pairs, spread, sums_for
+from torch_es.search.rule import (
+    NonFinite,
+    Plan,
+    Rule,
+    check_coefficients,
+    finite_norm,
+    kept_pairs,
+    spread,
+    stepping,
+    sums_for,
+)
 from torch_es.seeding import check_seed
 from torch_es.types import Float64Array
 
@@ -197,12 +207,11 @@ class CentreSearch:
         self.parameters.set_grad(gradient)
         del gradient
         try:
-            self.optimizer.step()
-        except RuntimeError as error:  # torch refuses a step size beyond float32, in the middle of the parameters
+            with stepping():
+                self.optimizer.step()
+        except RuntimeError:  # perhaps in the middle of the parameters
             self.parameters.write_all(before)
-            if "overflow" not in str(error):
-                raise
-            raise NonFiniteError(f"The optimiser could not step, {error}; lower the learning rate.") from error
+            raise
         self.optimizer.zero_grad(set_to_none=True)
         theta = self.parameters.read_masters()
         norm = float(theta.norm())

@@ -10,8 +10,9 @@ factors of two and of sigma, so learning rates do not carry over.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -96,6 +97,17 @@ def check_coefficients(plan: Plan) -> None:
 def sums_for(plan: Plan, kept: npt.NDArray[np.bool_], noise: Any, summation: Summation) -> Tensor:
     """Return the sums that a plan asks for, which was made for the fitness of the kept pairs."""
     return summation(noise, spread(plan.linear, kept), None if plan.squared is None else spread(plan.squared, kept))
+
+
+@contextlib.contextmanager
+def stepping() -> Iterator[None]:
+    """Around an optimiser's step: raise a NonFiniteError where torch refuses a step size beyond float32."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "overflow" not in str(error):
+            raise
+        raise NonFiniteError(f"The optimiser could not step, {error}; lower the learning rate.") from error
 
 
 def finite_norm(gradient: Tensor) -> float:

@@ -15,7 +15,6 @@ from torch_es.checks import check_count
 from torch_es.errors import NonFiniteError
 from torch_es.evaluators import Evaluator
 from torch_es.rollout import Objective, Snapshot
-from torch_es.runs.options import as_plain
 from torch_es.search import Population, Strategy
 from torch_es.training.generation import Generation
 from torch_es.types import CENTRE, EpisodeResult, Task
@@ -225,9 +224,6 @@ class Trainer:
         self.strategy.load_state_dict(state["strategy"])
         self.best = state["best"]
         self.load_progress_dict(state)
-        rules = state.get("options", {}).get("rules")  # of the trainer that was saved
-        if rules is not None and rules["max_steps"] != as_plain(self.rules.max_steps):
-            self.max_steps = self.rules.first_cap
 
     def progress_dict(self) -> dict[str, Any]:
         """Return what a generation changes besides the strategy: statistics and counters, all small."""
