@@ -6,8 +6,7 @@
 The model is a Qwen2 with random weights, from a config; nothing is downloaded. A whole generation is timed: noise,
 generating, scoring, and the step. Both sides of a comparison have as many members. On a GPU it also says whether the
 noise has the bits that it has on the CPU.
-Takes 199 s on an H200. The rows are written to
-benchmarks/results/large_gpu_cuda.json, or _cpu.json.
+Takes 199 s on an H200. The rows are written to benchmarks/results/large_gpu_cuda.json, or _cpu.json.
 """
 
 from __future__ import annotations

@@ -431,3 +431,13 @@ def test_another_environment_has_its_own_name_frames_and_best_centre():
     es.set_env(lambda: ActionRepeat(gym.wrappers.TimeLimit(CartPoleEnv(), 9), 3))
     assert (es.objective.env_id, es.objective.frames_per_step, es.trainer.best) == ("", 3, None)
     assert es.learn(1).trainer.best["mean_reward"] <= 9
+
+
+@pytest.mark.parametrize("options", [{"rank": 1}, {"sigma": 0.5}, {"nonsense": 3}])
+def test_options_beside_a_strategy_that_was_made_are_refused(options):
+    module = nn.Linear(4, 2)
+    ((name, value),) = options.items()
+    with pytest.raises(
+        ValueError, match=f"`{name}` must be left out with a strategy, got {value}; give it to what makes"
+    ):
+        ES(module, "CartPole-v1", strategy=OpenAIES(module), **options)

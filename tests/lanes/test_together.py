@@ -678,6 +678,48 @@ def test_positions_that_get_a_first_dimension_after_the_look_up_are_refused():
         module(torch.randint(9, (4, 5)).repeat(K, 1))
 
 
+class LookedUp(nn.Module):
+    """Looks up one index for each row, or one for all."""
+
+    def __init__(self, index):
+        super().__init__()
+        self.table, self.index = nn.Embedding(9, 6), index
+
+    def forward(self, x):
+        return self.table(self.index(x))
+
+
+@pytest.mark.parametrize("index", [lambda x: x[:, -1], lambda x: torch.tensor([2])], ids=["of rows", "of all"])
+def test_indices_that_may_be_rows_or_positions_are_refused(index):
+    found, become = together(LookedUp(index))
+    ids = torch.randint(9, (4, 5))
+    with (
+        found,
+        pytest.raises(ValueError, match=r"`table.weight` is looked up by indices of shape \(\d+,\), .* `\[:, 0\]`"),
+    ):
+        found.module(ids.repeat(K, 1))
+    way_out, become = together(LookedUp(lambda x: index(x)[:, None]))
+    with way_out:
+        answers = way_out.module(ids.repeat(K, 1))[:, 0].view(K, 4, 6)
+    for slot in range(K):
+        become(slot)
+        assert torch.allclose(answers[slot], way_out.module(ids)[:, 0].expand(4, 6), atol=1e-5)
+
+
+class OneRow(Positions):
+    def forward(self, ids):
+        return self.positions(torch.arange(ids.shape[1]))[None]
+
+
+def test_an_answer_without_the_rows_of_all_members_is_refused():
+    found, _ = together(OneRow(first=True))
+    with (
+        found,
+        pytest.raises(ValueError, match=r"must answer with the rows of all .* a OneRow answers \(1, \d+, 5, 6\)"),
+    ):
+        found.module(torch.randint(9, (4, 5)).repeat(K, 1))
+
+
 def test_under_autocast_a_look_up_and_a_norm_round_as_they_do_alone():
     for module, rows in ((nn.Embedding(9, 6), torch.randint(9, (4,))), (nn.LayerNorm(6), torch.randn(4, 6))):
         found, become = together(module)

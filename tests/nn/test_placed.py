@@ -23,11 +23,15 @@ def test_what_is_no_module_is_refused():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-@pytest.mark.parametrize(
-    ("device", "why"), [("cuda", "CUDA"), ("nonsense", "nonsense"), (3.5, "float"), (torch.float16, "dtype")]
-)
+@pytest.mark.parametrize(("device", "why"), [("cuda", "CUDA"), ("nonsense", "nonsense"), (5, "accelerator")])
 def test_a_device_that_is_not_there_is_named(device, why):
     with pytest.raises(ValueError, match=f"`device` '{device}' cannot be used: .*{why}"):
+        placed(nn.Linear(2, 1), device)
+
+
+@pytest.mark.parametrize("device", [3.5, torch.float16])
+def test_what_names_no_device_is_refused(device):
+    with pytest.raises(TypeError, match=f"`device` must be a name such as 'cuda:0', or a torch.device, got {device}"):
         placed(nn.Linear(2, 1), device)
 
 

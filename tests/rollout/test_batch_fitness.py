@@ -122,7 +122,7 @@ def test_one_number_for_each_of_several_members_and_the_calls_are_few():
     calls.clear()
     es.close()
     es.learn(1)
-    assert len(calls) == 5  # four, and one to see that a member is worth the same by itself
+    assert len(calls) == 6  # four, and two to see that the first and the last are worth the same by themselves
     assert all(x is calls[0] for x in calls)  # a batch is made once a generation
 
 
@@ -131,10 +131,25 @@ class Mixing(nn.Module):
 
     def __init__(self):
         super().__init__()
+        torch.manual_seed(1)  # neighbours may be worth the same by chance
         self.inner = nn.Linear(20, 6)
 
     def forward(self, x):
         return self.inner(x) + 100 * self.inner(x).mean(0)
+
+
+class Doubling(Mixing):
+    """It leaves only the first rows as they are."""
+
+    def forward(self, x):
+        return self.inner(torch.cat([x, x.flip(1)]))[: len(x)]
+
+
+class OneRow(Mixing):
+    """To its layer the rows of all members are positions, so all get the answer of the first member."""
+
+    def forward(self, x):
+        return self.inner(x[None])[0]
 
 
 def once(module, score=together, sigma=0.1, eval_every=0, k=4):
@@ -145,7 +160,7 @@ def once(module, score=together, sigma=0.1, eval_every=0, k=4):
 
 
 @pytest.mark.parametrize("eval_every", [0, 1])
-@pytest.mark.parametrize(("module", "warned"), [(Mixing, True), (network, False)], ids=["mixing", "apart"])
+@pytest.mark.parametrize(("module", "warned"), [(Mixing, True), (Doubling, True), (OneRow, True), (network, False)])
 def test_rows_that_depend_on_each_other_are_noticed(module, warned, eval_every, caplog):
     once(module(), eval_every=eval_every)
     assert ("depend on each other, or rounding decides" in caplog.text) is warned
@@ -184,7 +199,7 @@ def test_a_module_of_low_precision_and_a_member_without_a_score_are_no_reason_fo
 
     calls = []
     once(network().bfloat16(), one_nan, eval_every=eval_every)
-    assert len(calls) == 3 + eval_every
+    assert len(calls) == 4 + eval_every
     assert "scores" not in caplog.text
 
 
@@ -292,7 +307,7 @@ def test_prompts_that_vary_in_number_cannot_be_compared():
         return each(module, x)[: 6 - len(calls.append(None) or calls) % 2]
 
     calls = []
-    with pytest.raises(ValueError, match=r"`fitness_fn` with `within_prompts`, must return 5 numbers .* got 6"):
+    with pytest.raises(ValueError, match=r"must have 5 numbers each time, .* got 6; .* one for each prompt"):
         trained(BatchFitness(fitness, batches, within_prompts=True), generations=1, eval_every=0)
 
 

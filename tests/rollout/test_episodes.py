@@ -137,7 +137,7 @@ def test_the_order_of_members_changes_nothing(branching):
         (lambda observation, info: ["far"], "`behaviour` must return numbers, got a list of str"),
         (
             lambda observation, info, seen=[]: seen.append(1) or seen,
-            r"must return \d+ numbers each time, as at first, got",
+            r"must have \d+ numbers each time, as at first, got",
         ),
     ],
 )

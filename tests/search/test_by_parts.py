@@ -231,7 +231,7 @@ def test_an_optimiser_whose_step_is_of_all_parameters_is_refused(make, message, 
 def test_a_step_that_is_ended_in_its_middle_is_not_saved(large):
     large()
     strategy = OpenAIES(module(), SGD, num_pairs=2)
-    step, steps = strategy.optimizer.step, []
+    step, steps, saved = strategy.optimizer.step, [], copy.deepcopy(strategy.state_dict())
 
     def interrupted():
         if steps.append(None) or len(steps) > 10:  # of eight parameters, in the second pass
@@ -245,6 +245,11 @@ def test_a_step_that_is_ended_in_its_middle_is_not_saved(large):
     assert not strategy.theta.equal(theta)
     with pytest.raises(NonFiniteError, match="The last step failed in its middle"):
         strategy.state_dict()
+    del strategy.optimizer.step
+    with pytest.raises(NonFiniteError, match="so the module is not whole; load a checkpoint"):
+        strategy.tell([1.0, 2.0, 3.0, 5.0])
+    strategy.load_state_dict(saved)
+    strategy.tell([1.0, 2.0, 3.0, 5.0])
 
 
 @pytest.mark.parametrize("by_parts", [False, True])

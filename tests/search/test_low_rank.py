@@ -199,12 +199,20 @@ def test_a_rank_is_at_least_1(rank):
         OpenAIES(nn.Linear(6, 3), rank=1.5)
 
 
-@pytest.mark.parametrize("target", [torch.zeros(9), nn.Linear(2, 2)], ids=["vector", "small"])
-def test_nothing_to_factor(target):
+@pytest.mark.parametrize(
+    ("target", "way_out"),
+    [
+        (torch.zeros(9), "the module has none, so leave it out"),
+        (nn.GRU(4, 4), "the module has none, so leave it out"),
+        (nn.Sequential(nn.Linear(2, 2), nn.Linear(4, 3)), "at most 2 is possible here"),
+    ],
+    ids=["vector", "recurrent", "small"],
+)
+def test_nothing_to_factor(target, way_out):
     with pytest.raises(
-        ValueError, match=r"`rank` must be below both sides of some trainable matrix outside recurrent layers, got 2"
+        ValueError, match=rf"`rank` must be below both sides of some trainable matrix .* layers, got 4; {way_out}\."
     ):
-        OpenAIES(target, rank=2)
+        OpenAIES(target, rank=4)
 
 
 def test_the_log_says_which_matrices_are_dense(caplog):

@@ -76,6 +76,13 @@ def test_what_cannot_be_evolved_is_refused(module, message):
         FlatParameters(module)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # torch's own, of quantize_dynamic
+def test_a_module_that_was_quantized_is_told_to_be_so_too_early():
+    module = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(4, 2)), {nn.Linear})
+    with pytest.raises(ValueError, match="has no trainable parameters but quantized ones; quantize it after training"):
+        FlatParameters(module)
+
+
 @pytest.mark.parametrize("weight", [torch.eye(2).to_sparse(), torch.eye(2).to(torch.float8_e4m3fn)])
 def test_a_sparse_weight_and_one_of_8_bits_are_refused_and_may_be_frozen(weight):
     module = nn.Linear(2, 2)

@@ -6,7 +6,7 @@ be traced (control flow that depends on data, NumPy inside), or is too large to 
 lane. A large network on pictures runs as NumPy products, with its virtual batch norms folded into them.
 
 Under noise of low rank, a network that does not fit into the cache once for each lane runs in lanes that share its
-weights, if the answers of a lane then have the same bits beside any others.
+weights, if most of them are shared, and the answers of a lane then have the same bits beside any others.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def choose_lanes(
     larger = "traced" if default_num_lanes(len(theta)) > 1 else "folded"
     normalized = find_norm(network) is not None and _normalizes_first(network, layout, reference, theta)
     candidates = [LaneChoice(kind, normalized) for kind in ("matmul", larger)]
-    if parts is not None and default_num_lanes(len(theta)) < MAX_LANES:
+    if parts is not None and default_num_lanes(len(theta)) < MAX_LANES and _mostly_shared(parts):
         candidates = [*(LaneChoice(kind, normalized, parts) for kind in _SHARED), *candidates]
 
     def fits(choice: LaneChoice) -> bool:
@@ -137,6 +137,11 @@ def choose_lanes(
     number = num_lanes or chosen.num_lanes(len(theta))
     _log.info("Lanes: %d in each worker, %s parameters each, run as %s.", number, f"{len(theta):,}", chosen.kind)
     return chosen
+
+
+def _mostly_shared(parts: Parts) -> bool:
+    """Whether a member differs from the centre in fewer than half as many numbers as it has; in a GRU it does not."""
+    return 2 * (parts[-1].first + parts[-1].num_draws) < parts[-1].stop
 
 
 def _normalizes_first(network: nn.Module, layout: Layout, reference: Float32Array | None, theta: Tensor) -> bool:

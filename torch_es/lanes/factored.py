@@ -7,6 +7,7 @@ all lanes, and a thin one each; any other gets the sum, which is right for every
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,58 +20,82 @@ from torch.nn import functional
 from torch.utils._pytree import tree_map
 
 from torch_es.lanes.modules import Member, plain_kernels, stacked, traced
-from torch_es.lanes.shared import ROWS, GroupedRows, SharedWeights
+from torch_es.lanes.shared import ROWS, GroupedRows, SharedWeights, independent
 from torch_es.nn.observation_norm import Statistics
 from torch_es.search.low_rank import Factors, Part
 from torch_es.spaces.layout import Layout
 from torch_es.types import Float32Array
 
 _aten = torch.ops.aten
+_EACH = True, True  # `summed` of a matrix that each lane has for itself
 
 
 class Matrix:
     """A member's matrix `weight + left.T @ right`, of which only the thin factors are its own.
 
     Args:
-        weight: The centre's, of the parameter's shape.
-        left: `(rank, rows)`.
-        right: `(rank, columns)`.
+        weight: The centre's, of the parameter's shape; without factors, the member's own.
+        factors: `left` `(rank, rows)` and `right` `(rank, columns)`.
+        summed: Whether the bits of `x @ weight` depend on which row of x is whose, and those of `x @ weight.t()`.
         turned: Whether it stands for its transpose.
     """
 
-    def __init__(self, weight: Tensor, left: Tensor, right: Tensor, turned: bool = False) -> None:
-        self.weight, self.left, self.right, self.turned = weight, left, right, turned
+    def __init__(
+        self, weight: Tensor, factors: tuple[Tensor, Tensor] | None, summed: tuple[bool, bool], turned: bool = False
+    ) -> None:
+        self.weight, self.factors, self.summed, self.turned = weight, factors, summed, turned
 
     def sum(self) -> Tensor:
         """Return the matrix."""
-        whole = self.weight + (self.left.t() @ self.right).view(self.weight.shape)
+        whole = self.weight
+        if self.factors is not None:
+            left, right = self.factors
+            whole = whole + (left.t() @ right).view(whole.shape)
         return whole.t() if self.turned else whole
 
     def transposed(self) -> Matrix:
         """Return the transpose."""
-        return Matrix(self.weight, self.left, self.right, not self.turned)
+        return Matrix(self.weight, self.factors, self.summed, not self.turned)
 
     def times(self, x: Tensor) -> Tensor:
         """Return `x @ matrix` for x `(n, ...)`."""
-        if self.turned:
-            return x @ self.weight.t() + (x @ self.right.t()) @ self.left
-        return x @ self.weight + (x @ self.left.t()) @ self.right
+        weight = self.weight.t() if self.turned else self.weight
+        whole = _summed(x, weight.t()) if self.summed[self.turned] else x @ weight
+        if self.factors is None:
+            return whole
+        first, second = reversed(self.factors) if self.turned else self.factors
+        return whole + _spread(_summed(x, first), second)
 
     def looked_up(self, index: Tensor) -> Tensor:
         """Return the rows of these indices."""
-        return functional.embedding(index, self.weight) + functional.embedding(index, self.left.t()) @ self.right
+        whole = functional.embedding(index, self.weight)
+        if self.factors is None:
+            return whole
+        left, right = self.factors
+        return whole + _spread(functional.embedding(index, left.t()), right)
 
     def convolved(self, x: Tensor, bias: Any, *options: Any) -> Any:
         """Return `aten.convolution` of x with the matrix as filters; by a transposed one, `NotImplemented`."""
         transposed, groups = options[3], options[5]
-        if transposed:
+        if transposed or self.factors is None:
             return NotImplemented
         whole = _aten.convolution.default(x, self.weight, bias, *options)
-        rank, filters = len(self.right), self.right.view(len(self.right), *self.weight.shape[1:])
+        left, right = self.factors
+        rank, filters = len(right), right.view(len(right), *self.weight.shape[1:])
         inner = _aten.convolution.default(x, filters.repeat(groups, *[1] * (filters.dim() - 1)), None, *options)
         inner = inner.unflatten(1, (groups, rank))
-        thin = torch.einsum("ngr...,rgo->ngo...", inner, self.left.unflatten(1, (groups, -1)))
+        thin = torch.einsum("ngr...,rgo->ngo...", inner, left.unflatten(1, (groups, -1)))
         return whole + thin.flatten(1, 2)
+
+
+def _summed(x: Tensor, rows: Tensor) -> Tensor:
+    """Return `x @ rows.t()` as sums: the bits of a matrix product may depend on where its factors begin in memory."""
+    return (x[..., None, :] * rows).sum(-1)
+
+
+def _spread(inner: Tensor, second: Tensor) -> Tensor:
+    """Return `inner @ second` for inner `(..., rank)`, as sums too."""
+    return (inner[..., None] * second).sum(-2)
 
 
 # of an operation with a matrix: which argument it may be, and what is done instead
@@ -114,12 +139,17 @@ class FactoredLanes:
         self.begin(reference, None)
         one, _, *kept = traced(member, layout.size)
         self._vector = torch.empty_like(self._weights.theta)
+        summed = {
+            part.name: (_depends(part.rows, part.columns), _depends(part.columns, part.rows))
+            for part in parts
+            if part.rank
+        }
         # buffers and states of each group of lanes
         self._groups = [stacked(kept, ROWS) for _ in range(0, num_lanes, ROWS)]
 
         def call(theta: Tensor, draws: Tensor, inputs: Any, buffers: Any, state: Any) -> Any:
             shared = member.parameters.views(theta)
-            own = {part.name: _own(part, shared[part.name], draws) for part in parts}
+            own = {part.name: _own(part, shared[part.name], draws, summed.get(part.name, _EACH)) for part in parts}
             return _Player(one).run(own, buffers, inputs, state)
 
         inputs = member.inputs(np.zeros((ROWS, layout.size), np.float32))
@@ -153,6 +183,15 @@ class FactoredLanes:
         return array
 
 
-def _own(part: Part, shared: Tensor, draws: Tensor) -> Matrix | Tensor:
+def _own(part: Part, shared: Tensor, draws: Tensor, summed: tuple[bool, bool]) -> Matrix | Tensor:
     """Return a lane's parameter, from the shared one and the lane's draws, `(num_draws,)`."""
-    return Matrix(shared, *part.factors(draws)) if part.rank else part.dense(draws).view(shared.shape)
+    if part.rank:
+        return Matrix(shared, part.factors(draws), summed)
+    own = part.dense(draws).view(shared.shape)
+    return Matrix(own, None, summed) if own.dim() == 2 else own
+
+
+@functools.cache
+def _depends(inputs: int, outputs: int) -> bool:
+    """Return whether the bits of a row of `x @ weight` depend on its place, or on the other rows."""
+    return not independent((outputs, inputs), lambda x, weight: x @ weight.t().contiguous().t())

@@ -36,7 +36,7 @@ class Interception:
 
     def __init__(self, module: nn.Module, members: int) -> None:
         self._module = module
-        self._rows = Rows(members, members)
+        self._rows = self._unknown = Rows(members, members)
         self._depth = 0  # of calls of modules in each other
         self._parameters: list[Tensor] = []
         self.active = False
@@ -84,14 +84,20 @@ class Interception:
                 f"give it `x.repeat({members}, 1)`."
             )
 
-    def after(self, *_: object) -> None:
-        """Forget the rows of a call that ends."""
+    def after(self, module: object, _: object, answer: Any) -> None:
+        """Forget the rows of a call that ends; a module that has lost them is refused."""
         self._depth -= 1
-        if self._depth == 0:
-            self._forget()
-
-    def _forget(self) -> None:
-        self._rows = Rows(self._rows.members, self._rows.members)
+        if self._depth > 0:
+            return
+        rows, self._rows = self._rows, self._unknown
+        if module is not self._module or rows is self._unknown:
+            return
+        shapes = [tuple(x.shape) for x in tree_leaves(answer) if isinstance(x, Tensor) and x.dim()]
+        if shapes and all(shape[0] % rows.total for shape in shapes):
+            raise ValueError(
+                f"the module must answer with the rows of all {rows.members} members first, {rows.total} in this call, "
+                f"but a {type(module).__name__} answers {shapes[0]}; {WAY_OUT}"
+            )
 
     def called(self, each: Each, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return what a torch function answers that got a parameter, or what was made of one."""

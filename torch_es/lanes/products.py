@@ -66,9 +66,20 @@ def _embedding(rows: Rows, index: Tensor, weight: Any, *options: Any, **named: A
     if not isinstance(weight, Each) or weight.value.dim() != 2 or max_norm is not None or index.dim() == 0:
         return NotImplemented
     if index.dim() == 1 and not rows.vectors:
+        if len(index) in (1, rows.total) and not _follow_each_other(index):
+            raise ValueError(
+                f"`{weight.name}` is looked up by indices of shape ({len(index)},), which may be "
+                "positions or belong to the rows: give it `index[None]` for positions, or `index[:, None]` and take "
+                "`[:, 0]` of the answer for rows."
+            )
         index = index[None]  # positions, which are the same for all rows
     each = rows.split(index)
     return weight.looked_up(each.flatten(1)).view(-1, *each.shape[2:], weight.value.shape[1])
+
+
+def _follow_each_other(index: Tensor) -> bool:
+    """Whether indices are those of positions: several, each one more than the one before."""
+    return len(index) > 1 and bool((index.diff() == 1).all())
 
 
 def _convolution(

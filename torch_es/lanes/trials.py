@@ -29,7 +29,7 @@ def passes(trial: Callable[[], bool], kind: str) -> bool:
         _log.debug("Lanes are not %s: %s: %s", kind, type(error).__name__, error)
         return False
     if not passed:
-        _log.debug("Lanes are not %s: their answers differ from the network's.", kind)
+        _log.debug("Lanes are not %s: their answers differ from the network's, or depend on the lane.", kind)
     return passed
 
 

@@ -19,7 +19,7 @@ def placed(policy: nn.Module | MakeModule, device: torch.device | str | None = N
         acts: Whether it acts in environments, which are played on the CPU.
 
     Raises:
-        TypeError: If `policy` is no module and makes none.
+        TypeError: If `policy` is no module and makes none, or `device` names no device.
         ValueError: If there is no such device, or the module acts and is not on the CPU.
 
     Example:
@@ -45,6 +45,8 @@ def _usable(device: torch.device | str, acts: bool) -> torch.device:
             f"`device` must be cpu or left out with `env`, got {device}: environments are played on the CPU, in "
             "`num_workers` processes."
         )
+    if not isinstance(device, str | torch.device | int):
+        raise TypeError(f"`device` must be a name such as 'cuda:0', or a torch.device, got {device!r}.")
     try:
         target = torch.device(device)
         torch.empty(0, device=target)

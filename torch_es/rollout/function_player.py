@@ -85,7 +85,9 @@ class FunctionPlayer:
             results = self._results(tasks)
         if not self._checked and len(tasks) > 1 and member != CENTRE:
             self._checked = True
-            self._check_alone(results)
+            # a module that mixes rows may leave the first of them right
+            if self._answers_alone(results[0], results):
+                self._answers_alone(results[-1], results)
         return results
 
     def _next(self) -> list[Task]:
@@ -118,17 +120,17 @@ class FunctionPlayer:
             self._batch = generation, fitness.batches(generation)
         return fitness.answers(self._module, self._batch[1])
 
-    def _check_alone(self, results: list[EpisodeResult]) -> None:
-        """Warn if a member is worth something else in every slot, where its weights are the module's own."""
+    def _answers_alone(self, result: EpisodeResult, results: list[EpisodeResult]) -> bool:
+        """Whether a member is worth the same in every slot, where its weights are the module's own; warn if not."""
         assert isinstance(self._fitness, BatchFitness)
-        task, together = results[0].task, results[0].return_
+        task, together = result.task, result.return_
         with self._evaluating(), self._being(task.member):
             alone = self._rows(self._fitness, task.generation).mean(axis=1)
         scores = np.array([result.return_ for result in results])
         near = 0.2 * np.std(scores[np.isfinite(scores)] if np.isfinite(scores).any() else 0.0)
         near += 1e-6 * np.abs(alone[np.isfinite(alone)]).max(initial=0.0)
         if np.allclose(alone, together, rtol=0, atol=near, equal_nan=True):
-            return
+            return True
         if np.allclose(alone, alone[0], rtol=0, atol=near, equal_nan=True):
             _log.warning(
                 "Member %d scores %.6g in one call with others, and %.6g by itself: rows of the module's batch depend "
@@ -140,6 +142,7 @@ class FunctionPlayer:
                 "other prompts, or chance decides. Each needs the whole batch, members first, as "
                 "`x.repeat(members_per_call, 1)` has it.", task.member, alone.min(), alone.max(),
             )  # fmt: skip
+        return False
 
     @contextlib.contextmanager
     def _evaluating(self) -> Iterator[None]:

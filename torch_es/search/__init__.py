@@ -76,7 +76,7 @@ def make_strategy(strategy: str | Strategy | Callable[..., Strategy], policy: nn
 
     Raises:
         TypeError: If it is none of these.
-        ValueError: If the name is unknown, or a strategy that was made searches another module.
+        ValueError: If the name is unknown, or a strategy that was made searches another module or is given options.
     """
     if isinstance(strategy, str):
         searches_actions = strategy == "openai_es" and options.get("sigma") == 0
@@ -87,6 +87,9 @@ def make_strategy(strategy: str | Strategy | Callable[..., Strategy], policy: nn
         raise TypeError(f"`strategy` must be a name, a strategy or a function that makes one, got {strategy!r}.")
     if strategy.parameters.module is not policy:
         raise ValueError("`strategy` searches another module than `policy`; make it of the same one.")
+    for name, value in options.items():
+        if name != "seed":  # which `ES` always gives
+            raise ValueError(f"`{name}` must be left out with a strategy, got {value!r}; give it to what makes that.")
     return strategy
 
 

@@ -224,6 +224,8 @@ class CentreSearch:
 
     def _step_by_parts(self, plan: Plan, kept: npt.NDArray[np.bool_], noise: Any) -> dict[str, float]:
         """The same for a large module; see `torch_es.search.by_parts`."""
+        if self._half_done:  # there was no room for a copy to go back to
+            raise NonFiniteError("The last step failed in its middle, so the module is not whole; load a checkpoint.")
         self._check_step()
         linear = spread(plan.linear, kept)
         compute = partial(gradients, self.parameters, noise, linear, plan.update, self.sigma)

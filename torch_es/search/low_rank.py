@@ -132,9 +132,10 @@ def low_rank(
     parts = factored(parameters, rank)
     low = [part for part in parts if part.rank]
     if not low:
+        most = max((min(part.rows, part.columns) for part in factored(parameters, 1) if part.rank), default=1) - 1
+        way_out = f"at most {most} is possible here" if most else "the module has none, so leave it out"
         raise ValueError(
-            f"`rank` must be below both sides of some trainable matrix outside recurrent layers, got {rank}, and the "
-            "module has none; lower it or leave it out; a `BatchFitness` then needs `members_per_call=1`."
+            f"`rank` must be below both sides of some trainable matrix outside recurrent layers, got {rank}; {way_out}."
         )
     full = [part.name for part in parts if not part.rank and parameters.named[part.name].dim() > 1]
     _log.info(

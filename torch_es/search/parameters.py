@@ -42,9 +42,11 @@ class FlatParameters:
     def __init__(self, module: nn.Module) -> None:
         named = {name: p for name, p in module.named_parameters() if p.requires_grad}
         if not named:
+            packed = any(hasattr(m, "_packed_params") for m in module.modules())
+            way_out = "quantize it after training" if packed else "give it some, or set `requires_grad=True`"
             raise ValueError(
-                f"the module ({type(module).__name__}) has no trainable parameters; "
-                "give it some, or set `requires_grad=True` on those to evolve."
+                f"the module ({type(module).__name__}) has no trainable parameters{' but quantized ones' * packed}; "
+                f"{way_out}."
             )
         for name, p in named.items():
             _check_parameter(name, p)

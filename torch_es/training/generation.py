@@ -110,8 +110,8 @@ class Generation:
                     self._known[name] = np.full_like(self._empty(np.float64, len(vector)), np.nan)
                 if len(vector) != (size := self._known[name].shape[-1]):
                     raise ValueError(
-                        f"`behaviour`, or `fitness_fn` with `within_prompts`, must return {size} numbers each time, as "
-                        f"at first, got {len(vector)}."
+                        f"a member must have {size} numbers each time, as at first, got {len(vector)}; they are what "
+                        "`behaviour` returns, or with `within_prompts` one for each prompt of the batch."
                     )
                 self._put(name, at, vector)
         if result.score is not None:
