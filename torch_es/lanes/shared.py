@@ -24,7 +24,6 @@ from torch_es.spaces.layout import Layout
 from torch_es.types import Float32Array
 
 ROWS = 16  # of each product
-ALIGNED = 16  # numbers in the widest vector register
 
 Product = Callable[[Tensor, Tensor], Any]
 
@@ -43,11 +42,9 @@ class SharedWeights:
         slots = -(-num_lanes // ROWS) * ROWS
         self.parts = parts
         self.theta = torch.zeros(parts[-1].stop, dtype=torch.float32, device="cpu")
-        num_draws = parts[-1].first + parts[-1].num_draws
-        # rows begin at equal places of a vector register: else the bits of a thin product depend on its lane
-        self.draws = room(slots, -(-num_draws // ALIGNED) * ALIGNED).zero_()[:, :num_draws]
+        self.draws = room(slots, parts[-1].first + parts[-1].num_draws).zero_()
         self._rows = self.draws.numpy()
-        self._offset = np.zeros(num_draws, np.float32)  # the centre's weights where noise is dense
+        self._offset = np.zeros(self.draws.shape[1], np.float32)  # the centre's weights where noise is dense
         self._stale = True
 
     def renew(self) -> None:
