@@ -437,7 +437,8 @@ def test_another_environment_has_its_own_name_frames_and_best_centre():
 def test_options_beside_a_strategy_that_was_made_are_refused(options):
     module = nn.Linear(4, 2)
     ((name, value),) = options.items()
-    with pytest.raises(
-        ValueError, match=f"`{name}` must be left out with a strategy, got {value}; give it to what makes"
-    ):
+    message = (
+        f"`{name}` must be left out with a strategy that was made already, got {value}; give it where the strategy"
+    )
+    with pytest.raises(ValueError, match=message):
         ES(module, "CartPole-v1", strategy=OpenAIES(module), **options)

@@ -691,7 +691,7 @@ class LookedUp(nn.Module):
 
 @pytest.mark.parametrize("index", [lambda x: x[:, -1], lambda x: torch.tensor([2])], ids=["of rows", "of all"])
 def test_indices_that_may_be_rows_or_positions_are_refused(index):
-    found, become = together(LookedUp(index))
+    found, _ = together(LookedUp(index))
     ids = torch.randint(9, (4, 5))
     with (
         found,

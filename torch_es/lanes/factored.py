@@ -142,7 +142,7 @@ class FactoredLanes:
         summed = {
             part.name: (_depends(part.rows, part.columns), _depends(part.columns, part.rows))
             for part in parts
-            if part.rank
+            if part.rank and member.parameters.named[part.name].dim() == 2  # of filters there are no products
         }
         # buffers and states of each group of lanes
         self._groups = [stacked(kept, ROWS) for _ in range(0, num_lanes, ROWS)]

@@ -89,7 +89,10 @@ def make_strategy(strategy: str | Strategy | Callable[..., Strategy], policy: nn
         raise ValueError("`strategy` searches another module than `policy`; make it of the same one.")
     for name, value in options.items():
         if name != "seed":  # which `ES` always gives
-            raise ValueError(f"`{name}` must be left out with a strategy, got {value!r}; give it to what makes that.")
+            raise ValueError(
+                f"`{name}` must be left out with a strategy that was made already, got {value!r}; "
+                "give it where the strategy is made."
+            )
     return strategy
 
 
