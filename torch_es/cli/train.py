@@ -33,8 +33,8 @@ def train(arguments: list[str]) -> None:
     tuned = config.with_tuned(given)
     config.check_overrides(tuned)
     shown = ["++env.tuned=false", "~env.tuned"]  # --cfg prints what trains; Hydra deletes no key that is absent or null
-    # a job has an environment of its own; `++`, since its tuned scheduler is not yet there when Hydra composes
-    jobs = [f"++{word}" if word.startswith("scheduler.") else word for word in given]
+    # a job has an environment of its own; `++`, since what is tuned for it is not there when Hydra composes
+    jobs = [f"++{word}" if word.startswith(("scheduler.", "env.tuned=")) else word for word in given]
     sys.argv = ["torch-es", *flags, *(jobs if several else [*tuned, *shown])]
     OmegaConf.register_new_resolver("commands", commands_help, replace=True)
     failures: list[Exception] = []

@@ -154,6 +154,9 @@ def test_a_run_is_resumed_with_its_own_settings_not_with_tuned_ones(own):
 def test_an_environment_without_the_key_takes_null_too(own):
     (own[0] / "conf/env/mine.yaml").write_text("id: CartPole-v0\nkwargs: {}\naction_repeat: 1\n")
     assert composed(own, "env=mine", "env.tuned=null")["env"]["id"] == "CartPole-v0"
+    small = ["video=false", "evaluator.num_workers=0", "final_episodes=1", "total_timesteps=1"]
+    done = torch_es("-m", "-cd", "conf", "env=mine", "env.tuned=null", "seed=1,2", *small, cwd=own[0])
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_tuned_scheduler_can_be_left_out():
