@@ -22,10 +22,11 @@ def yield_to_others() -> None:
 
 
 def run(words: Sequence[str], log: Path) -> tuple[int, float]:
-    """Run `python WORDS` and append what it prints to `log`; return its exit code and the core-seconds it took."""
+    """Run `python WORDS` in one thread and append what it prints to `log`; return its exit code and core-seconds."""
     log.parent.mkdir(parents=True, exist_ok=True)
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # a second one of torch's would mostly wait, on a core
     with log.open("a") as file:
-        process = subprocess.Popen([sys.executable, *words], stdout=file, stderr=file)
+        process = subprocess.Popen([sys.executable, *words], stdout=file, stderr=file, env=one_thread)
         _RUNNING.add(process)
         _, status, usage = os.wait4(process.pid, 0)
         _RUNNING.remove(process)

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from machine import RESULTS, describe
 
 from torch_es.cli import config
@@ -32,6 +33,7 @@ def main() -> None:
     task = given["env"]
     if int(given["seed"]) in seeds(task):
         parser.error(f"seed={given['seed']} is one of the zoo's for {task}, on which nothing is tuned: take seed=100")
+    torch.set_num_threads(1)  # as the zoo's runs have
     with tempfile.TemporaryDirectory() as folder:
         settings = config.compose_config([*words, "evaluator=serial", "video=false", f"run_dir={folder}/run"])
         start = time.process_time()
