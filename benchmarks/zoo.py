@@ -3,8 +3,9 @@
     python benchmarks/zoo.py [TASK ...] [--seeds 0 1 2 3 4] [--jobs 2]
 
 Each run is the command `torch-es env=TASK seed=S evaluator=serial`, one process with one thread; `--jobs` of them run
-side by side. A run that has a result is skipped, and one that was cut continues. Writes benchmarks/results/zoo/TASK.json, and the best
-seed's policy to zoo/. A run's cost is the CPU time of all its processes, in core-seconds.
+side by side. A run that has a result is skipped, and one that was cut continues. Writes
+benchmarks/results/zoo/TASK.json, and the best seed's policy to zoo/. A run's cost is the CPU time of all its processes,
+in core-seconds.
 """
 
 from __future__ import annotations

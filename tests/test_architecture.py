@@ -73,7 +73,6 @@ COVERED = {  # modules without a test file of their own, and the one that would 
     "search/action_space": "rollout/test_score.py",
     "training/replay": "faults/test_fault_replay.py",
     "evaluators/choice": "test_es.py",
-    "evaluators/serial": "evaluators/test_evaluators.py",
     "rollout/player": "rollout/test_episodes.py",
     "sb3/actor": "sb3/test_algorithm.py",
     "types": "evaluators/test_wire.py",
