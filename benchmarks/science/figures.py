@@ -51,7 +51,7 @@ def _line(panel: Any, curves: Sequence[Any], axis: int, name: str, colour: str) 
     x, mean = mean_curve(curves, axis)
     each = np.array([np.interp(x, *np.array(curve)[:, [axis, RETURN]].T) for curve in curves])
     later = x > 0  # the start has no place on a logarithmic axis
-    panel.plot(x[later], mean[later], color=colour, label=f"{name} ({len(curves)} seeds)")
+    panel.plot(x[later], mean[later], color=colour, label=f"{name} ({len(curves)} seed{'s' * (len(curves) > 1)})")
     panel.fill_between(x[later], each.min(0)[later], each.max(0)[later], color=colour, alpha=0.15, linewidth=0)
 
 
