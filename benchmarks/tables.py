@@ -282,12 +282,12 @@ def large_gpu(heads: tuple[str, str], unit: str) -> str:
     return "\n".join([*lines, "", "\n\n".join(machines)])
 
 
-def experiment(name: str, newer: str) -> str:
+def experiment(name: str) -> str:
     """An experiment of `make reproduce`, and until that has run, what was measured before."""
-    if found(newer, all_jobs(), Place()):
-        return SCIENCE[f"science_{newer}"]()
-    recorded, picture = _load(f"{name}.json"), f"![Return against steps]({name.replace('_', '-')}.png)"
-    after = f"Measured on 2026-11-25, before there were tuned settings; `make reproduce ARGS={newer}` measures again."
+    if found(name, all_jobs(), Place()):
+        return SCIENCE[f"science_{name}"]()
+    recorded, picture = _load(f"{name}.json"), f"![Return against steps]({name}.png)"
+    after = f"Measured on 2026-11-25, before there were tuned settings; `make reproduce ARGS={name}` measures again."
     return "\n".join([picture, "", table(recorded["rows"]), "", after, "", f"{_machine(recorded)}."])
 
 
@@ -315,8 +315,7 @@ WHOLE = {
     **{f"large_{part}": partial(large, part) for part in LARGE},
     "large_gpu": partial(large_gpu, ("members in one call", "the other"), "tokens/s"),
     "large_gpu_memory": partial(large_gpu, ("a generation, one by one", "the module"), "MiB"),
-    "action_noise": partial(experiment, "action_noise", "noise"),
-    "bins": partial(experiment, "bins", "bins"),
+    "bins": partial(experiment, "bins"),
     **SCIENCE,
 }
 
