@@ -41,10 +41,10 @@ def test_a_trainer_without_a_budget_needs_one():
         ("Hoper-v5", r"`Hoper-v5` is not a known task\. Did you mean `Hopper-v5`\?"),
         ("Hopper", r"Did you mean `Hopper-v5`\?"),
         (
-            "Ant-v5",
-            r'has no tuned settings; use `ES\(policy, "Ant-v5"\)`, or `torch-es env=ant`, which trains with the',
+            "ALE/Pong-v5",
+            r'has no tuned settings; use `ES\(policy, "ALE/Pong-v5"\)`, or `torch-es env=atari`, which trains with the',
         ),
-        ("ant", r'`ant` has no tuned settings; use `ES\(policy, "Ant-v5"\)`'),
+        ("atari", "`atari` has no tuned settings; use "),
         ("Taxi-v4", r"`Taxi-v4` has no tuned settings; .* or `torch-es env.id=Taxi-v4`"),
     ],
 )

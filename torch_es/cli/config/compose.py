@@ -78,8 +78,8 @@ def origin(overrides: Sequence[str], env_id: str) -> str:
     Example:
         >>> origin(["env=cartpole", "policy=mlp"], "CartPole-v1")
         'tuned for CartPole-v1 (strategy=openai_es total_timesteps=300000)'
-        >>> origin(["env=ant"], "Ant-v5")
-        'the defaults; none were tuned for Ant-v5'
+        >>> origin(["env=atari"], "ALE/Pong-v5")
+        'the defaults; none were tuned for ALE/Pong-v5'
     """
     words = with_tuned(overrides)
     if kept := words[: len(words) - len(overrides)]:
