@@ -293,7 +293,7 @@ def test_a_function_gets_the_module_itself_and_frozen_weights_are_not_copied():
     assert es.evaluate(1)[0].return_ > before + 4
 
 
-@pytest.mark.parametrize("answer", [None, (1.0, 2.0), torch.zeros(3)])
+@pytest.mark.parametrize("answer", [None, (1.0, 2.0), torch.zeros(3), "3"])
 def test_a_fitness_that_is_no_number_is_named(answer):
     es = ES(nn.Linear(2, 1), fitness_fn=lambda module: answer, num_workers=0)
     with pytest.raises(TypeError, match="`fitness_fn` must return a number, got"):

@@ -134,6 +134,13 @@ def test_a_resume_whose_log_is_damaged_keeps_it_aside_and_goes_on(folder, tmp_pa
         other.replay(tmp_path / "r" / "replay.log", 2)
 
 
+def test_a_trainer_that_has_gone_on_cannot_replay(folder):
+    es = make()
+    es.replay(folder / "replay.log", 2)
+    with pytest.raises(ValueError, match=r"trainer must be at generation 0, where .* begins, got 2; make a new one"):
+        es.replay(folder / "replay.log", 1)
+
+
 def test_another_start_and_other_bits_are_told_of(folder, monkeypatch):
     other = make()
     other.strategy.move(other.strategy.theta + 1)

@@ -72,6 +72,8 @@ def as_number(fitness: Any) -> float:
         0.5
     """
     try:
+        if isinstance(fitness, str | bytes):  # float reads numbers in texts
+            raise TypeError
         return float(fitness)
     except (TypeError, ValueError) as error:
         raise TypeError(f"`fitness_fn` must return a number, got {fitness!r}.") from error

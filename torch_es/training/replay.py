@@ -39,7 +39,7 @@ def rebuild(
 
     Raises:
         RunFolderError: If the log is damaged or belongs to another run, or this machine's bits differ from the run's.
-        ValueError: If the log ends before that generation.
+        ValueError: If the log ends before that generation, or the trainer is not where it begins.
     """
     check_count("generation", generation, minimum=0)
     header, records = read(path)
@@ -47,9 +47,14 @@ def rebuild(
     first = header["generation"]
     if generation < first:
         raise ValueError(f"`generation` must be at least {first}, where `{path}` begins, got {generation}.")
-    if (first, header["initial"]) != (strategy.generation, fingerprint(network)):
+    if strategy.generation != first:
+        raise ValueError(
+            f"The trainer must be at generation {first}, where `{path}` begins, got {strategy.generation}; make a new "
+            "one."
+        )
+    if header["initial"] != fingerprint(network):
         raise RunFolderError(
-            f"`{path}` began with other weights, at generation {first}; give the module as it was when the run began. "
+            f"`{path}` began with other weights; give the module as it was when the run began. "
             + difference(header["machine"])
         )
     while strategy.generation < generation:
