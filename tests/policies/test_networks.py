@@ -46,3 +46,12 @@ def test_the_network_follows_its_arguments():
     assert atari_cnn((2, 42, 60), 6, batch_norm=False)(torch.zeros(3, 2, 42, 60)).shape == (3, 6)
     with pytest.raises(ValueError, match=r"`observation_shape` must be \(frames, size, size\).* got \(17,\)"):
         atari_cnn((17,), 6)
+    small = atari_cnn((2, 42, 42), 6, channels=(8, 12), hidden=16, batch_norm=False)
+    assert [tuple(p.shape) for p in small.parameters() if p.ndim > 1] == [
+        (8, 2, 8, 8), (12, 8, 4, 4), (16, 108), (6, 16),
+    ]  # fmt: skip
+    assert small(torch.zeros(3, 2, 42, 42)).shape == (3, 6)
+    with pytest.raises(ValueError, match=r"`channels` must be of two convolutions, as \(16, 32\), got \(8,\)"):
+        atari_cnn((2, 42, 42), 6, channels=(8,))
+    with pytest.raises(ValueError, match="`hidden` must be at least 1, got 0"):
+        atari_cnn((2, 42, 42), 6, hidden=0)
