@@ -30,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 RUNS, ZOO = ROOT / "runs" / "zoo", ROOT / "zoo"
 KEPT = ("config.yaml", "summary.json")
 FEWER = {  # seeds, since a run is long
-    "walker2d": 3, "humanoid_standup": 3, "pusher": 3, "bipedal_walker": 3,
+    "walker2d": 3, "humanoid_standup": 3, "pusher": 3, "bipedal_walker": 3, "frostbite": 3,
     "ant": 2, "humanoid": 2, "bipedal_walker_hardcore": 2,
 }  # fmt: skip
 # smaller seeds showed that earlier settings of these were not good enough, so they count as used for tuning
