@@ -116,8 +116,7 @@ def atari_cnn(
 
     Two convolutions and a layer of units, each followed by virtual batch norm (eps 1e-3, as in uber-research's
     deep-neuroevolution) and ReLU. It is initialised like `mlp`, and scales pictures from 0..255 to 0..1 itself. The
-    default sizes are those of the papers, who played a billion frames; a small population learns faster with fewer
-    parameters.
+    default sizes are those of the papers, which played a billion frames. A small network costs less time in each step.
 
     Args:
         observation_shape: Shape of the stacked square pictures, `(frames, size, size)`.
