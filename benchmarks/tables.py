@@ -25,7 +25,7 @@ from torch_es.cli import config
 ROOT = Path(__file__).parent.parent
 DOCS = ("benchmarks", "cluster", "large-models", "zoo", "science", "networks", "action-noise", "atari", "logging")
 PAGES = [ROOT / "README.md", *(ROOT / "docs" / f"{n}.md" for n in DOCS)]
-PLAYED = ("torch", "gymnasium", "mujoco")  # what a trained policy depends on
+PLAYED = ("torch", "gymnasium", "mujoco", "ale-py")  # what a trained policy depends on
 NAMED = ("torch", "gymnasium", "mujoco", "evotorch", "sb3-contrib", "ray")  # versions; the rest is in the JSON
 SPEED = "Environment steps a second on 2 cores"
 PARTS = {  # a table's title, and what its two columns of numbers are

@@ -51,7 +51,8 @@ def test_the_network_follows_its_arguments():
         (8, 2, 8, 8), (12, 8, 4, 4), (16, 108), (6, 16),
     ]  # fmt: skip
     assert small(torch.zeros(3, 2, 42, 42)).shape == (3, 6)
-    with pytest.raises(ValueError, match=r"`channels` must be of two convolutions, as \(16, 32\), got \(8,\)"):
-        atari_cnn((2, 42, 42), 6, channels=(8,))
+    for channels, got in (((8,), r"\(8,\)"), (8, r"8\.")):
+        with pytest.raises(ValueError, match=rf"`channels` must be of two convolutions, as \(16, 32\), got {got}"):
+            atari_cnn((2, 42, 42), 6, channels=channels)
     with pytest.raises(ValueError, match="`hidden` must be at least 1, got 0"):
         atari_cnn((2, 42, 42), 6, hidden=0)

@@ -142,7 +142,7 @@ def atari_cnn(
             f"`observation_shape` must be (frames, size, size), size at least 36, got {observation_shape}."
         )
     frames, *sizes = observation_shape
-    if len(channels) != 2:
+    if not isinstance(channels, Sequence) or len(channels) != 2:
         raise ValueError(f"`channels` must be of two convolutions, as (16, 32), got {channels}.")
     first, second = (check_count("channels", number) for number in channels)
     check_count("hidden", hidden)
