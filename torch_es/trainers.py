@@ -79,7 +79,7 @@ def _check_given(task: str, overrides: Sequence[str], options: Mapping[str, Any]
                 "The task and each override must be a string of its own, as in "
                 f'`from_task("Hopper-v5", "strategy.sigma=0.05")`, got {word!r} of type {type(word).__name__}.'
             )
-    for name in (*(o.key_or_group for o in config.parsed_overrides(overrides)), *options):
+    for name in (*config.keys(overrides), *options):
         if name in ("env", "env.id"):
             raise ValueError(f"`{name}` must be left out: the task, {task}, is the environment; name another task.")
         if name.partition(".")[0] in _UNREAD:

@@ -44,7 +44,7 @@ def sweep(arguments: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     lock = locked(folder / ".lock")
     try:
-        _check_same(folder, settings, texts)
+        _check_same(folder, settings, texts, fixed)
         study = open_study(folder / "study.db", settings["seed"], options["prune"])
         for number in fail_lost(study):
             _say(f"trial {number} was cut off: it is marked as failed and tried again")
@@ -78,12 +78,13 @@ def _checked_space(texts: dict[str, str], fixed: list[str]) -> dict[str, Any]:
     return space
 
 
-def _check_same(folder: Path, settings: config.Config, texts: dict[str, str]) -> None:
+def _check_same(folder: Path, settings: config.Config, texts: dict[str, str], fixed: list[str]) -> None:
     """Write the sweep's settings and space into its folder, or compare them with those in it."""
     if not (folder / "config.yaml").is_file():
         return config.save_config({**settings, "space": texts}, folder)
     saved = config.load_config(folder)
-    found = [differences(saved.pop("space"), texts), config.fixed_differences(saved, settings, _CHANGEABLE)]
+    space = differences(saved.pop("space"), texts)
+    found = [space, config.fixed_differences(saved, settings, fixed, _CHANGEABLE)]
     if any(found):
         raise ValueError(
             f"`{folder}` holds another sweep: {'; '.join(filter(None, found))}. Set `sweep.dir` for a new one."

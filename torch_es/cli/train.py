@@ -74,15 +74,14 @@ def _train_job(settings: config.Config, words: list[str]) -> float:
     """Train as `settings` say, which the command line `words` composed."""
     running = HydraConfig.get()
     given = [o for o in words if "=" in o and not o.startswith(("resume=", "hydra.", "hydra/"))]
-    named = "run_dir" in {override.key_or_group for override in config.parsed_overrides(given)}
     if running.mode == RunMode.MULTIRUN:
-        _set_apart(settings, named)
+        _set_apart(settings, given)
     run_dir = Path(str(settings["run_dir"]))
     if settings["resume"] is None:
         config.check_free(run_dir)
         return _reached(settings, run_dir, words)
     if settings["resume"] == "auto":
-        folder = config.find_run(settings, named)
+        folder = config.find_run(settings, given)
         if folder is None:
             return _reached(settings, run_dir, words)
     else:
@@ -90,13 +89,13 @@ def _train_job(settings: config.Config, words: list[str]) -> float:
         saved = config.load_config(folder)
         config.check_imports(folder, saved, commands.modules(settings))
         settings = config.changed(settings, given, saved)
-    return _reached(config.resumed_config(folder, settings), folder)
+    return _reached(config.resumed_config(folder, settings, given), folder)
 
 
-def _set_apart(settings: config.Config, named: bool) -> None:
+def _set_apart(settings: config.Config, words: list[str]) -> None:
     """Give a job of a multirun a folder of its own, and its loggers the multirun's name as their group."""
     running = HydraConfig.get()
-    if not named:  # jobs that differ in other values would have the same name
+    if "run_dir" not in config.keys(words):  # jobs that differ in other values would have the same name
         settings["run_dir"] += f"-{running.job.num}"
     config.name_group(settings, Path(running.sweep.dir).name)
 

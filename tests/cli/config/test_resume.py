@@ -107,19 +107,22 @@ def test_auto_continues_the_folder_that_is_named_and_no_other(folder, named, fou
     (tmp_path / "a").mkdir()
     settings = {**config.compose_config(), "run_dir": str(tmp_path / "a")}
     config.save_config(settings, tmp_path / "a")
-    assert config.find_run({**settings, "run_dir": str(tmp_path / folder)}, named) == (
-        tmp_path / "a" if found else None
-    )
+    overrides = [f"run_dir={tmp_path / folder}"]
+    begun = config.compose_config(overrides)
+    assert config.find_run(begun, overrides if named else []) == (tmp_path / "a" if found else None)
 
 
-@pytest.mark.parametrize("words", [["+optimizer.weight_decay=0.1"], ["+env.kwargs.sutton_barto_reward=true"]])
+@pytest.mark.parametrize(
+    "words", [["+optimizer.weight_decay=0.1"], ["+env.kwargs.sutton_barto_reward=true"], ["+strategy.noise=philox"]]
+)
 def test_an_argument_that_is_added_makes_another_run(words, tmp_path):
     begun = config.compose_config(["env=cartpole", f"run_dir={tmp_path}/a"])
     (tmp_path / "a").mkdir()
     config.save_config(begun, tmp_path / "a")
     settings = config.compose_config(["env=cartpole", *words, f"run_dir={tmp_path}/b"])
-    assert config.find_run(settings, named=False) is None
+    assert config.find_run(settings, words) is None
     key = words[0][1:].partition("=")[0]
     with pytest.raises(ValueError, match=rf"`{key}` was absent, is"):
-        config.resumed_config(tmp_path / "a", settings)
-    assert config.find_run({**begun, "run_dir": f"{tmp_path}/b"}, named=False) == tmp_path / "a"
+        config.resumed_config(tmp_path / "a", settings, words)
+    assert config.find_run({**begun, "run_dir": f"{tmp_path}/b"}, []) == tmp_path / "a"
+    assert config.find_run(settings, []) == tmp_path / "a"  # as if a newer version had brought the key

@@ -14,6 +14,7 @@ from torch_es.cli.config.compose import tuned_envs as tuned_envs
 from torch_es.cli.config.compose import with_tuned as with_tuned
 from torch_es.cli.config.overrides import check_overrides as check_overrides
 from torch_es.cli.config.overrides import conf_dir as conf_dir
+from torch_es.cli.config.overrides import keys as keys
 from torch_es.cli.config.overrides import options as options
 from torch_es.cli.config.overrides import parsed_overrides as parsed_overrides
 from torch_es.cli.config.overrides import plain as plain

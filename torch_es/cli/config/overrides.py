@@ -140,6 +140,16 @@ def parsed_overrides(overrides: Sequence[str]) -> list[Override]:
         ) from error
 
 
+def keys(overrides: Sequence[str]) -> list[str]:
+    """Return the keys and groups that the overrides of a command line set.
+
+    Example:
+        >>> keys(["strategy=ars", "+optimizer.weight_decay=0.1"])
+        ['strategy', 'optimizer.weight_decay']
+    """
+    return [override.key_or_group for override in parsed_overrides(overrides)]
+
+
 @contextlib.contextmanager
 def config_files() -> Iterator[ConfigLoader]:
     """Let Hydra compose from `conf/`; its errors become ValueErrors. In a job of Hydra it already can."""

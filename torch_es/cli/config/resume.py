@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from torch_es.checks import differences, flat
 from torch_es.cli.config.build import GROUPS, Config, build
-from torch_es.cli.config.overrides import parsed_overrides, plain
+from torch_es.cli.config.overrides import keys, plain
 from torch_es.envs import EnvFactory
 from torch_es.es import ES
 from torch_es.runs import checkpoint, commands
@@ -37,7 +37,7 @@ def check_free(folder: Path) -> None:
         raise ValueError(f"`run_dir` {folder} exists; name another, or continue it with `{commands.resume(folder)}`.")
 
 
-def find_run(config: Config, named: bool) -> Path | None:
+def find_run(config: Config, overrides: Sequence[str]) -> Path | None:
     """Return the run that `resume=auto` continues, or None for a new one.
 
     That is the run in `run_dir`, if there is one. Without a `run_dir` on the command line it is otherwise the newest
@@ -45,29 +45,35 @@ def find_run(config: Config, named: bool) -> Path | None:
 
     Args:
         config: Composed from the command line.
-        named: Whether the command line names `run_dir`.
+        overrides: As on the command line.
 
     Raises:
         ValueError: If the run in `run_dir` was started by other settings; every difference is named.
     """
     folder = Path(str(config["run_dir"]))
     if (folder / "config.yaml").is_file():
-        resumed_config(folder, config)
+        resumed_config(folder, config, overrides)
         return folder
-    if named:
+    if "run_dir" in keys(overrides):
         return None
     beside = sorted(folder.parent.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return next((path.parent for path in beside if not fixed_differences(read_config(path.parent), config)), None)
+    same = (path.parent for path in beside if not fixed_differences(read_config(path.parent), config, overrides))
+    return next(same, None)
 
 
-def resumed_config(folder: Path, config: Config) -> Config:
+def resumed_config(folder: Path, config: Config, overrides: Sequence[str]) -> Config:
     """Return a run's own config with what `config` may change of it: how long, by which workers, to which logger.
+
+    Args:
+        folder: The run folder.
+        config: Composed with these overrides.
+        overrides: As on the command line.
 
     Raises:
         ValueError: If `config` differs in anything else; every key is named with both values.
     """
     saved = load_config(folder)
-    if found := fixed_differences(saved, config):
+    if found := fixed_differences(saved, config, overrides):
         raise ValueError(
             f"`{folder}` was started by other settings: {found}. "
             f"A resumed run may change {', '.join(CHANGEABLE)}; start a new one for the rest."
@@ -84,21 +90,28 @@ def changed(config: Config, overrides: Sequence[str], saved: Config) -> Config:
         saved: The config of the run folder.
     """
     merged = OmegaConf.create({**config, **saved})  # a key that is newer than the run has its default
-    for override in parsed_overrides(overrides):
-        key = override.key_or_group
+    for key in keys(overrides):
         OmegaConf.update(merged, key, OmegaConf.select(OmegaConf.create(config), key), force_add=True)
     return plain(merged)
 
 
-def fixed_differences(saved: Config, config: Config, changeable: Sequence[str] = CHANGEABLE) -> str:
+def fixed_differences(
+    saved: Config, config: Config, overrides: Sequence[str], changeable: Sequence[str] = CHANGEABLE
+) -> str:
     """List what differs and must not.
 
-    A key that is newer than the saved config counts as unchanged, but for the arguments of optimiser and environment,
-    which a command line may add to.
+    A key that is newer than the saved config counts as unchanged, unless the command line sets it.
+
+    Args:
+        saved: The config of a run.
+        config: Composed with these overrides.
+        overrides: As on the command line.
+        changeable: The keys that may differ.
     """
     then, now = (flat({key: c[key] for key in c if key not in changeable}) for c in (saved, config))
     was = {key: value for key, value in then.items() if value != {}}
-    own = {k: v for k, v in now.items() if v != {} and (k in then or k.startswith(("optimizer.", "env.kwargs.")))}
+    given = tuple(f"{key}." for key in keys(overrides) if "." in key)  # a group's newer keys are not given by its name
+    own = {key: value for key, value in now.items() if value != {} and (key in then or f"{key}.".startswith(given))}
     return differences(was, own)
 
 
