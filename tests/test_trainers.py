@@ -37,7 +37,7 @@ def test_a_trainer_without_a_budget_needs_one():
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ("Foo-v0", r"`Foo-v0` is not a known task\. .*Tuned are ALE/Frostbite-v5, Acrobot-v1, .*Hopper-v5"),
+        ("Foo-v0", r"`Foo-v0` is not a known task\. .*Tuned are ALE/Freeway-v5, .*Acrobot-v1, .*Hopper-v5"),
         ("Hoper-v5", r"`Hoper-v5` is not a known task\. Did you mean `Hopper-v5`\?"),
         ("Hopper", r"Did you mean `Hopper-v5`\?"),
         (
