@@ -44,6 +44,7 @@ def test_a_trainer_without_a_budget_needs_one():
             "ALE/Pong-v5",
             r'has no tuned settings; use `ES\(policy, "ALE/Pong-v5"\)`, or `torch-es env=atari`, which trains with the',
         ),
+        ("ALE/Breakout-v5", r"`ALE/Breakout-v5` has no tuned settings; .* or `torch-es env.id=ALE/Breakout-v5`"),
         ("atari", "`atari` has no tuned settings; use "),
         ("Taxi-v4", r"`Taxi-v4` has no tuned settings; .* or `torch-es env.id=Taxi-v4`"),
     ],

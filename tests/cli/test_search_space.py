@@ -1,4 +1,7 @@
+import json
+
 import pytest
+import yaml
 
 from torch_es.cli import config
 from torch_es.cli.search_space import distributions, split
@@ -16,6 +19,25 @@ def test_every_task_has_a_space_whose_ends_are_values_of_the_config(task):
     again = config.compose_config([f"env={task}", *ends], "sweep")
     assert again["strategy"]["sigma"] == found["strategy.sigma"].high
     assert composed["total_timesteps"] < config.compose_config()["total_timesteps"]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_population_of_a_space_can_be_built(task):
+    space = config.compose_config([f"env={task}"], "sweep")["sweep"]["space"]
+    for pairs in distributions(space)["strategy.num_pairs"].choices:
+        words = [f"env={task}", f"strategy.num_pairs={pairs}", "evaluator=serial"]
+        config.build(config.compose_config(words, "sweep")).close()
+
+
+@pytest.mark.parametrize("task", config.tuned_envs())
+def test_a_space_has_what_was_tuned(task):
+    tuned = yaml.safe_load((config.conf_dir() / "env" / f"{task}.yaml").read_text())["tuned"]
+    for key, space in distributions(config.compose_config([f"env={task}"], "sweep")["sweep"]["space"]).items():
+        value = tuned.get(key)
+        if isinstance(value, list):
+            value = json.dumps(value).replace(" ", "")
+        if value is not None:
+            assert value in space.choices if hasattr(space, "choices") else space.low <= value <= space.high, key
 
 
 def test_hydras_words_become_optunas_distributions():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import hydra
@@ -33,8 +34,10 @@ def train(arguments: list[str]) -> None:
     tuned = config.with_tuned(given)
     config.check_overrides(tuned)
     shown = ["++env.tuned=false", "~env.tuned"]  # --cfg prints what trains; Hydra deletes no key that is absent or null
-    # a job has an environment of its own; `++`, since what is tuned for it is not there when Hydra composes
-    jobs = [f"++{word}" if word.startswith(("scheduler.", "env.tuned=")) else word for word in given]
+    # a job has an environment of its own, and what is tuned for it is not there when Hydra composes
+    deleted = [word for word in given if word.startswith("~")]
+    forced = {key: f"++{key}" for key in config.keys(given) if "." in key and not key.startswith("hydra.")}
+    jobs = [_swapped(word, forced) for word in given if word not in deleted]
     sys.argv = ["torch-es", *flags, *(jobs if several else [*tuned, *shown])]
     OmegaConf.register_new_resolver("commands", commands_help, replace=True)
     failures: list[Exception] = []
@@ -44,7 +47,8 @@ def train(arguments: list[str]) -> None:
             if several:
                 own = HydraConfig.get().overrides
                 searched = [word for word in own.hydra if word.startswith("hydra.searchpath=")]
-                words = [*searched, *own.task]
+                back = {key: word for word, key in forced.items()}
+                words = [*searched, *(_swapped(word, back) for word in own.task), *deleted]
                 value = _train_job(config.compose_config(words), words)
             else:
                 value = _train_job(config.plain(composed), given)
@@ -53,7 +57,7 @@ def train(arguments: list[str]) -> None:
             return value
         except Exception as error:  # kept from Hydra, which would print more than a line
             if several:
-                number, changes = HydraConfig.get().job.num, " ".join(HydraConfig.get().overrides.task)
+                number, changes = HydraConfig.get().job.num, " ".join(words)
                 failure = JobError(f"job {number} ({changes}) failed: {error}")
                 print(f"torch-es: {failure}", file=sys.stderr)
                 # a sweeper must see the error, from another process too; it continues with the other jobs
@@ -73,7 +77,7 @@ def train(arguments: list[str]) -> None:
 def _train_job(settings: config.Config, words: list[str]) -> float:
     """Train as `settings` say, which the command line `words` composed."""
     running = HydraConfig.get()
-    given = [o for o in words if "=" in o and not o.startswith(("resume=", "hydra.", "hydra/"))]
+    given = [o for o in words if not o.startswith(("resume=", "hydra.", "hydra/"))]
     if running.mode == RunMode.MULTIRUN:
         _set_apart(settings, given)
     run_dir = Path(str(settings["run_dir"]))
@@ -85,11 +89,21 @@ def _train_job(settings: config.Config, words: list[str]) -> float:
         if folder is None:
             return _reached(settings, run_dir, words)
     else:
-        folder = Path(str(settings["resume"]))
-        saved = config.load_config(folder)
-        config.check_imports(folder, saved, commands.modules(settings))
-        settings = config.changed(settings, given, saved)
+        folder, named = Path(str(settings["resume"])), commands.modules(settings)
+        settings = config.changed(settings, given, config.load_config(folder))
+        config.check_imports(folder, config.resumed_config(folder, settings, given), named)
     return _reached(config.resumed_config(folder, settings, given), folder)
+
+
+def _swapped(word: str, keys: Mapping[str, str]) -> str:
+    """Return a word of a command line with another word for its key, if there is one.
+
+    Example:
+        >>> _swapped("strategy.sigma=1,2", {"strategy.sigma": "++strategy.sigma"})
+        '++strategy.sigma=1,2'
+    """
+    key, equals, value = word.partition("=")
+    return f"{keys.get(key, key)}{equals}{value}"
 
 
 def _set_apart(settings: config.Config, words: list[str]) -> None:

@@ -58,6 +58,27 @@ def test_another_policy_or_optimizer_drops_its_own_values_alone(own):
     assert composed(own, "env=mine", "optimizer.name=AdamW")["optimizer"]["lr"] == 0.02
 
 
+@pytest.mark.parametrize("word", ["optimizer=sgd", "optimizer=ars", "optimizer.name=SGD"])
+def test_the_optimizer_that_a_task_was_tuned_with_changes_nothing(word, own):
+    named, plain = composed(own, "env=mine", word), composed(own, "env=mine")
+    assert all(named[key] == plain[key] for key in plain if key != "run_dir")  # which has the time
+
+
+@pytest.mark.parametrize("word", ["optimizer=sgd", "optimizer=adam", "optimizer.name=Adam"])
+def test_no_tuned_learning_rate_goes_to_another_strategy(word, own):
+    assert composed(own, "env=mine", "strategy=snes", word)["optimizer"]["lr"] != 0.25
+
+
+def test_a_game_brings_its_tuned_pictures_by_its_id():
+    by_id, by_name = config.compose_config(["env.id=ALE/Freeway-v5"]), config.compose_config(["env=freeway"])
+    assert by_id["env"]["kwargs"] == {"screen_size": 42, "frame_stack": 2}
+    assert by_id["policy"] == by_name["policy"]
+
+
+def test_what_is_left_out_is_not_said_to_be_tuned(own):
+    assert "num_top" not in config.origin([own[1], "env=mine", "~strategy.num_top"], "CartPole-v0")
+
+
 @pytest.mark.parametrize("words", [["env.tuned=null"], ["experiment=salimans_mujoco"]])
 def test_the_tuned_settings_can_be_left_out(words, own):
     made = composed(own, "env=mine", *words)
@@ -129,9 +150,10 @@ def test_a_value_of_a_tuned_scheduler_can_be_set_alone(own):
         composed(own, "env=mine", "optimizer=adam", "scheduler.total_iters=5")
 
 
-def test_a_value_of_a_tuned_scheduler_can_be_varied(own):
+def test_what_a_tuned_group_has_can_be_varied_and_left_out(own):
     small = ["video=false", "evaluator.num_workers=0", "final_episodes=1", "total_timesteps=1"]
-    words = ["-cd", "conf", "env=mine", "scheduler.total_iters=5,6", *small]
+    own_keys = ["scheduler.total_iters=5,6", "strategy.num_top=2", "~policy.normalize_observations"]
+    words = ["-cd", "conf", "env=mine", *own_keys, *small]
     done = torch_es("--multirun", *words, "run_dir=r/${scheduler.total_iters}", cwd=own[0])
     assert done.returncode == 0, done.stderr
     done = torch_es("sweep", *words, "sweep.trials=2", "sweep.dir=s", cwd=own[0])
@@ -140,6 +162,8 @@ def test_a_value_of_a_tuned_scheduler_can_be_varied(own):
         runs = [config.load_config(path.parent) for path in (own[0] / folder).glob("*/config.yaml")]
         assert {run["scheduler"]["name"] for run in runs} == {"LinearLR"}
         assert {run["scheduler"]["total_iters"] for run in runs} <= {5, 6}
+        assert {run["strategy"]["num_top"] for run in runs} == {2}
+        assert not any("normalize_observations" in run["policy"] for run in runs)
 
 
 def test_a_run_is_resumed_with_its_own_settings_not_with_tuned_ones(own):

@@ -126,3 +126,23 @@ def test_an_argument_that_is_added_makes_another_run(words, tmp_path):
         config.resumed_config(tmp_path / "a", settings, words)
     assert config.find_run({**begun, "run_dir": f"{tmp_path}/b"}, []) == tmp_path / "a"
     assert config.find_run(settings, []) == tmp_path / "a"  # as if a newer version had brought the key
+
+
+def test_another_evaluator_takes_nothing_of_the_first():
+    saved = config.compose_config(["evaluator=ray"])
+    words = ["evaluator=serial"]
+    made = config.changed(config.compose_config(words), words, saved)
+    assert made["evaluator"] == config.compose_config(words)["evaluator"]
+    some = ["evaluator.num_workers=3"]
+    assert config.changed(config.compose_config(some), some, config.compose_config())["evaluator"]["num_workers"] == 3
+
+
+@pytest.mark.parametrize("word", ["evaluator=serial", "env.tuned=null"])
+def test_a_run_may_be_resumed_elsewhere_by_the_words_that_began_it(word, tmp_path):
+    begun = ["env=cartpole", "env.tuned=null", "evaluator=ray", "video=false", "final_episodes=1", "total_timesteps=1"]
+    saved = config.compose_config(["run_dir=r", *begun, "strategy.num_pairs=1"])
+    with config.build({**saved, "evaluator": {"name": None, "num_workers": 0}}) as es:
+        es.learn(total_timesteps=1, folder=tmp_path / "r")
+    config.save_config(saved, tmp_path / "r")
+    done = torch_es("resume=r", "evaluator=serial", word, "total_timesteps=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

@@ -46,9 +46,9 @@ def compose_config(overrides: Sequence[str] = (), name: str = "config") -> Confi
 def with_tuned(overrides: Sequence[str], name: str = "config") -> list[str]:
     """Return a command line with the settings that were tuned for its environment, `tuned` in `conf/env/*.yaml`.
 
-    What the command line sets stays. Another policy, strategy or optimizer drops the values that were tuned for the
-    first one: SNES must not get a sigma of ARS. `env.tuned=null` and an `experiment` drop all of them. A sweep has a
-    budget of its own.
+    What the command line sets stays. Another policy, strategy or class of optimizer drops the values that were tuned
+    for the first one: SNES must not get a sigma of ARS. `env.tuned=null` and an `experiment` drop all of them. A sweep
+    has a budget of its own.
 
     Example:
         >>> with_tuned(["env=hopper", "env.tuned=null"])
@@ -62,6 +62,8 @@ def with_tuned(overrides: Sequence[str], name: str = "config") -> list[str]:
         ]
     tuned = _tuned(parsed)
     dropped = {g for g in _GROUPS if f"{g}.name" in given or given.get(g, tuned.get(g)) != tuned.get(g)}
+    if _optimizer(given, tuned, _folders(parsed)) == _optimizer(tuned, tuned, _folders(parsed)):
+        dropped.discard("optimizer")
     if "strategy" in dropped:  # each has steps of another size, so a learning rate does not carry over
         dropped.add("optimizer")
     if "optimizer" in dropped:
@@ -69,7 +71,9 @@ def with_tuned(overrides: Sequence[str], name: str = "config") -> list[str]:
     if name == "sweep":
         dropped.add("total_timesteps")
     kept = {key: v for key, v in tuned.items() if key not in given and key.partition(".")[0] not in dropped}
-    return [*(_word(key, value) for key, value in kept.items()), *overrides]
+    words = [_word(key, value) for key, value in kept.items()]
+    # an environment that only env.id names is composed with another file, which may lack arguments
+    return [*(f"++{word}" if word.startswith("env.kwargs.") else word for word in words), *overrides]
 
 
 def origin(overrides: Sequence[str], env_id: str) -> str:
@@ -82,7 +86,8 @@ def origin(overrides: Sequence[str], env_id: str) -> str:
         'the defaults; none were tuned for ALE/Pong-v5'
     """
     words = with_tuned(overrides)
-    if kept := words[: len(words) - len(overrides)]:
+    deleted = tuple(f"{o.key_or_group}=" for o in parsed_overrides(overrides) if o.is_delete())
+    if kept := [word for word in words[: len(words) - len(overrides)] if not word.startswith(deleted)]:
         return f"tuned for {env_id} ({' '.join(kept)})"
     left_out = _tuned(parsed_overrides(overrides))
     return f"without those tuned for {env_id}" if left_out else f"the defaults; none were tuned for {env_id}"
@@ -103,7 +108,7 @@ def tuned_env(text: str) -> str:
     if env.get("tuned"):
         return word
     env_id = env["id"]
-    if word or env_id in gym.registry:
+    if word or env_id in gym.registry or env_id.startswith("ALE/"):  # ale-py registers its games when one is made
         again = f"torch-es env={word}" if word else f"torch-es env.id={env_id}"
         raise ValueError(
             f'`{text}` has no tuned settings; use `ES(policy, "{env_id}")`, or `{again}`, which trains with the '
@@ -118,15 +123,21 @@ def tuned_envs() -> dict[str, str]:
     return {name: str(env["id"]) for name, env in _files([conf_dir()]) if env.get("tuned")}
 
 
+def _optimizer(words: Config, tuned: Config, folders: Sequence[str | Path]) -> str:
+    """Return the class of torch.optim that words choose, or else the tuned strategy."""
+    option = words.get("optimizer", tuned.get("strategy", _default("strategy")))
+    named = (str(values["name"]) for _, values in _files(folders, str(option), "optimizer"))
+    return str(words.get("optimizer.name", next(named, "")))
+
+
 def _tuned(words: Sequence[Override]) -> Config:
     """Return the tuned settings of the environment that `env` and `env.id` of a command line name."""
-    naming = ("env", "env.id", "hydra.searchpath")
-    given: dict[str, Any] = {o.key_or_group: choices(o)[0] for o in words if o.key_or_group in naming}
-    folders = [conf_dir(), *given.get("hydra.searchpath", [])]  # in Hydra's order: the first that has a file
+    given: dict[str, Any] = {o.key_or_group: choices(o)[0] for o in words if o.key_or_group in ("env", "env.id")}
+    folders = _folders(words)
     if "env.id" in given:
         found = [(name, env) for name, env in _files(folders) if env.get("id") == given["env.id"]]
     else:
-        chosen = given.get("env") or _default_env()
+        chosen = given.get("env") or _default("env")
         found = list(_files(folders, str(chosen)))  # none if there is no such file: the check says so
     name, env = found[0] if found else ("", {})
     tuned = env.get("tuned") or {}
@@ -138,16 +149,21 @@ def _tuned(words: Sequence[Override]) -> Config:
     return tuned
 
 
-def _default_env() -> str:
-    """Return the environment of a command line that names none."""
+def _default(group: str) -> str:
+    """Return the option of a group on a command line that names none."""
     defaults = OmegaConf.load(conf_dir() / "config.yaml").defaults
-    return next(str(choice["env"]) for choice in defaults if "env" in choice)
+    return next(str(choice[group]) for choice in defaults if group in choice)
 
 
-def _files(folders: Sequence[str | Path], name: str = "*") -> Iterator[tuple[str, Config]]:
-    """Yield the names of environments and what is in their files; each is read by itself, which Hydra would not do."""
+def _folders(words: Sequence[Override]) -> list[str | Path]:
+    """Return the folders of YAML files, in Hydra's order: the first that has a file counts."""
+    return [conf_dir(), *(folder for o in words if o.key_or_group == "hydra.searchpath" for folder in choices(o)[0])]
+
+
+def _files(folders: Sequence[str | Path], name: str = "*", group: str = "env") -> Iterator[tuple[str, Config]]:
+    """Yield the options of a group and what is in their files; each is read by itself, which Hydra would not do."""
     for folder in folders:
-        for path in sorted(Path(str(folder).removeprefix("file://")).glob(f"env/{name}.yaml")):
+        for path in sorted(Path(str(folder).removeprefix("file://")).glob(f"{group}/{name}.yaml")):
             yield path.stem, OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[misc]
 
 

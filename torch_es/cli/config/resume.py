@@ -91,7 +91,9 @@ def changed(config: Config, overrides: Sequence[str], saved: Config) -> Config:
     """
     merged = OmegaConf.create({**config, **saved})  # a key that is newer than the run has its default
     for key in keys(overrides):
-        OmegaConf.update(merged, key, OmegaConf.select(OmegaConf.create(config), key), force_add=True)
+        if key != "env.tuned":  # no config has it
+            value = OmegaConf.select(OmegaConf.create(config), key)
+            OmegaConf.update(merged, key, value, merge=False, force_add=True)  # as another evaluator takes other values
     return plain(merged)
 
 
