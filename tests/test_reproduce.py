@@ -1,6 +1,7 @@
 """`make reproduce`: its jobs, what it computes from their curves, the page, and that a job that was cut continues."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -193,8 +194,10 @@ ES = [[[0, 0, 0, 10], [50, 1, 0, 30], [400, 4, 0, 80]]]
 def test_table1_by_hand():
     steps, cores = (curves.table1(TRPO, ES, axis) for axis in (curves.STEPS, curves.CORE))
     assert [row.target for row in steps] == [25, 50, 75, 100]
-    assert [row.trpo for row in steps] == [100, 100, 100, 100]  # its mean is 0, 100, 100
-    assert [row.es for row in steps] == [50, 400, 400, None]
+    assert [row.trpo for row in steps] == [(100, 0)] * 4  # its mean is 0, 100, 100
+    assert [row.es for row in steps] == [(50, 0), (400, 50), (400, 50), None]
+    assert [row.least for row in steps] == [0, 0.5, 0.5, math.inf]
+    assert [row.most for row in steps] == [math.inf] * 4
     assert [row.first for row in steps] == [True] * 4
     assert [row.ratio for row in steps] == [0.5, 4, 4, None]
     assert [row.ratio for row in cores] == [0.1, 0.4, 0.4, None]
@@ -205,14 +208,29 @@ def test_table1_needs_progress_of_trpo():
 
 
 def test_a_run_that_ended_keeps_its_last_return():
-    assert curves.first_reached([[[0, 0, 0, 0], [1, 0, 0, 8]], [[0, 0, 0, 0], [4, 0, 0, 2]]], curves.STEPS, 5) == 4
+    several = [[[0, 0, 0, 0], [1, 0, 0, 8]], [[0, 0, 0, 0], [4, 0, 0, 2]]]
+    assert curves.first_reached(several, curves.STEPS, 5) == (4, 0)
+
+
+def test_the_range_of_a_ratio_is_what_the_evaluations_allow():
+    trpo = [[[0, 0, 0, 0], [100, 10, 0, 0], [200, 20, 0, 100]]]
+    (*_, whole) = curves.table1(trpo, [[[0, 0, 0, 0], [50, 1, 0, 0], [100, 2, 0, 100]]], curves.STEPS)
+    assert (whole.least, whole.ratio, whole.most) == (50 / 200, 100 / 200, 100 / 100)
 
 
 def test_interquartile_mean_leaves_out_the_best_and_the_worst_quarter():
-    mean, low, high = curves.interquartile_mean([[0.0, 1.0], [2.0, 100.0]])
+    spans = np.array([[0.0, 1.0], [0.0, 1.0]])
+    mean, low, high = curves.interquartile_mean([(spans, np.array([0.0, 1.0])), (spans, np.array([2.0, 100.0]))])
     assert mean == 1.5
     assert 0.5 <= low <= mean <= high <= 51
-    assert curves.interquartile_mean([[1.0], [3.0, 5.0]])[1:] == (None, None)
+    assert curves.interquartile_mean([(spans[:1], np.array([1.0, 2.0]))]) == (1.5, None, None)
+    assert curves.interquartile_mean([(spans, np.array([1.0]))])[1:] == (None, None)
+
+
+def test_the_interval_of_a_share_of_trpos_progress_knows_that_trpos_seeds_differ():
+    spans = np.array([[0.0, 1.0], [0.0, 3.0]])
+    mean, low, high = curves.interquartile_mean([(spans, np.array([6.0, 6.0]))])
+    assert (mean, low, high) == (3, 2, 6)  # of a TRPO that twice has its best seed, and twice its worst
 
 
 def results(place, experiment, value):
@@ -234,11 +252,14 @@ def test_the_page_is_written_from_the_results_that_there_are(tmp_path):
     assert "| noise | noise on parameters, on actions, on both | **0** of 30 | `make reproduce ARGS=noise` |" in text
     assert "| noise | `env.tuned=null strategy.num_pairs=32 optimizer.lr=0.01`, `strategy.sigma=0.02`; 300,000 " in text
     assert "| rank | 3,000,000 steps of walker2d, of its 30,000,000; 2,500,000 " in text
-    assert "| Hopper-v5 | 3/3 | 50% | 50.0 | ≤ 1,000 | 1,000 | **≥ 1.00** | ≤ 5 | 1 | **≥ 0.20** |" in text
-    assert "| Hopper-v5 | 3/3 | 100% | 100 | 2,000 | 2,000 | **1.00** | 10 | 2 | **0.20** |" in text
+    assert "| 3/3 | 50% | 50.0 | ≤ 1,000 | 1,000 | **1.00** (0.00 or more) | ≤ 5 | 1 | **0.20** (0.00 or m" in text
+    assert (
+        "| Hopper-v5 | 3/3 | 100% | 100 | 2,000 | 2,000 | **1.00** (0.50 to 2.00) | 10 | 2 | **0.20** (0.10 to 0.40) |"
+        in text
+    )
     assert "at most a fifth of its core-seconds on **6 of 6** tasks: InvertedPendulum-v5, " in text
     assert "| Hopper-v5 | A2C | **0.0** (0.0) | 2 | 50,000,000 | 10 | 20 |" in text
-    assert "| A2C | **0.00** | 0.00 to 0.00 | 6 |" in text
+    assert "| A2C | **0.00** | 0.00 to 0.00 |" in text
     assert "| swimmer, PPO | **12.0** (10.0) | **22.0** (20.0) | **32.0** (30.0) | **42.0** (40.0) | 5 |" in text
     assert "2 cores of P, Python 3.11.7, torch 2; `make reproduce ARGS=frame_skip`." in text
     assert re.findall("^## .*", text, re.M)[-2:] == ["## All algorithms", "## Frame skip"]  # none that is empty
@@ -255,7 +276,7 @@ def test_a_task_where_trpo_is_there_at_once_does_not_count(tmp_path):
         at_once = [[0, 0.0, 0.0, 0.0], [1000, 5.0, 9.0, 100.0], [2000, 10.0, 20.0, 100.0]]
         job.file(place).write_text(json.dumps({**job.result(place), "curve": at_once}))
     text = page.write(JOBS, place).read_text()
-    assert "| Swimmer-v5 | 3/3 | 100% | 100 | ≤ 1,000 | 2,000 | **≥ 2.00** | ≤ 5 | 2 | **≥ 0.40** |" in text
+    assert "| Swimmer-v5 | 3/3 | 100% | 100 | ≤ 1,000 | 2,000 | **2.00** (1.00 or more) | ≤ 5 | 2 | **0.4" in text
     assert "at most a fifth of its core-seconds on **5 of 5** tasks: InvertedPendulum-v5, " in text
     assert "Left out, since TRPO's cost is an upper bound: Swimmer-v5." in text
 

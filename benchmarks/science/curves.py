@@ -5,11 +5,12 @@ A curve is the list of points [steps, core-seconds, wall-clock seconds, return] 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import bootstrap, trim_mean
+from scipy.stats import trim_mean
 
 STEPS, CORE, WALL, RETURN = range(4)
 SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -17,22 +18,39 @@ Curve = Sequence[Sequence[float]]
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
+class Crossing(NamedTuple):
+    """Where a mean of curves first was at a score, and the last point before at which one of them was evaluated."""
+
+    at: float
+    before: float
+
+
 class Reached(NamedTuple):
     """When two algorithms first reached a share of the progress of the first.
 
-    If TRPO was there at its `first` evaluation, `trpo` is an upper bound, and `ratio` a lower one.
+    If TRPO was there at its `first` evaluation, its cost is an upper bound.
     """
 
     share: float
     target: float
-    trpo: float
-    es: float | None
+    trpo: Crossing
+    es: Crossing | None
     first: bool
 
     @property
     def ratio(self) -> float | None:
         """ES's over TRPO's; None if ES did not get there."""
-        return None if self.es is None else self.es / self.trpo
+        return None if self.es is None else self.es.at / self.trpo.at
+
+    @property
+    def least(self) -> float:
+        """The lowest ratio that the times of the evaluations allow."""
+        return self.es.before / self.trpo.at if self.es else math.inf
+
+    @property
+    def most(self) -> float:
+        """The highest ratio that the times of the evaluations allow."""
+        return self.es.at / self.trpo.before if self.es and not self.first else math.inf
 
 
 def mean_curve(curves: Sequence[Curve], axis: int) -> tuple[Array, Array]:
@@ -48,11 +66,15 @@ def mean_curve(curves: Sequence[Curve], axis: int) -> tuple[Array, Array]:
     return x, np.mean([np.interp(x, p[:, axis], p[:, RETURN]) for p in points], axis=0)
 
 
-def first_reached(curves: Sequence[Curve], axis: int, score: float) -> float | None:
+def first_reached(curves: Sequence[Curve], axis: int, score: float) -> Crossing | None:
     """Return where the mean of curves first is at `score` or above; None if nowhere."""
     x, y = mean_curve(curves, axis)
     there = np.flatnonzero(y >= score - 1e-9)
-    return float(x[there[0]]) if len(there) else None
+    if not len(there):
+        return None
+    at = float(x[there[0]])
+    earlier = [max((point[axis] for point in curve if point[axis] < at), default=0.0) for curve in curves]
+    return Crossing(at, float(min(earlier)))
 
 
 def progress(curves: Sequence[Curve]) -> tuple[float, float]:
@@ -73,25 +95,29 @@ def table1(trpo: Sequence[Curve], es: Sequence[Curve], axis: int) -> list[Reache
         target = start + share * (end - start)
         cost = first_reached(trpo, axis, target)
         assert cost is not None  # its last point is there
-        made.append(Reached(share, target, cost, first_reached(es, axis, target), cost <= first))
+        made.append(Reached(share, target, cost, first_reached(es, axis, target), cost.at <= first))
     return made
 
 
-def interquartile_mean(scores: Sequence[Sequence[float]]) -> tuple[float, float | None, float | None]:
+def interquartile_mean(tasks: Sequence[tuple[Array, Array]]) -> tuple[float, float | None, float | None]:
     """Return the interquartile mean of all runs, and its 95% confidence interval: None with one seed of a task.
 
-    The bootstrap is stratified: it draws the seeds of each task anew, as in Agarwal et al. 2021.
+    A score is the share of TRPO's progress. The bootstrap is stratified, as in Agarwal et al. 2021: it draws the seeds
+    of each task anew. It draws TRPO's too, since the scores depend on them.
 
     Args:
-        scores: For each task, a normalised score for each seed.
+        tasks: For each, TRPO's returns before and after training `(seeds, 2)`, and an algorithm's returns `(seeds,)`.
     """
 
-    def statistic(*tasks: Any) -> float:
-        return float(trim_mean(np.concatenate(tasks), 0.25))
+    def statistic(drawn: Sequence[tuple[Array, Array]]) -> float:
+        spans = [trpo.mean(axis=0) for trpo, _ in drawn]
+        shares = [(own - start) / (end - start) for (start, end), (_, own) in zip(spans, drawn, strict=True)]
+        return float(trim_mean(np.concatenate(shares), 0.25))
 
-    mean = statistic(*map(np.asarray, scores))
-    if min(map(len, scores)) < 2:
+    mean = statistic(tasks)
+    if min(len(seeds) for task in tasks for seeds in task) < 2:
         return mean, None, None
-    options: dict[str, Any] = {"n_resamples": 2_000, "vectorized": False, "method": "percentile"}
-    interval = bootstrap(tuple(map(np.asarray, scores)), statistic, rng=0, **options).confidence_interval
-    return mean, float(interval.low), float(interval.high)
+    rng = np.random.default_rng(0)
+    draws = [[tuple(rng.choice(seeds, len(seeds)) for seeds in task) for task in tasks] for _ in range(2_000)]
+    low, high = np.percentile([statistic(drawn) for drawn in draws], (2.5, 97.5))  # type: ignore[arg-type]
+    return mean, float(low), float(high)

@@ -64,9 +64,11 @@ def table1(rows: list[Found]) -> str:
 
 def costs(reached: curves.Reached) -> list[str]:
     """Return the cells of one comparison."""
-    es = "not reached" if reached.es is None else f"{reached.es:,.0f}"
-    most, least = ("≤ ", "≥ ") if reached.first else ("", "")
-    return [f"{most}{reached.trpo:,.0f}", es, "" if reached.ratio is None else f"**{least}{reached.ratio:.2f}**"]
+    trpo = f"{'≤ ' if reached.first else ''}{reached.trpo.at:,.0f}"
+    if reached.es is None:
+        return [trpo, "not reached", ""]
+    range_ = f"{reached.least:.2f} or more" if reached.first else f"{reached.least:.2f} to {reached.most:.2f}"
+    return [trpo, f"{reached.es.at:,.0f}", f"**{reached.ratio:.2f}** ({range_})"]
 
 
 def scores(rows: list[Found]) -> str:
@@ -82,20 +84,25 @@ def scores(rows: list[Found]) -> str:
 
 
 def across(rows: list[Found]) -> list[str]:
-    """Return the interquartile means across tasks, of the share of TRPO's progress that each run made."""
-    whole = [t for t in TABLE1 if by(rows, task=t, arm="trpo") and by(rows, task=t, arm="es")]
-    spans = {task: curves.progress(curves_of(by(rows, task=task, arm="trpo"))) for task in whole}
-    lines = ["| algorithm | interquartile mean of the share of TRPO's progress | 95% | tasks |", "|---|---|---|---|"]
-    for arm, name in NAMES.items():
-        shares = []
-        for task, (start, end) in spans.items():
-            if end > start and (own := by(rows, task=task, arm=arm)):
-                shares.append([(row.result["return"] - start) / (end - start) for row in own])
-        if shares:
-            mean, low, high = curves.interquartile_mean(shares)
+    """Return the interquartile means of the share of TRPO's progress that each run made, over the tasks that all have.
+
+    TRPO itself has none: its mean is 1.
+    """
+    arms = [arm for arm in NAMES if by(rows, arm=arm)]
+    shared = [task for task in TABLE1 if all(by(rows, task=task, arm=arm) for arm in arms)]
+    trpo = {task: [(c[0][curves.RETURN], c[-1][curves.RETURN]) for c in curves_of(by(rows, task=task, arm="trpo"))]
+            for task in shared}  # fmt: skip
+    learned = [task for task in shared if np.diff(np.mean(trpo[task], axis=0)) > 0]
+    if not learned or "trpo" not in arms:
+        return []
+    lines = ["| algorithm | interquartile mean of the share of TRPO's progress | 95% |", "|---|---|---|"]
+    for arm in arms:
+        own = {task: np.array([row.result["return"] for row in by(rows, task=task, arm=arm)]) for task in learned}
+        if arm != "trpo":
+            mean, low, high = curves.interquartile_mean([(np.array(trpo[task]), own[task]) for task in learned])
             interval = "needs two seeds" if low is None else f"{low:.2f} to {high:.2f}"
-            lines.append(f"| {name} | **{mean:.2f}** | {interval} | {len(shares)} |")
-    return lines if len(lines) > 2 else []
+            lines.append(f"| {NAMES[arm]} | **{mean:.2f}** | {interval} |")
+    return [*lines, "", f"Over the tasks that all of them were run on: {', '.join(map(env_id, learned))}."]
 
 
 def means(experiment: str, rows: list[Found]) -> str:
