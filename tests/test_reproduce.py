@@ -307,7 +307,7 @@ def test_core_seconds_of_different_processors_are_not_compared(tmp_path):
     moved = {**job.result(place), "machine": {**MACHINE, "processor": "Q"}}
     job.file(place).write_text(json.dumps(moved))
     text = page.write(JOBS, place).read_text()
-    assert "| Hopper-v5 | 3/3 | 100% | 100 | 2,000 | 2,000 | **1.00** |  |  | other processors |" in text
+    assert "| Hopper-v5 | 3/3 | 100% | 100 | 2,000 | 2,000 | **1.00** (0.50 to 2.00) |  |  | other processors |" in text
     assert "at most a fifth of its core-seconds on **5 of 5** tasks: InvertedPendulum-v5, " in text
 
 
