@@ -36,7 +36,8 @@ def train(arguments: list[str]) -> None:
     shown = ["++env.tuned=false", "~env.tuned"]  # --cfg prints what trains; Hydra deletes no key that is absent or null
     # a job has an environment of its own, and what is tuned for it is not there when Hydra composes
     deleted = [word for word in given if word.startswith("~")]
-    forced = {key: f"++{key}" for key in config.keys(given) if "." in key and not key.startswith("hydra.")}
+    named = [word.partition("=")[0] for word in given if not word.startswith(("+", "~", "hydra."))]
+    forced = {key: f"++{key}" for key in named if "." in key}
     jobs = [_swapped(word, forced) for word in given if word not in deleted]
     sys.argv = ["torch-es", *flags, *(jobs if several else [*tuned, *shown])]
     OmegaConf.register_new_resolver("commands", commands_help, replace=True)

@@ -153,7 +153,7 @@ def test_a_value_of_a_tuned_scheduler_can_be_set_alone(own):
 def test_what_a_tuned_group_has_can_be_varied_and_left_out(own):
     small = ["video=false", "evaluator.num_workers=0", "final_episodes=1", "total_timesteps=1"]
     own_keys = ["scheduler.total_iters=5,6", "strategy.num_top=2", "~policy.normalize_observations"]
-    words = ["-cd", "conf", "env=mine", *own_keys, *small]
+    words = ["-cd", "conf", "env=mine", *own_keys, "++optimizer.momentum=0.5", *small]
     done = torch_es("--multirun", *words, "run_dir=r/${scheduler.total_iters}", cwd=own[0])
     assert done.returncode == 0, done.stderr
     done = torch_es("sweep", *words, "sweep.trials=2", "sweep.dir=s", cwd=own[0])
@@ -162,7 +162,7 @@ def test_what_a_tuned_group_has_can_be_varied_and_left_out(own):
         runs = [config.load_config(path.parent) for path in (own[0] / folder).glob("*/config.yaml")]
         assert {run["scheduler"]["name"] for run in runs} == {"LinearLR"}
         assert {run["scheduler"]["total_iters"] for run in runs} <= {5, 6}
-        assert {run["strategy"]["num_top"] for run in runs} == {2}
+        assert {(run["strategy"]["num_top"], run["optimizer"]["momentum"]) for run in runs} == {(2, 0.5)}
         assert not any("normalize_observations" in run["policy"] for run in runs)
 
 
