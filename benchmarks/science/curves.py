@@ -28,14 +28,18 @@ class Crossing(NamedTuple):
 class Reached(NamedTuple):
     """When two algorithms first reached a share of the progress of the first.
 
-    If TRPO was there at its `first` evaluation, its cost is an upper bound.
+    If TRPO was there at its first evaluation, its cost is an upper bound.
     """
 
     share: float
     target: float
     trpo: Crossing
     es: Crossing | None
-    first: bool
+
+    @property
+    def first(self) -> bool:
+        """Whether TRPO was there before each of its runs had been evaluated since it began."""
+        return self.trpo.before == 0
 
     @property
     def ratio(self) -> float | None:
@@ -90,12 +94,12 @@ def table1(trpo: Sequence[Curve], es: Sequence[Curve], axis: int) -> list[Reache
     start, end = progress(trpo)
     if end <= start:
         return []
-    made, first = [], max(curve[1][axis] for curve in trpo)
+    made = []
     for share in SHARES:
         target = start + share * (end - start)
         cost = first_reached(trpo, axis, target)
         assert cost is not None  # its last point is there
-        made.append(Reached(share, target, cost, first_reached(es, axis, target), cost.at <= first))
+        made.append(Reached(share, target, cost, first_reached(es, axis, target)))
     return made
 
 

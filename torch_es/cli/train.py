@@ -81,7 +81,7 @@ def _train_job(settings: config.Config, words: list[str]) -> float:
     given = [o for o in words if not o.startswith(("resume=", "hydra.", "hydra/"))]
     if running.mode == RunMode.MULTIRUN:
         _set_apart(settings, given)
-    run_dir = Path(str(settings["run_dir"]))
+    run_dir, named = Path(str(settings["run_dir"])), commands.modules(settings)
     if settings["resume"] is None:
         config.check_free(run_dir)
         return _reached(settings, run_dir, words)
@@ -90,10 +90,11 @@ def _train_job(settings: config.Config, words: list[str]) -> float:
         if folder is None:
             return _reached(settings, run_dir, words)
     else:
-        folder, named = Path(str(settings["resume"])), commands.modules(settings)
+        folder = Path(str(settings["resume"]))
         settings = config.changed(settings, given, config.load_config(folder))
-        config.check_imports(folder, config.resumed_config(folder, settings, given), named)
-    return _reached(config.resumed_config(folder, settings, given), folder)
+    resumed = config.resumed_config(folder, settings, given)
+    config.check_imports(folder, resumed, named)
+    return _reached(resumed, folder)
 
 
 def _swapped(word: str, keys: Mapping[str, str]) -> str:

@@ -62,8 +62,9 @@ def with_tuned(overrides: Sequence[str], name: str = "config") -> list[str]:
         ]
     tuned = _tuned(parsed)
     dropped = {g for g in _GROUPS if f"{g}.name" in given or given.get(g, tuned.get(g)) != tuned.get(g)}
-    if _optimizer(given, tuned, _folders(parsed)) == _optimizer(tuned, tuned, _folders(parsed)):
-        dropped.discard("optimizer")
+    folders = _folders(parsed)
+    if "optimizer" in dropped and _optimizer(given, tuned, folders) == _optimizer(tuned, tuned, folders):
+        dropped.remove("optimizer")
     if "strategy" in dropped:  # each has steps of another size, so a learning rate does not carry over
         dropped.add("optimizer")
     if "optimizer" in dropped:
