@@ -26,6 +26,8 @@ from science.evolution import Evolution, Evolved  # noqa: E402
 from science.jobs import Job, Place  # noqa: E402
 from science.training import Budget, train  # noqa: E402
 
+import zoo  # noqa: E402
+
 JOBS = experiments.all_jobs()
 CARTPOLE = ("env=cartpole", "policy=linear", "strategy.num_pairs=2")
 MACHINE = {"cores": 2, "processor": "P", "python": "3.11.7", "versions": {"torch": "2"}}
@@ -33,6 +35,12 @@ MACHINE = {"cores": 2, "processor": "P", "python": "3.11.7", "versions": {"torch
 
 def test_every_job_has_a_name_of_its_own():
     assert len({job.name for job in JOBS}) == len(JOBS)
+
+
+def test_no_trial_of_settings_may_use_the_seeds_of_es_in_table1():
+    evolved = [job for job in JOBS if (job.experiment, job.arm) == ("table1", "es")]
+    assert len(evolved) == 18
+    assert all(job.seed in zoo.seeds(job.task) for job in evolved)  # which benchmarks/trial.py refuses
 
 
 def test_every_arm_composes_and_differs_from_the_others():
@@ -103,11 +111,20 @@ def test_a_job_that_was_cut_goes_on_from_its_last_save(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train(Counter(last=30), Budget(50, 0, 10), tmp_path)
     (tmp_path / "unfinished").mkdir()  # of a save that was cut
-    learner = Counter()
-    result = train(learner, Budget(50, 0, 10), tmp_path)
-    assert [point[0] for point in result["curve"]] == [0, 10, 20, 30, 40, 50]
-    assert result["return"] == 50
-    assert [path.name for path in tmp_path.iterdir()] == ["save-000000000050"]
+    result = train(Counter(), Budget(50, 0, 10), tmp_path)
+    straight = train(Counter(), Budget(50, 0, 10), tmp_path / "straight")
+    assert [point[0] for point in result["curve"]] == [point[0] for point in straight["curve"]]
+    assert result["return"] == 51
+    assert [path.name for path in tmp_path.glob("save-*")] == ["save-000000000051"]
+    assert not (tmp_path / "unfinished").exists()
+
+
+def test_the_first_points_of_a_curve_are_close_together(tmp_path):
+    steps = [point[0] for point in train(Counter(), Budget(1000, 0, 100), tmp_path)["curve"]]
+    apart = np.diff(steps).tolist()
+    assert apart[:4] == [2, 2, 2, 2]
+    assert apart == sorted(apart)
+    assert apart[-1] == 100
 
 
 def test_core_seconds_count_learning_alone(tmp_path):

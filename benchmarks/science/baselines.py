@@ -30,7 +30,7 @@ class Baseline:
         steps: Environment steps to take at least.
         repeat: Steps of the environment for which an action holds; they all count against `steps`.
         delayed: Whether the reward comes at the end of an episode.
-        every: Steps between two points of the curve.
+        every: Steps between two points of the curve; the first ones are closer together.
         episodes: Of each evaluation.
     """
 

@@ -27,7 +27,7 @@ class Evolution:
         steps: Budget of environment steps; None is that of the words.
         repeat: Steps of the environment for which an action holds; they all count against the budget.
         delayed: Whether the reward comes at the end of an episode.
-        points: Of the curve.
+        points: Of the curve, and some more at its beginning.
         episodes: Of each evaluation.
     """
 
@@ -45,7 +45,7 @@ class Evolution:
 
     @cached_property
     def budget(self) -> Budget:
-        """Steps, and where the curve has points."""
+        """Steps, and how often the curve has points."""
         steps = (self.steps or composed(*self.told)["total_timesteps"]) // self.repeat
         return Budget(steps, 0, max(1, steps // self.points), self.episodes)
 

@@ -6,6 +6,7 @@ import dataclasses
 from functools import cache
 from typing import Any
 
+import zoo
 from science.baselines import Baseline
 from science.evolution import Evolution
 from science.jobs import Job
@@ -37,7 +38,6 @@ ATARI_STEPS = 2_000_000
 # of long tasks a part: Walker2d then walks, Humanoid stumbles on; 15 whole runs of Walker2d would take 12 core-hours
 RANK_STEPS = {"walker2d": 3_000_000, "humanoid": 2_500_000}
 FEW, SEEDS = 3, 5
-FIRST_SEED = {"swimmer": 90}  # of ES in Table 1, since trials of the present settings had used seed 0
 NAMES = {"es": "ES", "trpo": "TRPO", "ppo": "PPO", "ars": "ARS", "a2c": "A2C", "sac": "SAC"}
 
 
@@ -53,9 +53,9 @@ def env_id(task: str) -> str:
 
 
 def table1_evolution() -> list[Job]:
-    """ES on the six tasks of Table 1 of Salimans et al. 2017."""
+    """ES on the six tasks of Table 1 of Salimans et al. 2017, with seeds that no trial of settings may use."""
     return [
-        Job("table1", "es", task, FIRST_SEED.get(task, 0) + number, Evolution((f"env={task}",), points=100))
+        Job("table1", "es", task, zoo.seeds(task)[number], Evolution((f"env={task}",), points=100))
         for number in range(FEW)
         for task in TABLE1
     ]

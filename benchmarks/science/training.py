@@ -1,8 +1,9 @@
 """The loop of every job that trains: learn up to the next point of the curve, evaluate without noise, save.
 
-A point of the curve is [environment steps, core-seconds, wall-clock seconds, mean return]. Only learning counts; what
-evaluations and saves take does not. A save is the learner and the curve together, so what was played after the last
-save of a job that was cut counts as never played.
+A point of the curve is [environment steps, core-seconds, wall-clock seconds, mean return]. The first points are close
+together, since some tasks are learned at once. Only learning counts; what evaluations and saves take does not. A save
+is the learner and the curve together, so what was played after the last save of a job that was cut counts as never
+played.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Budget(NamedTuple):
 
     steps: int
     core_seconds: float
-    every: int  # steps between two points of the curve
+    every: int  # steps between two points of the curve at most
     episodes: int = 10  # of each evaluation
 
 
@@ -67,7 +68,8 @@ def train(learner: Learner, budget: Budget, folder: Path) -> dict[str, Any]:
 
 def _point(learner: Learner, last: Point, budget: Budget) -> Point:
     core, wall = time.process_time(), time.perf_counter()
-    learner.advance(learner.steps + budget.every)
+    stretch = min(budget.every, max(budget.every // 50, learner.steps // 4))
+    learner.advance(learner.steps + max(1, stretch))
     spent = [last[1] + time.process_time() - core, last[2] + time.perf_counter() - wall]
     return [learner.steps, *spent, learner.evaluate(budget.episodes)]
 
