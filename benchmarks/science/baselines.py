@@ -30,6 +30,7 @@ class Baseline:
         steps: Environment steps to take at least.
         repeat: Steps of the environment for which an action holds; they all count against `steps`.
         delayed: Whether the reward comes at the end of an episode.
+        core_seconds: To take at least; what the jobs took beside which this one stands counts too.
         every: Steps between two points of the curve; the first ones are closer together.
         episodes: Of each evaluation.
     """
@@ -39,6 +40,7 @@ class Baseline:
     steps: int = 0
     repeat: int = 1
     delayed: bool = False
+    core_seconds: float = 0.0
     every: int = 20_000
     episodes: int = 10
 
@@ -54,12 +56,12 @@ class Baseline:
         return found
 
     def budget(self, job: Job, place: Place) -> Budget:
-        """Return steps and core-seconds, the latter from the results of the jobs beside which this one stands.
+        """Return steps and core-seconds, the latter also from the results of the jobs beside which this one stands.
 
         Raises:
             LookupError: If one of them has no result yet.
         """
-        costs = [0.0]
+        costs = [self.core_seconds]
         for other in job.beside:
             if not other.done(place):
                 raise LookupError(f"{other.name} has to run first: its cost is the budget of {job.name}.")
@@ -82,4 +84,4 @@ class Baseline:
 
     def tiny(self) -> Baseline:
         """Return the same for one update."""
-        return replace(self, steps=200 * self.repeat, every=200, episodes=1)
+        return replace(self, steps=200 * self.repeat, core_seconds=0.0, every=200, episodes=1)
