@@ -116,28 +116,32 @@ def _medians(recorded: dict[str, Any], command: str) -> str:
 def zoo() -> str:
     """A line for each task: what its tuned settings reach, over seeds on which nothing was tuned."""
     lines = [
-        "| Task | mean return | worst seed | seeds | environment steps | core-seconds | settings |",
-        "|---" * 7 + "|",
+        "| Task | mean return | worst seed | seeds | environment steps | core-seconds | seconds | settings |",
+        "|---" * 8 + "|",
     ]
     ran: dict[str, list[str]] = {}  # the tasks of each machine
-    ids = config.tuned_envs()
+    ids, clocks = config.tuned_envs(), _load("wall_clock.json")
     for path in sorted((RESULTS / "zoo").glob("*.json")):
-        rows = json.loads(path.read_text())["rows"]
+        recorded = json.loads(path.read_text())
+        rows, clock = recorded["rows"], clocks["rows"].get(path.stem, {})
         env = ids[path.stem]
         tuned = dict(word.split("=", 1) for word in config.with_tuned([f"env={path.stem}"]))
         returns, costs = [row["return"] for row in rows], [cost for row in rows if (cost := row["core_seconds"])]
         cost = f"{mean(costs):,.0f}" if costs else "-"
         worst, steps = f"{min(returns):,.1f}", f"{mean(row['steps'] for row in rows) / 1e6:.2g} M"
         cells = [f"{mean(returns):,.1f}", worst, f"{len(rows)}{'' if len(rows) >= 5 else ' (indicative)'}", steps]
+        took = f"{clock['seconds']:,.0f}" if clock.get("settings") == recorded["settings"] else "-"
         how = f"{tuned['policy']}, {tuned['strategy']}"
-        lines.append(f"| {env} | **{cells[0]}** | {' | '.join(cells[1:])} | {cost} | {how} |")
+        lines.append(f"| {env} | **{cells[0]}** | {' | '.join(cells[1:])} | {cost} | {took} | {how} |")
         for machine in {in_words(row["machine"], PLAYED) for row in rows}:
             ran.setdefault(machine, []).append(env)
     most, *rest = sorted(ran, key=lambda machine: -len(ran[machine]))
     where = "; ".join([most, *(f"{', '.join(ran[machine])} on {machine}" for machine in rest)])
     played = "10 episodes of each trained policy without noise; fewer than five seeds are indicative"
-    paid = "the cost is CPU time of all processes of a run, the mean over runs that were not cut"
-    return "\n".join([*lines, "", f"{played}; {paid}; {where}; `make zoo`."])
+    paid = "core-seconds are CPU time of all processes of a run, the mean over runs that were not cut"
+    quiet = in_words(clocks["machine"], PLAYED)
+    timed = f"Seconds are the wall-clock of one run with nothing beside it; {quiet}; `{clocks['command']}`."
+    return "\n".join([*lines, "", f"{played}; {paid}; {where}; `make zoo`. {timed}"])
 
 
 def gallery() -> str:

@@ -16,6 +16,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import gallery  # noqa: E402
 import tables  # noqa: E402
 import trial  # noqa: E402
+import wall_clock  # noqa: E402
 
 import zoo  # noqa: E402
 
@@ -63,10 +64,15 @@ def test_the_cost_is_a_mean_over_runs_that_were_not_cut(costs, shown, monkeypatc
     machine = {"cores": 2, "processor": "P", "python": "3", "versions": {}}
     rows = [{"return": 1.0, "steps": 1e6, "core_seconds": cost, "machine": machine} for cost in costs]
     (tmp_path / "zoo").mkdir()
-    (tmp_path / "zoo" / "hopper.json").write_text(json.dumps({"rows": rows}))
+    (tmp_path / "zoo" / "hopper.json").write_text(json.dumps({"settings": "present", "rows": rows}))
+    timed = {"command": "C", "machine": machine, "rows": {"hopper": {"settings": "of before", "seconds": 150.0}}}
+    (tmp_path / "wall_clock.json").write_text(json.dumps(timed))
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
-    assert f"| Hopper-v5 | **1.0** | 1.0 | 3 (indicative) | 1 M | {shown} | linear, ars |" in tables.zoo()
+    assert f"| Hopper-v5 | **1.0** | 1.0 | 3 (indicative) | 1 M | {shown} | - | linear, ars |" in tables.zoo()
     assert "the mean over runs that were not cut" in tables.zoo()
+    timed["rows"]["hopper"]["settings"] = "present"
+    (tmp_path / "wall_clock.json").write_text(json.dumps(timed))
+    assert f"| {shown} | 150 | linear, ars |" in tables.zoo()
 
 
 @pytest.mark.parametrize(
@@ -92,6 +98,25 @@ def test_a_trial_says_on_which_machine_it_was_made(monkeypatch, tmp_path):
     row = json.loads((tmp_path / "tuning.jsonl").read_text())
     assert row["words"] == "env=cartpole seed=100 total_timesteps=200"
     assert row["machine"] == trial.describe()
+
+
+def test_a_task_is_timed_once_and_only_on_quiet_cores(monkeypatch, tmp_path, capsys):
+    run = wall_clock.processes.run
+    monkeypatch.setattr(wall_clock.processes, "run", lambda words, log: run([*words, "total_timesteps=200"], log))
+    monkeypatch.setattr(wall_clock, "RESULTS", tmp_path)
+    monkeypatch.setattr(wall_clock, "busy_cores", lambda: 0.7)
+    monkeypatch.setattr(sys, "argv", ["wall_clock.py", "cartpole"])
+    with pytest.raises(SystemExit, match=r"Other work keeps 0.7 cores busy: .* to go on with cartpole"):
+        wall_clock.main()
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(wall_clock, "busy_cores", lambda: 0.1)
+    wall_clock.main()
+    recorded = json.loads((tmp_path / "wall_clock.json").read_text())
+    assert 0 < recorded["rows"]["cartpole"]["core_seconds"] < 100
+    assert recorded["rows"]["cartpole"]["settings"] == zoo.settings_hash("cartpole")
+    assert recorded["machine"] == wall_clock.describe()
+    wall_clock.main()
+    assert capsys.readouterr().out.count("cartpole") == 1
 
 
 @pytest.mark.parametrize("name", zoo.FEWER | zoo.FIRST_SEED)
