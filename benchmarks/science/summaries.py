@@ -64,11 +64,11 @@ def table1(rows: list[Found]) -> str:
 
 def costs(reached: curves.Reached) -> list[str]:
     """Return the cells of one comparison."""
-    trpo = f"{'≤ ' if reached.first else ''}{reached.trpo.at:,.0f}"
+    trpo = f"{'≤ ' if reached.first else ''}{number(reached.trpo.at)}"
     if reached.es is None:
         return [trpo, "not reached", ""]
     range_ = f"{reached.least:.2f} or more" if reached.first else f"{reached.least:.2f} to {reached.most:.2f}"
-    return [trpo, f"{reached.es.at:,.0f}", f"**{reached.ratio:.2f}** ({range_})"]
+    return [trpo, number(reached.es.at), f"**{reached.ratio:.2f}** ({range_})"]
 
 
 def scores(rows: list[Found]) -> str:
@@ -79,7 +79,7 @@ def scores(rows: list[Found]) -> str:
             if own := by(rows, task=task, arm=arm):
                 mean = {key: np.mean([r.result[key] for r in own]) for key in ("steps", "core_seconds", "wall_seconds")}
                 cells = [env_id(task), NAMES[arm], cell(own), str(len(own))]
-                lines.append(f"| {' | '.join([*cells, *(f'{value:,.0f}' for value in mean.values())])} |")
+                lines.append(f"| {' | '.join([*cells, *map(number, mean.values())])} |")
     return "\n".join([*lines, "", *across(rows)])
 
 
@@ -129,7 +129,7 @@ def cell(rows: Sequence[Found]) -> str:
 
 
 def number(value: Any) -> str:
-    """Return a return, with a decimal where one matters.
+    """Return a return or a cost, with a decimal where one matters.
 
     Example:
         >>> number(-4.52), number(3350.2)
