@@ -40,7 +40,7 @@ def table1(rows: Sequence[Found], out: Path) -> None:
                 if curves:
                     _line(panel, curves, axis, arm.upper(), f"C{i}")
             panel.set(title=env_id(task), xlabel=name, ylabel="return, noise-free", xscale="log")
-            panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+            panel.xaxis.set_major_formatter(EngFormatter(sep="") if axis == STEPS else "{x:,g}")
             panel.xaxis.set_minor_formatter(NullFormatter())
             panel.grid(alpha=0.3)
         line[0].legend(frameon=False)
