@@ -111,12 +111,11 @@ def test_a_job_that_was_cut_goes_on_from_its_last_save(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         train(Counter(last=30), Budget(50, 0, 10), tmp_path)
     (tmp_path / "unfinished").mkdir()  # of a save that was cut
-    result = train(Counter(), Budget(50, 0, 10), tmp_path)
-    straight = train(Counter(), Budget(50, 0, 10), tmp_path / "straight")
-    assert [point[0] for point in result["curve"]] == [point[0] for point in straight["curve"]]
+    learner = Counter()
+    result = train(learner, Budget(50, 0, 10), tmp_path)
+    assert [point[0] for point in result["curve"]] == [*range(9), 10, 12, 15, 18, 22, 27, 33, 41, 51]
     assert result["return"] == 51
-    assert [path.name for path in tmp_path.glob("save-*")] == ["save-000000000051"]
-    assert not (tmp_path / "unfinished").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["save-000000000051"]
 
 
 def test_the_first_points_of_a_curve_are_close_together(tmp_path):
@@ -269,11 +268,10 @@ def test_the_page_is_written_from_the_results_that_there_are(tmp_path):
     assert "| noise | noise on parameters, on actions, on both | **0** of 30 | `make reproduce ARGS=noise` |" in text
     assert "| noise | `env.tuned=null strategy.num_pairs=32 optimizer.lr=0.01`, `strategy.sigma=0.02`; 300,000 " in text
     assert "| rank | 3,000,000 steps of walker2d, of its 30,000,000; 2,500,000 " in text
-    assert "| 3/3 | 50% | 50.0 | ≤ 1,000 | 1,000 | **1.00** (0.00 or more) | ≤ 50.0 | 10.0 | **0.20** (0.00" in text
-    assert (
-        "| Hopper-v5 | 3/3 | 100% | 100 | 2,000 | 2,000 | **1.00** (0.50 to 2.00) | 100 | 20.0 | **0.20** (0.10 to 0.4"
-        in text
-    )
+    at_half = "| 3/3 | 50% | 50.0 | ≤ 1,000 | 1,000 | **1.00** (0.00 or more) |"
+    assert f"{at_half} ≤ 50.0 | 10.0 | **0.20** (0.00 or more) |" in text
+    at_end = "| Hopper-v5 | 3/3 | 100% | 100 | 2,000 | 2,000 | **1.00** (0.50 to 2.00) |"
+    assert f"{at_end} 100 | 20.0 | **0.20** (0.10 to 0.40) |" in text
     assert "at most a fifth of its core-seconds on **6 of 6** tasks: InvertedPendulum-v5, " in text
     assert "| Hopper-v5 | A2C | **0.0** (0.0) | 2 | 50,000,000 | 100 | 20.0 |" in text
     assert "| A2C | **0.00** | 0.00 to 0.00 |" in text

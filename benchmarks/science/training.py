@@ -68,8 +68,7 @@ def train(learner: Learner, budget: Budget, folder: Path) -> dict[str, Any]:
 
 def _point(learner: Learner, last: Point, budget: Budget) -> Point:
     core, wall = time.process_time(), time.perf_counter()
-    stretch = min(budget.every, max(budget.every // 50, learner.steps // 4))
-    learner.advance(learner.steps + max(1, stretch))
+    learner.advance(learner.steps + min(budget.every, max(1, budget.every // 50, learner.steps // 4)))
     spent = [last[1] + time.process_time() - core, last[2] + time.perf_counter() - wall]
     return [learner.steps, *spent, learner.evaluate(budget.episodes)]
 
