@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import platform
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,17 @@ def version(package: str) -> str | None:
 
 @functools.cache
 def processor() -> str:
-    """Return the name of the CPU."""
+    """Return the name of the CPU, and its generation: virtual machines say "AMD EPYC" of several."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return _named(info.read_text() if info.is_file() else "")
+
+
+def _named(cpuinfo: str) -> str:
+    found = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.*)$", cpuinfo, re.MULTILINE))
+    name = found.get("model name", platform.processor())
+    if "cpu family" not in found:  # only x86 numbers its generations so
+        return name
+    return f"{name} (family {found['cpu family']}, model {found['model']})"
 
 
 @functools.cache
