@@ -28,11 +28,10 @@ ALLOWED = 0.2  # cores that other work may keep busy
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tasks", nargs="*", metavar="TASK", help="by default all that have a result in the zoo")
-    tasks = parser.parse_args().tasks or [task for task in zoo.tasks() if zoo.rows(task)]
-    if unknown := sorted(set(tasks) - set(zoo.tasks())):
-        parser.error(f"there are no tuned settings for {', '.join(unknown)}")
-    for task in tasks:
+    trained = [task for task in zoo.tasks() if zoo.rows(task)]
+    named = "by default all that have a result in the zoo"
+    parser.add_argument("tasks", type=zoo.tuned_task, nargs="*", metavar="TASK", default=trained, help=named)
+    for task in parser.parse_args().tasks:
         if rows().get(task, {}).get("settings") != zoo.settings_hash(task):
             if (busy := busy_cores()) > ALLOWED:
                 sys.exit(f"Other work keeps {busy:.1f} cores busy: stop it and run this again, to go on with {task}.")
@@ -64,15 +63,11 @@ def timed(task: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         words = [f"env={task}", f"seed={zoo.seeds(task)[0]}", f"run_dir={folder}/run", "video=false"]
         log, start = Path(folder) / "log", time.perf_counter()
-        code, core_seconds = processes.run(["-m", "torch_es", *words], log)
+        code, _ = processes.run(["-m", "torch_es", *words], log)
         seconds = time.perf_counter() - start
         if code:
             raise RuntimeError(f"{task} failed: {log.read_text()}")
-    return {
-        "settings": zoo.settings_hash(task),
-        "seconds": round(seconds, 1),
-        "core_seconds": round(core_seconds, 1),
-    }
+    return {"settings": zoo.settings_hash(task), "seconds": round(seconds, 1)}
 
 
 def write(task: str, row: dict[str, Any]) -> None:

@@ -65,13 +65,17 @@ def command_line(description: str | None) -> argparse.Namespace:
     """Return what the command line asks for; gallery.py has the same one, since `make zoo` gives its words to both."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     named = f"by default all: {', '.join(tasks())}"
-    parser.add_argument("tasks", nargs="*", metavar="TASK", default=tasks(), help=named)
+    parser.add_argument("tasks", type=tuned_task, nargs="*", metavar="TASK", default=tasks(), help=named)
     parser.add_argument("--seeds", type=int, nargs="+", help="by default five; three or two for long runs")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many run side by side")
-    given = parser.parse_args()
-    if unknown := sorted(set(given.tasks) - set(tasks())):
-        parser.error(f"there are no tuned settings for {', '.join(unknown)}; there are for {', '.join(tasks())}")
-    return given
+    return parser.parse_args()
+
+
+def tuned_task(name: str) -> str:
+    """Return the name of a task, if there is one of this name; a type for argparse."""
+    if name not in tasks():
+        raise argparse.ArgumentTypeError(f"there are no tuned settings for {name}; there are for {', '.join(tasks())}")
+    return name
 
 
 def tasks() -> list[str]:
