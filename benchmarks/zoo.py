@@ -31,11 +31,11 @@ RUNS, ZOO = ROOT / "runs" / "zoo", ROOT / "zoo"
 KEPT = ("config.yaml", "summary.json")
 FEWER = {  # seeds, since a run is long
     "walker2d": 3, "humanoid_standup": 3, "pusher": 3, "bipedal_walker": 3, "frostbite": 3,
-    "ant": 2, "humanoid": 2, "bipedal_walker_hardcore": 2,
+    "ant": 3, "humanoid": 2, "bipedal_walker_hardcore": 2,
 }  # fmt: skip
 # smaller seeds showed that earlier settings of these were not good enough, so they count as used for tuning
 FIRST_SEED = {
-    "acrobot": 20, "half_cheetah": 20, "inverted_double_pendulum": 50, "mountain_car_continuous": 30, "pendulum": 40,
+    "acrobot": 20, "ant": 20, "half_cheetah": 20, "inverted_double_pendulum": 50, "mountain_car_continuous": 30, "pendulum": 40,
     "swimmer": 120,
 }  # fmt: skip
 
