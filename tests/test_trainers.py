@@ -79,6 +79,11 @@ def test_what_only_the_command_line_reads_is_refused(word):
         torch_es.from_task("CartPole-v1", word)
 
 
+def test_there_is_one_seed():
+    with pytest.raises(ValueError, match=r"`seed` must be an argument of `from_task`"):
+        torch_es.from_task("CartPole-v1", "seed=3", seed=5)
+
+
 @pytest.mark.parametrize(
     ("name", "option"), [("strategy", "snes"), ("policy", "mlp"), ("optimizer", "sgd"), ("evaluator", "serial")]
 )

@@ -87,6 +87,8 @@ def _check_given(task: str, overrides: Sequence[str], options: Mapping[str, Any]
                 f"`{name}` is not read by `from_task`, which only makes the trainer; its `learn` takes `max_seconds`, "
                 "`loggers`, `folder`, `resume` and `checkpoint_every`."
             )
+    if "seed" in config.keys(overrides):
+        raise ValueError('`seed` must be an argument of `from_task`, `seed=3`, not an override, `"seed=3"`.')
     for name, value in options.items():
         text = isinstance(value, str)
         if name in ("policy", "strategy") or (name in ("optimizer", "evaluator") and text):
