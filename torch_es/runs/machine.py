@@ -38,7 +38,7 @@ def processor() -> str:
 
 
 def _named(cpuinfo: str) -> str:
-    found = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.*)$", cpuinfo, re.MULTILINE))
+    found: dict[str, str] = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.*)$", cpuinfo, re.MULTILINE))
     name = found.get("model name", platform.processor())
     if "cpu family" not in found:  # only x86 numbers its generations so
         return name
