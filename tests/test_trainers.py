@@ -80,7 +80,7 @@ def test_what_only_the_command_line_reads_is_refused(word):
 
 
 def test_there_is_one_seed():
-    with pytest.raises(ValueError, match=r"`seed` must be an argument of `from_task`"):
+    with pytest.raises(ValueError, match=r'`seed` must be an argument of `from_task`, .*, got the override "seed=3"'):
         torch_es.from_task("CartPole-v1", "seed=3", seed=5)
 
 

@@ -113,7 +113,7 @@ def test_a_task_is_timed_once_and_only_on_quiet_cores(monkeypatch, tmp_path, cap
     wall_clock.main()
     recorded = json.loads((tmp_path / "wall_clock.json").read_text())
     assert recorded["rows"]["cartpole"].keys() == {"settings", "seconds"}
-    assert recorded["rows"]["cartpole"]["seconds"] > 0
+    assert 0 < recorded["rows"]["cartpole"]["seconds"] < 100
     assert recorded["rows"]["cartpole"]["settings"] == zoo.settings_hash("cartpole")
     assert recorded["machine"] == wall_clock.describe()
     wall_clock.main()

@@ -87,8 +87,9 @@ def _check_given(task: str, overrides: Sequence[str], options: Mapping[str, Any]
                 f"`{name}` is not read by `from_task`, which only makes the trainer; its `learn` takes `max_seconds`, "
                 "`loggers`, `folder`, `resume` and `checkpoint_every`."
             )
-    if "seed" in config.keys(overrides):
-        raise ValueError('`seed` must be an argument of `from_task`, `seed=3`, not an override, `"seed=3"`.')
+    for word in overrides:
+        if "seed" in config.keys([word]):
+            raise ValueError(f'`seed` must be an argument of `from_task`, as `seed=3`, got the override "{word}".')
     for name, value in options.items():
         text = isinstance(value, str)
         if name in ("policy", "strategy") or (name in ("optimizer", "evaluator") and text):
