@@ -56,6 +56,7 @@ zoo: $(READY) ## Train every task that has tuned settings, hours in all; ARGS="h
 reproduce: $(READY) ## Run the comparison with reinforcement learning again; ARGS="table1 noise" says which part of it
 	$(BIN)/python -m pip install --quiet -r requirements-bench.lock
 	$(BIN)/python benchmarks/reproduce.py $(ARGS)
+	$(BIN)/python benchmarks/tables.py
 
 gif: $(READY) ## Make README's moving picture from the newest run, or from ARGS=RUN
 	$(BIN)/python benchmarks/gif.py $(ARGS)

@@ -120,6 +120,7 @@ def zoo() -> str:
         "|---" * 8 + "|",
     ]
     ran: dict[str, list[str]] = {}  # the tasks of each machine
+    quiet: dict[str, list[str]] = {}  # and of each on which they were timed
     ids, clocks = config.tuned_envs(), _load("wall_clock.json")
     for path in sorted((RESULTS / "zoo").glob("*.json")):
         recorded = json.loads(path.read_text())
@@ -130,18 +131,28 @@ def zoo() -> str:
         cost = f"{mean(costs):,.0f}" if costs else "-"
         worst, steps = f"{min(returns):,.1f}", f"{mean(row['steps'] for row in rows) / 1e6:.2g} M"
         cells = [f"{mean(returns):,.1f}", worst, f"{len(rows)}{'' if len(rows) >= 5 else ' (indicative)'}", steps]
-        took = f"{clock['seconds']:,.0f}" if clock.get("settings") == recorded["settings"] else "-"
+        took = "-"
+        if clock.get("settings") == recorded["settings"]:
+            took = f"{clock['seconds']:,.0f}"
+            quiet.setdefault(in_words(clock["machine"], PLAYED), []).append(env)
         how = f"{tuned['policy']}, {tuned['strategy']}"
         lines.append(f"| {env} | **{cells[0]}** | {' | '.join(cells[1:])} | {cost} | {took} | {how} |")
         for machine in {in_words(row["machine"], PLAYED) for row in rows}:
             ran.setdefault(machine, []).append(env)
-    most, *rest = sorted(ran, key=lambda machine: -len(ran[machine]))
-    where = "; ".join([most, *(f"{', '.join(ran[machine])} on {machine}" for machine in rest)])
-    played = "10 episodes of each trained policy without noise; fewer than five seeds are indicative"
-    paid = "core-seconds are CPU time of all processes of a run, the mean over runs that were not cut"
-    quiet = in_words(clocks["machine"], PLAYED)
-    timed = f"Seconds are the wall-clock of one run with nothing beside it; {quiet}; `{clocks['command']}`."
-    return "\n".join([*lines, "", f"{played}; {paid}; {where}; `make zoo`. {timed}"])
+    told = [
+        "Return: 10 episodes of each seed's policy without noise. Fewer than five seeds are indicative.",
+        "Core-seconds: CPU time of all processes of a run, with its start and its evaluations; the mean over runs "
+        f"whose whole cost is known. `make zoo` on {_by_machine(ran)}.",
+        "Seconds: wall-clock of one run with nothing beside it, for some tasks on a machine of their own. "
+        f"`{clocks['command']}` on {_by_machine(quiet)}.",
+    ]
+    return "\n".join([*lines, "", *(f"- {each}" for each in told)])
+
+
+def _by_machine(envs: dict[str, list[str]]) -> str:
+    """Return the machines in words, the one with most tasks first, and the tasks of the others."""
+    most, *rest = sorted(envs, key=lambda machine: -len(envs[machine])) or ["no machine yet"]
+    return "; ".join([most, *(f"{', '.join(envs[machine])} on {machine}" for machine in rest)])
 
 
 def gallery() -> str:

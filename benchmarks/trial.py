@@ -1,9 +1,9 @@
 """Try settings for a task, and keep what they reached in benchmarks/results/tuning.jsonl, whether it is good or not.
 
-    python benchmarks/trial.py env=hopper env.tuned=null policy=linear strategy=ars seed=100
+    python benchmarks/trial.py env=hopper env.tuned=null policy=linear strategy=ars seed=200
 
 Trains the command line `torch-es WORDS` in one process. With `env.tuned=null`, the values that are tuned already have
-no part in it. Seeds of trials start at 100; those of the zoo's results are refused.
+no part in it. A seed of the zoo's results for the task is refused: take one from 200 on.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ def main() -> None:
     given = dict(word.split("=", 1) for word in words if "=" in word)
     if missing := [name for name in ("env", "seed") if name not in given]:
         parser.error(f"say {' and '.join(f'{name}=...' for name in missing)}: a row has to tell what it is of")
-    task = given["env"]
+    played = config.compose_config(words)["env"]["id"]
+    task = next((name for name, env_id in config.tuned_envs().items() if env_id == played), given["env"])
     if int(given["seed"]) in seeds(task):
-        parser.error(f"seed={given['seed']} is one of the zoo's for {task}, on which nothing is tuned: take seed=100")
+        parser.error(f"seed={given['seed']} is one of the zoo's for {task}, on which nothing is tuned: take seed=200")
     torch.set_num_threads(1)  # as the zoo's runs have
     with tempfile.TemporaryDirectory() as folder:
         settings = config.compose_config([*words, "evaluator=serial", "video=false", f"run_dir={folder}/run"])

@@ -1,6 +1,6 @@
 """The zoo: train the tasks that have tuned settings, with seeds that nothing was tuned on, and keep what was trained.
 
-    python benchmarks/zoo.py [TASK ...] [--seeds 0 1 2 3 4] [--jobs 2]
+    python benchmarks/zoo.py [TASK ...] [--seeds SEED ...] [--jobs 2]
 
 Each run is the command `torch-es env=TASK seed=S evaluator=serial`, one process with one thread; `--jobs` of them run
 side by side. A run that has a result is skipped, and one that was cut continues. Writes
@@ -66,9 +66,14 @@ def command_line(description: str | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     named = f"by default all: {', '.join(tasks())}"
     parser.add_argument("tasks", type=tuned_task, nargs="*", metavar="TASK", default=tasks(), help=named)
-    parser.add_argument("--seeds", type=int, nargs="+", help="by default five; three or two for long runs")
+    parser.add_argument("--seeds", type=int, nargs="+", help="some of the tasks' own seeds; by default all of them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many run side by side")
-    return parser.parse_args()
+    words = parser.parse_args()
+    for task in words.tasks:
+        if others := set(words.seeds or ()) - set(seeds(task)):
+            own = ", ".join(map(str, seeds(task)))
+            parser.error(f"settings of {task} may have been tuned on seed {min(others)}: its results are of {own}")
+    return words
 
 
 def tuned_task(name: str) -> str:

@@ -273,7 +273,7 @@ def test_the_page_is_written_from_the_results_that_there_are(tmp_path):
     at_end = "| Hopper-v5 | 3/3 | 100% | 100 | 2,000 | 2,000 | **1.00** (0.50 to 2.00) |"
     assert f"{at_end} 100 | 20.0 | **0.20** (0.10 to 0.40) |" in text
     assert "at most a fifth of its core-seconds on **6 of 6** tasks: InvertedPendulum-v5, " in text
-    assert "| Hopper-v5 | A2C | **0.0** (0.0) | 2 | 50,000,000 | 100 | 20.0 |" in text
+    assert "| Hopper-v5 | A2C | **0.00** (0.00) | 2 | 50,000,000 | 100 | 20.0 |" in text
     assert "| A2C | **0.00** | 0.00 to 0.00 |" in text
     assert "| swimmer, PPO | **12.0** (10.0) | **22.0** (20.0) | **32.0** (30.0) | **42.0** (40.0) | 5 |" in text
     assert "2 cores of P, Python 3.11.7, torch 2; `make reproduce ARGS=frame_skip`." in text

@@ -42,11 +42,20 @@ def test_a_failed_run_does_not_cost_the_others_their_rows(monkeypatch, capsys):
     }.items():  # fmt: skip
         monkeypatch.setattr(zoo, name, fake)
     monkeypatch.setattr(zoo.processes, "yield_to_others", lambda: None)
-    monkeypatch.setattr(sys, "argv", ["zoo.py", "hopper", "swimmer", "--seeds", "1", "2", "--jobs", "1"])
+    monkeypatch.setattr(sys, "argv", ["zoo.py", "hopper", "walker2d", "--seeds", "1", "2", "--jobs", "1"])
     with pytest.raises(SystemExit, match=r"^hopper, seed 1 failed: RuntimeError\('see LOG'\)$"):
         zoo.main()
-    assert written == [("hopper", 2), ("swimmer", 1), ("swimmer", 2)]
+    assert written == [("hopper", 2), ("walker2d", 1), ("walker2d", 2)]
     assert "hopper, seed 1 failed" in capsys.readouterr().out
+
+
+def test_results_are_of_seeds_that_nothing_was_tuned_on(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["zoo.py", "swimmer", "--seeds", "120", "0"])
+    monkeypatch.setattr(zoo, "trained", lambda *_: pytest.fail("it ran"))
+    with pytest.raises(SystemExit, match="2"):
+        zoo.main()
+    told = "settings of swimmer may have been tuned on seed 0: its results are of 120, 121, 122, 123, 124"
+    assert told in capsys.readouterr().err
 
 
 def test_the_gallery_takes_the_words_that_make_gives_to_both(monkeypatch, tmp_path):
@@ -65,20 +74,24 @@ def test_the_cost_is_a_mean_over_runs_that_were_not_cut(costs, shown, monkeypatc
     rows = [{"return": 1.0, "steps": 1e6, "core_seconds": cost, "machine": machine} for cost in costs]
     (tmp_path / "zoo").mkdir()
     (tmp_path / "zoo" / "hopper.json").write_text(json.dumps({"settings": "present", "rows": rows}))
-    timed = {"command": "C", "machine": machine, "rows": {"hopper": {"settings": "of before", "seconds": 150.0}}}
+    row = {"settings": "of before", "seconds": 150.0, "machine": machine | {"processor": "Q"}}
+    timed = {"command": "C", "rows": {"hopper": row}}
     (tmp_path / "wall_clock.json").write_text(json.dumps(timed))
     monkeypatch.setattr(tables, "RESULTS", tmp_path)
     assert f"| Hopper-v5 | **1.0** | 1.0 | 3 (indicative) | 1 M | {shown} | - | linear, ars |" in tables.zoo()
-    assert "the mean over runs that were not cut" in tables.zoo()
+    assert "the mean over runs whose whole cost is known" in tables.zoo()
+    assert "`C` on no machine yet." in tables.zoo()
     timed["rows"]["hopper"]["settings"] = "present"
     (tmp_path / "wall_clock.json").write_text(json.dumps(timed))
     assert f"| {shown} | 150 | linear, ars |" in tables.zoo()
+    assert "`C` on 2 cores of Q, " in tables.zoo()
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["env=hopper", "seed=4"], "seed=4 is one of the zoo's for hopper"),
+        (["env=cartpole", "env.id=Swimmer-v5", "seed=120"], "seed=120 is one of the zoo's for swimmer"),
         (["env=hopper"], "say seed=...: "),
         (["policy=linear"], "say env=... and seed=...: "),
     ],
@@ -112,10 +125,11 @@ def test_a_task_is_timed_once_and_only_on_quiet_cores(monkeypatch, tmp_path, cap
     monkeypatch.setattr(wall_clock, "busy_cores", lambda: 0.1)
     wall_clock.main()
     recorded = json.loads((tmp_path / "wall_clock.json").read_text())
-    assert recorded["rows"]["cartpole"].keys() == {"settings", "seconds"}
+    assert recorded["rows"]["cartpole"].keys() == {"settings", "seconds", "machine"}
     assert 0 < recorded["rows"]["cartpole"]["seconds"] < 100
     assert recorded["rows"]["cartpole"]["settings"] == zoo.settings_hash("cartpole")
-    assert recorded["machine"] == wall_clock.describe()
+    assert recorded["rows"]["cartpole"]["machine"] == wall_clock.describe()
+    monkeypatch.setattr(wall_clock, "describe", lambda: {"processor": "of another machine"})
     wall_clock.main()
     assert capsys.readouterr().out.count("cartpole") == 1
 

@@ -132,10 +132,11 @@ def number(value: Any) -> str:
     """Return a return or a cost, with a decimal where one matters.
 
     Example:
-        >>> number(-4.52), number(3350.2)
-        ('-4.5', '3,350')
+        >>> number(0.127), number(-4.52), number(3350.2)
+        ('0.13', '-4.5', '3,350')
     """
-    return f"{value:,.1f}" if abs(value) < 100 else f"{value:,.0f}"
+    decimals = 2 if abs(value) < 1 else 1 if abs(value) < 100 else 0
+    return f"{value:,.{decimals}f}"
 
 
 def update(rows: list[Found]) -> str:
