@@ -15,7 +15,7 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $(READY)
 
-train: $(READY) ## Train a policy on HalfCheetah, under three minutes; ARGS="env=hopper seed=3" changes what
+train: $(READY) ## Train a policy on HalfCheetah, in three to seven minutes; ARGS="env=hopper seed=3" changes what
 	$(BIN)/torch-es train $(ARGS)
 
 test: $(READY) ## Run the tests
