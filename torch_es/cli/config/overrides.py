@@ -115,8 +115,9 @@ def check_overrides(overrides: Sequence[str], name: str = "config") -> None:
         options = {
             o.key_or_group: loader.get_group_options(o.key_or_group, config_name=name, overrides=search_path)
             for o in given
+            if "." not in o.key_or_group  # no group has one, and Hydra reads its files again for each question
         }
-        groups = [o for o in given if options[o.key_or_group]]
+        groups = [o for o in given if options.get(o.key_or_group)]
         for group in groups:
             _check_options(group, options[group.key_or_group])
         deciding = [*groups, *(o for o in given if o.key_or_group == "optimizer.name")]
