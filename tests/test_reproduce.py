@@ -301,7 +301,7 @@ def test_a_task_where_trpo_is_there_at_once_does_not_count(tmp_path):
         (job,) = (job for job in JOBS if job.name == f"table1/trpo-swimmer-{seed}")
         at_once = [[0, 0.0, 0.0, 0.0], [1000, 50.0, 9.0, 100.0], [2000, 100.0, 20.0, 100.0]]
         job.file(place).write_text(json.dumps({**job.result(place), "curve": at_once}))
-    text = page.write(JOBS, place).read_text()
+    text = page.sections(JOBS, place)["science_table1"]()
     assert "| Swimmer-v5 | 3/3 | 100% | 100 | ≤ 1,000 | 2,000 | **2.00** (1.00 or more) | ≤ 50.0 | 20.0 | **0.4" in text
     assert "at most a fifth of its core-seconds on **5 of 5** tasks: InvertedPendulum-v5, " in text
     assert "Left out, since TRPO's cost is an upper bound: Swimmer-v5." in text
@@ -332,7 +332,7 @@ def test_core_seconds_of_different_processors_are_not_compared(tmp_path):
     (job,) = (job for job in JOBS if job.name == "table1/trpo-hopper-1")
     moved = {**job.result(place), "machine": {**MACHINE, "processor": "Q"}}
     job.file(place).write_text(json.dumps(moved))
-    text = page.write(JOBS, place).read_text()
+    text = page.sections(JOBS, place)["science_table1"]()
     assert "| Hopper-v5 | 3/3 | 100% | 100 | 2,000 | 2,000 | **1.00** (0.50 to 2.00) |  |  | other processors |" in text
     assert "at most a fifth of its core-seconds on **5 of 5** tasks: InvertedPendulum-v5, " in text
 
