@@ -143,7 +143,7 @@ def zoo() -> str:
         "Return: 10 episodes of each seed's policy without noise. Fewer than five seeds are indicative.",
         "Core-seconds: CPU time of all processes of a run, with its start and its evaluations; the mean over runs "
         f"whose whole cost is known. `make zoo` on {_by_machine(ran)}.",
-        "Seconds: wall-clock of one run with nothing beside it, for some tasks on a machine of their own. "
+        "Seconds: wall-clock of one run with nothing beside it, on another machine than the core-seconds in some rows. "
         f"`{clocks['command']}` on {_by_machine(quiet)}.",
     ]
     return "\n".join([*lines, "", *(f"- {each}" for each in told)])

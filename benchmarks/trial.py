@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from machine import RESULTS, describe
+from settings import composed
 
 from torch_es.cli import config
 from torch_es.cli.run import run
@@ -30,7 +31,7 @@ def main() -> None:
     given = dict(word.split("=", 1) for word in words if "=" in word)
     if missing := [name for name in ("env", "seed") if name not in given]:
         parser.error(f"say {' and '.join(f'{name}=...' for name in missing)}: a row has to tell what it is of")
-    played = config.compose_config(words)["env"]["id"]
+    played = composed(*words)["env"]["id"]
     task = next((name for name, env_id in config.tuned_envs().items() if env_id == played), given["env"])
     if int(given["seed"]) in seeds(task):
         parser.error(f"seed={given['seed']} is one of the zoo's for {task}, on which nothing is tuned: take seed=200")

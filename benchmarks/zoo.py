@@ -68,12 +68,12 @@ def command_line(description: str | None) -> argparse.Namespace:
     parser.add_argument("tasks", type=tuned_task, nargs="*", metavar="TASK", default=tasks(), help=named)
     parser.add_argument("--seeds", type=int, nargs="+", help="some of the tasks' own seeds; by default all of them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many run side by side")
-    words = parser.parse_args()
-    for task in words.tasks:
-        if others := set(words.seeds or ()) - set(seeds(task)):
+    given = parser.parse_args()
+    for task in given.tasks:
+        if others := set(given.seeds or ()) - set(seeds(task)):
             own = ", ".join(map(str, seeds(task)))
             parser.error(f"settings of {task} may have been tuned on seed {min(others)}: its results are of {own}")
-    return words
+    return given
 
 
 def tuned_task(name: str) -> str:
