@@ -21,8 +21,11 @@ PACE: dict[str, dict[str, Any]] = {
     "sac": {"every": 2_000},  # it learns more from each step, and takes longer
 }
 LEAST = 60.0  # core-seconds of an algorithm in Table 1: ES may be done before another has begun
-MINUTES = ("swimmer", "reacher", "inverted_pendulum")  # tasks that ES learns in minutes: long, short, until a fall
-PPO_STEPS = 1_000_000  # rl-zoo's budget for them
+MINUTES = {  # tasks that ES learns in minutes, with long episodes, short ones, and until a fall: steps of ES, of PPO
+    "swimmer": (1_000_000, 1_000_000),
+    "reacher": (2_000_000, 300_000),
+    "inverted_pendulum": (150_000, 200_000),
+}
 REPEATS = (1, 2, 3, 4)
 NOISE = {  # task: steps, noise on actions
     "cartpole": (300_000, "sample"),
@@ -78,11 +81,12 @@ def frame_skip() -> list[Job]:
     """An action held for 1 to 4 steps; the budget is of the environment's steps, so that all see as much of it."""
     made = []
     for seed in range(SEEDS):
-        for task in MINUTES:
+        for task, (es_steps, ppo_steps) in MINUTES.items():
             for n in REPEATS:
-                made.append(Job("frame_skip", f"es_{n}", task, seed, Evolution((f"env={task}",), repeat=n)))
-                work = Baseline("ppo", env_id(task), PPO_STEPS, repeat=n)
-                made.append(Job("frame_skip", f"ppo_{n}", task, seed, work))
+                evolution = Evolution((f"env={task}",), es_steps, repeat=n, points=20)
+                made.append(Job("frame_skip", f"es_{n}", task, seed, evolution))
+                baseline = Baseline("ppo", env_id(task), ppo_steps, repeat=n, every=ppo_steps // n // 20)
+                made.append(Job("frame_skip", f"ppo_{n}", task, seed, baseline))
     return made
 
 
@@ -127,10 +131,11 @@ def delayed() -> list[Job]:
     """The reward at the end of the episode alone; `frame_skip` has the same arms with a reward in each step."""
     made = []
     for seed in range(SEEDS):
-        for task in MINUTES:
-            made.append(Job("delayed", "es", task, seed, Evolution((f"env={task}", WHOLE), delayed=True)))
-            work = Baseline("ppo", env_id(task), PPO_STEPS, delayed=True)
-            made.append(Job("delayed", "ppo", task, seed, work))
+        for task, (es_steps, ppo_steps) in MINUTES.items():
+            evolution = Evolution((f"env={task}", WHOLE), es_steps, delayed=True, points=20)
+            made.append(Job("delayed", "es", task, seed, evolution))
+            baseline = Baseline("ppo", env_id(task), ppo_steps, delayed=True, every=ppo_steps // 20)
+            made.append(Job("delayed", "ppo", task, seed, baseline))
     return made
 
 

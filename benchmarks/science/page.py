@@ -44,7 +44,8 @@ ABOUT = {
 An action is held for one to four steps. The announcement says that ES "works about equally well with any frame-skip".
 The three tasks are ones that ES learns in minutes: Swimmer has long episodes, Reacher short ones, and an episode of
 InvertedPendulum ends when the pole falls. For an algorithm and a task, every action repeat has the same budget of the
-environment's own steps.""",
+environment's own steps: see [the settings](#how-it-is-measured). ES has a part of its budget on Swimmer and Reacher,
+and PPO a part of rl-zoo's million steps on Reacher and InvertedPendulum.""",
     ),
     "noise": About(
         "noise on parameters, on actions, on both",
@@ -169,12 +170,14 @@ def settings() -> str:
         f"{steps:,} steps of {task}, of its {composed(f'env={task}')['total_timesteps']:,}"
         for task, steps in experiments.RANK_STEPS.items()
     )
-    ppo = f"PPO: {experiments.PPO_STEPS:,} steps"
+    minutes = "; ".join(
+        f"{task}: {es:,} steps of ES, {ppo:,} of PPO" for task, (es, ppo) in experiments.MINUTES.items()
+    )
     told = {
-        "frame_skip": ppo,
+        "frame_skip": minutes,
         "noise": f"`{' '.join(experiments.PLAIN)}`, `strategy.sigma={experiments.SIGMA}`; {', '.join(noise)}",
         "rank": "; ".join(rank),
-        "delayed": f"ES: `{experiments.WHOLE}`; {ppo}",
+        "delayed": f"ES: `{experiments.WHOLE}`; {minutes}",
         "vbn": f"`{' '.join(experiments.ATARI)}`; {experiments.ATARI_STEPS:,} steps",
         "update": "ES: the defaults of `ES`; PPO: those of Stable-Baselines3",
     }
