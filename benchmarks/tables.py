@@ -221,20 +221,6 @@ def import_time() -> str:
     return "\n".join([*table, f"| {' | '.join(cells)} |", "", where])
 
 
-def frame_skip() -> str:
-    """One line for each run; the last three evaluations are averaged, since a single one is noisy."""
-    lines = ["| Sweep | frame skip | seed | updates | return at the start | at the end |", "|" + "---|" * 6]
-    sweeps: dict[str, Any] = _load("frame_skip.json")
-    for name, sweep in sweeps.items():
-        for run in sweep["rows"]:
-            first, last = run["centre"][0], mean(run["centre"][-3:])
-            lines.append(
-                f"| {name} | {run['skip']} | {run['seed']} | {run['updates'][-1]} | {first:.1f} | {last:.1f} |"
-            )
-    commands = [f"{name}, {_machine(sweep)}:\n\n```text\n{sweep['command']}\n```" for name, sweep in sweeps.items()]
-    return "\n\n".join(["\n".join(lines), "At the end: the mean of the last three evaluations.", *commands])
-
-
 def cluster() -> str:
     """What a cluster costs on one machine: a node, the driver, and the two ways of moving theta."""
     recorded = _load("cluster.json")
@@ -324,7 +310,6 @@ WHOLE = {
     "supervised": supervised,
     "lines": lines,
     "import_time": import_time,
-    "frame_skip": frame_skip,
     "cluster": cluster,
     "cluster_scaling": scaling,
     **{f"large_{part}": partial(large, part) for part in LARGE},
