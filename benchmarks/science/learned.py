@@ -10,6 +10,7 @@ from sb3_contrib import ARS, TRPO
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import VecNormalize, sync_envs_normalization
 
 from science.baselines import Baseline
@@ -38,7 +39,11 @@ class Learned:
         if "activation_fn" in (network := dict(given.pop("policy_kwargs", {}))):
             network["activation_fn"] = getattr(torch.nn, network["activation_fn"])
         policy, kind = given.pop("policy"), ALGORITHMS[work.algorithm]
-        self.model: Any = kind(policy, self.envs, seed=seed, device="cpu", policy_kwargs=network, **given)
+        self._take(kind(policy, self.envs, seed=seed, device="cpu", policy_kwargs=network, **given))
+
+    def _take(self, model: Any) -> None:
+        self.model = model
+        model.set_logger(Logger(folder=None, output_formats=[]))  # else each stretch leaves a folder in /tmp
 
     @property
     def steps(self) -> int:
@@ -67,7 +72,7 @@ class Learned:
         """Continue from what was saved, with new episodes and random numbers of their own."""
         if isinstance(self.envs, VecNormalize):
             self.envs = VecNormalize.load(str(folder / "normalization.pkl"), self.envs.venv)
-        self.model = type(self.model).load(folder / "model.zip", env=self.envs, device="cpu")
+        self._take(type(self.model).load(folder / "model.zip", env=self.envs, device="cpu"))
         if hasattr(self.model, "replay_buffer"):
             self.model.load_replay_buffer(folder / "replay_buffer.pkl")
         self.model.set_random_seed(self.seed + self.steps)
