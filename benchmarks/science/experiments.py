@@ -108,7 +108,7 @@ def bins() -> list[Job]:
     """Ten bins for each component of an action, as in the paper, beside continuous actions."""
     heads = {"continuous": "clip", "bins": "uniform:10"}
     return [
-        Job("bins", arm, task, seed, Evolution((f"env={task}", f"policy.box_head={head}"), steps))
+        Job("bins", arm, task, seed, Evolution((f"env={task}", f"policy.box_head={head}"), steps, points=20))
         for seed in range(SEEDS)
         for task, steps in BINS_STEPS.items()
         for arm, head in heads.items()
