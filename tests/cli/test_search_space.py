@@ -1,4 +1,5 @@
 import json
+from functools import cache
 
 import pytest
 import yaml
@@ -9,9 +10,14 @@ from torch_es.cli.search_space import distributions, split
 TASKS = sorted(file.stem for file in (config.conf_dir() / "env").glob("*.yaml"))
 
 
+@cache
+def swept(task):
+    return config.compose_config([f"env={task}", "evaluator=serial"], "sweep")
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_a_space_whose_ends_are_values_of_the_config(task):
-    composed = config.compose_config([f"env={task}"], "sweep")
+    composed = swept(task)
     space = composed["sweep"]["space"]
     assert {"strategy.sigma", "strategy.num_pairs", "optimizer.lr"} <= space.keys()
     found = distributions(space)
@@ -23,16 +29,15 @@ def test_every_task_has_a_space_whose_ends_are_values_of_the_config(task):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_every_population_of_a_space_can_be_built(task):
-    space = config.compose_config([f"env={task}"], "sweep")["sweep"]["space"]
-    for pairs in distributions(space)["strategy.num_pairs"].choices:
-        words = [f"env={task}", f"strategy.num_pairs={pairs}", "evaluator=serial"]
-        config.build(config.compose_config(words, "sweep")).close()
+    composed = swept(task)
+    for pairs in distributions(composed["sweep"]["space"])["strategy.num_pairs"].choices:
+        config.build({**composed, "strategy": {**composed["strategy"], "num_pairs": int(pairs)}}).close()
 
 
 @pytest.mark.parametrize("task", config.tuned_envs())
 def test_a_space_has_what_was_tuned(task):
     tuned = yaml.safe_load((config.conf_dir() / "env" / f"{task}.yaml").read_text())["tuned"]
-    for key, space in distributions(config.compose_config([f"env={task}"], "sweep")["sweep"]["space"]).items():
+    for key, space in distributions(swept(task)["sweep"]["space"]).items():
         value = tuned.get(key)
         if isinstance(value, list):
             value = json.dumps(value).replace(" ", "")
