@@ -1,4 +1,4 @@
-"""Arms of an experiment, each with several seeds, as a table and as curves."""
+"""Arms of an experiment, each with several seeds, as curves."""
 
 from __future__ import annotations
 
@@ -15,21 +15,6 @@ from matplotlib.ticker import EngFormatter
 
 COLUMNS = 2  # of panels
 Row = dict[str, Any]
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Return the rows as a Markdown table, a line for each task and arm."""
-    seeds = sorted({row["seed"] for row in rows})
-    lines = [
-        f"| Return | {' | '.join(f'seed {s}' for s in seeds)} | mean |",
-        "|---" * (len(seeds) + 2) + "|",
-    ]
-    for task, arm in dict.fromkeys((row["task"], row["arm"]) for row in rows):
-        own = {row["seed"]: row for row in rows if (row["task"], row["arm"]) == (task, arm)}
-        cells = [f"{own[seed]['final']:,.0f}" if seed in own else "-" for seed in seeds]
-        mean = float(np.mean([row["final"] for row in own.values()]))
-        lines.append(f"| {task}, {arm} | {' | '.join(cells)} | **{mean:,.0f}** |")
-    return "\n".join(lines)
 
 
 def draw(rows: Sequence[Row], out: Path) -> None:

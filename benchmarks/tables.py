@@ -14,11 +14,10 @@ from statistics import mean, median
 from typing import Any
 
 import markers
-from comparison import table
 from machine import RESULTS, in_words
 from science.experiments import all_jobs
 from science.jobs import Place
-from science.page import found, sections
+from science.page import sections
 
 from torch_es.cli import config
 
@@ -142,7 +141,7 @@ def zoo() -> str:
         for machine in {in_words(row["machine"], PLAYED) for row in rows}:
             ran.setdefault(machine, []).append(env)
     told = [
-        f"Return: 10 episodes{many} of each seed's policy without noise. Fewer than five seeds are indicative.",
+        f"Return: 10 episodes of each seed's policy without noise{many}. Fewer than five seeds are indicative.",
         "Core-seconds: CPU time of all processes of a run, with its start and its evaluations; the mean over runs "
         f"whose whole cost is known. `make zoo` on {_by_machine(ran)}.",
         "Seconds: wall-clock of one run with nothing beside it, on another machine than the core-seconds in some rows. "
@@ -285,15 +284,6 @@ def large_gpu(heads: tuple[str, str], unit: str) -> str:
     return "\n".join([*lines, "", "\n\n".join(machines)])
 
 
-def experiment(name: str) -> str:
-    """An experiment of `make reproduce`, and until that has run, what was measured before."""
-    if found(name, all_jobs(), Place()):
-        return SCIENCE[f"science_{name}"]()
-    recorded, picture = _load(f"{name}.json"), f"![Return against steps]({name}.png)"
-    after = f"Measured on 2026-11-25, before there were tuned settings; `make reproduce ARGS={name}` measures again."
-    return "\n".join([picture, "", table(recorded["rows"]), "", after, "", f"{_machine(recorded)}."])
-
-
 def _load(name: str) -> dict[str, Any]:
     recorded: dict[str, Any] = json.loads((RESULTS / name).read_text())
     return recorded
@@ -317,7 +307,6 @@ WHOLE = {
     **{f"large_{part}": partial(large, part) for part in LARGE},
     "large_gpu": partial(large_gpu, ("members in one call", "the other"), "tokens/s"),
     "large_gpu_memory": partial(large_gpu, ("a generation, one by one", "the module"), "MiB"),
-    "bins": partial(experiment, "bins"),
     **SCIENCE,
 }
 
