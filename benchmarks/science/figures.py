@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import comparison
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -16,6 +16,7 @@ from science.curves import CORE, RETURN, STEPS, WALL, mean_curve
 from science.experiments import env_id, labels
 from science.summaries import Found
 
+COLUMNS = 2  # of panels
 AXES = {STEPS: "environment steps", CORE: "core-seconds", WALL: "wall-clock seconds"}
 
 
@@ -35,11 +36,12 @@ def table1(rows: Sequence[Found], out: Path) -> None:
     grid: Any = figure.subplots(len(tasks), len(AXES), squeeze=False)
     for line, task in zip(grid, tasks, strict=True):
         for panel, (axis, name) in zip(line, AXES.items(), strict=True):
+            panel.set_xscale("log")
             for i, arm in enumerate(dict.fromkeys(job.arm for job, _ in rows)):
                 curves = [result["curve"] for job, result in rows if (job.task, job.arm) == (task, arm)]
                 if curves:
                     _line(panel, curves, axis, arm.upper(), f"C{i}")
-            panel.set(title=env_id(task), xlabel=name, ylabel="return, noise-free", xscale="log")
+            panel.set(title=env_id(task), xlabel=name, ylabel="return, noise-free")
             panel.xaxis.set_major_formatter(EngFormatter(sep="") if axis == STEPS else "{x:,g}")
             panel.xaxis.set_minor_formatter(NullFormatter())
             panel.grid(alpha=0.3)
@@ -50,17 +52,29 @@ def table1(rows: Sequence[Found], out: Path) -> None:
 def _line(panel: Any, curves: Sequence[Any], axis: int, name: str, colour: str) -> None:
     x, mean = mean_curve(curves, axis)
     each = np.array([np.interp(x, *np.array(curve)[:, [axis, RETURN]].T) for curve in curves])
-    later = x > 0  # the start has no place on a logarithmic axis
+    later = (x > 0) | (panel.get_xscale() == "linear")  # the start has no place on a logarithmic axis
     panel.plot(x[later], mean[later], color=colour, label=f"{name} ({len(curves)} seed{'s' * (len(curves) > 1)})")
     panel.fill_between(x[later], each.min(0)[later], each.max(0)[later], color=colour, alpha=0.15, linewidth=0)
 
 
 def panels(experiment: str, rows: Sequence[Found], out: Path) -> None:
     """Draw a panel for each row of the experiment's table, and a line in it for each column."""
-    made = []
+    found: dict[str, dict[str, list[Any]]] = {}
     for job, result in rows:
         task, arm = labels(experiment, job)
-        repeat = getattr(job.work, "repeat", 1)
-        steps, centre = [repeat * point[STEPS] for point in result["curve"]], [p[RETURN] for p in result["curve"]]
-        made.append({"task": task, "arm": arm, "steps": steps, "centre": centre})
-    comparison.draw(made, out)
+        curve = np.array(result["curve"])
+        curve[:, STEPS] *= getattr(job.work, "repeat", 1)
+        found.setdefault(task, {}).setdefault(arm, []).append(curve)
+    columns = min(len(found), COLUMNS)
+    lines = math.ceil(len(found) / columns)
+    figure = Figure(figsize=(5.5 * columns, 4.2 * lines), layout="constrained")
+    FigureCanvasAgg(figure)
+    for number, (task, arms) in enumerate(found.items()):
+        panel = figure.add_subplot(lines, columns, number + 1)
+        for i, (arm, curves) in enumerate(arms.items()):
+            _line(panel, curves, STEPS, arm, f"C{i}")
+        panel.set(title=task, xlabel=AXES[STEPS], ylabel="return, noise-free")
+        panel.xaxis.set_major_formatter(EngFormatter(sep=""))
+        panel.legend(frameon=False)
+        panel.grid(alpha=0.3)
+    figure.savefig(out, dpi=110)
