@@ -267,7 +267,7 @@ def test_the_page_is_written_from_the_results_that_there_are(tmp_path):
     assert "| table1 | ES, TRPO, PPO, ARS, A2C, SAC | **90** of 90 |  |" in text
     assert "| noise | noise on parameters, on actions, on both | **0** of 30 | `make reproduce ARGS=noise` |" in text
     assert "| noise | `env.tuned=null strategy.num_pairs=32 optimizer.lr=0.01`, `strategy.sigma=0.02`; 300,000 " in text
-    assert "| rank | 3,000,000 steps of walker2d, of its 30,000,000; 2,500,000 " in text
+    assert "| rank | walker2d: 3,000,000 of 30,000,000 steps; humanoid: 2,500,000 " in text
     at_half = "| 3/3 | 50% | 50.0 | ≤ 1,000 | 1,000 | **1.00** (0.00 or more) |"
     assert f"{at_half} ≤ 50.0 | 10.0 | **0.20** (0.00 or more) |" in text
     at_end = "| Hopper-v5 | 3/3 | 100% | 100 | 2,000 | 2,000 | **1.00** (0.50 to 2.00) |"

@@ -37,7 +37,7 @@ ATARI = (  # Boxing: no action alone wins anything there, as a game of Freeway i
     "env=atari", "env.id=ALE/Boxing-v5", "policy=atari_cnn", "strategy.sigma=0.02", "strategy.num_pairs=16",
     "optimizer.lr=0.01", "episode.max_steps=members:500",
 )  # fmt: skip
-WHOLE = "episode.max_steps=null"  # an episode that is cut would pay nothing, where the reward is at the end
+WHOLE = "episode.max_steps=null"  # a cap counts actions, not steps; and a cut episode would pay no delayed reward
 ATARI_STEPS = 2_000_000
 # of long tasks a part: Walker2d then walks, Humanoid stumbles on; 15 whole runs of Walker2d would take 12 core-hours
 RANK_STEPS = {"walker2d": 3_000_000, "humanoid": 2_500_000}
@@ -84,7 +84,7 @@ def frame_skip() -> list[Job]:
     for seed in range(SEEDS):
         for task, (es_steps, ppo_steps) in MINUTES.items():
             for n in REPEATS:
-                evolution = Evolution((f"env={task}",), es_steps, repeat=n, points=20)
+                evolution = Evolution((f"env={task}", WHOLE), es_steps, repeat=n, points=20)
                 made.append(Job("frame_skip", f"es_{n}", task, seed, evolution))
                 baseline = Baseline("ppo", env_id(task), ppo_steps, repeat=n, every=ppo_steps // n // 20)
                 made.append(Job("frame_skip", f"ppo_{n}", task, seed, baseline))

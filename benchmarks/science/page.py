@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -163,26 +163,24 @@ def state(jobs: Sequence[Job], place: Place) -> str:
     return "\n".join(lines)
 
 
-def parts(steps: Mapping[str, int]) -> str:
-    """Return in words which part of its budget each task has."""
-    return "; ".join(
-        f"{number:,} steps of {task}, of its {composed(f'env={task}')['total_timesteps']:,}"
-        for task, number in steps.items()
-    )
+def part(task: str, steps: int) -> str:
+    """Return in words which part of a task's budget an experiment has."""
+    return f"{task}: {steps:,} of {composed(f'env={task}')['total_timesteps']:,} steps"
 
 
 def settings() -> str:
     """Return what the experiments set, besides what differs in them."""
     noise = (f"{steps:,} steps of {task} with noise `{kind}`" for task, (steps, kind) in experiments.NOISE.items())
     minutes = "; ".join(
-        f"{task}: {es:,} steps of ES, {ppo:,} of PPO" for task, (es, ppo) in experiments.MINUTES.items()
+        f"{part(task, es)} of ES, {ppo:,} steps of PPO" for task, (es, ppo) in experiments.MINUTES.items()
     )
+    minutes = f"ES: `{experiments.WHOLE}`; {minutes}"
     told = {
         "frame_skip": minutes,
         "noise": f"`{' '.join(experiments.PLAIN)}`, `strategy.sigma={experiments.SIGMA}`; {', '.join(noise)}",
-        "bins": parts(experiments.BINS_STEPS),
-        "rank": parts(experiments.RANK_STEPS),
-        "delayed": f"ES: `{experiments.WHOLE}`; {minutes}",
+        "bins": "; ".join(part(*each) for each in experiments.BINS_STEPS.items()),
+        "rank": "; ".join(part(*each) for each in experiments.RANK_STEPS.items()),
+        "delayed": minutes,
         "vbn": f"`{' '.join(experiments.ATARI)}`; {experiments.ATARI_STEPS:,} steps",
         "update": "ES: the defaults of `ES`; PPO: those of Stable-Baselines3",
     }
