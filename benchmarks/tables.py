@@ -120,7 +120,7 @@ def zoo() -> str:
     ]
     ran: dict[str, list[str]] = {}  # the tasks of each machine
     quiet: dict[str, list[str]] = {}  # and of each on which they were timed
-    many: list[str] = []  # tasks with more than ten final episodes
+    more = ""  # which tasks have more than ten final episodes
     ids, clocks = config.tuned_envs(), _load("wall_clock.json")
     for path in sorted((RESULTS / "zoo").glob("*.json")):
         recorded = json.loads(path.read_text())
@@ -136,13 +136,14 @@ def zoo() -> str:
             took = f"{clock['seconds']:,.0f}"
             quiet.setdefault(in_words(clock["machine"], PLAYED), []).append(env)
         how = f"{tuned['policy']}, {tuned['strategy']}"
-        many += [f"{env}: {number}"] if (number := tuned.get("final_episodes")) else []
+        if "final_episodes" in tuned:
+            more += f" {env} has {tuned['final_episodes']}."
         lines.append(f"| {env} | **{cells[0]}** | {' | '.join(cells[1:])} | {cost} | {took} | {how} |")
         for machine in {in_words(row["machine"], PLAYED) for row in rows}:
             ran.setdefault(machine, []).append(env)
     told = [
-        f"Return: the mean of 10 episodes without noise for each seed's policy ({', '.join(many)}). Fewer than five "
-        "seeds are indicative.",
+        f"Return: the mean of 10 episodes without noise for each seed's policy.{more} Fewer than five seeds are "
+        "indicative.",
         "Core-seconds: CPU time of all processes of a run, with its start and its evaluations; the mean over runs "
         f"whose whole cost is known. `make zoo` on {_by_machine(ran)}.",
         "Seconds: wall-clock of one run with nothing beside it, on another machine than the core-seconds in some rows. "

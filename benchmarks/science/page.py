@@ -60,8 +60,8 @@ The same network, optimiser and steps; only the place of the noise differs. See 
         "Bins",
         """\
 Ten bins for each component of an action, which the paper uses on Hopper and Swimmer, beside continuous actions. The
-settings were tuned with continuous actions; bins were not tuned, which may be why they are behind. Both tasks have a
-part of their budget: see [the settings](#how-it-is-measured).""",
+settings were tuned with continuous actions, and bins may be behind for that reason. Both tasks have a part of their
+budget: see [the settings](#how-it-is-measured).""",
     ),
     "rank": About(
         "dense noise, noise of rank 1 and of rank 4",
@@ -173,10 +173,8 @@ def part(task: str, steps: int) -> str:
 def settings() -> str:
     """Return what the experiments set, besides what differs in them."""
     noise = (f"{steps:,} steps of {task} with noise `{kind}`" for task, (steps, kind) in experiments.NOISE.items())
-    minutes = "; ".join(
-        f"{part(task, es)} of ES, {ppo:,} steps of PPO" for task, (es, ppo) in experiments.MINUTES.items()
-    )
-    minutes = f"ES: `{experiments.WHOLE}`; {minutes}"
+    both = (f"{part(task, es)} of ES, {ppo:,} steps of PPO" for task, (es, ppo) in experiments.MINUTES.items())
+    minutes = f"ES: `{experiments.WHOLE}`; {'; '.join(both)}"
     told = {
         "frame_skip": minutes,
         "noise": f"`{' '.join(experiments.PLAIN)}`, `strategy.sigma={experiments.SIGMA}`; {', '.join(noise)}",
