@@ -19,7 +19,7 @@ from modules import Branching
 from torch import nn
 from torch.optim import SGD
 
-from torch_es import ES, EpisodeRules, OpenAIES, mlp
+from torch_es import ES, EpisodeRules, OpenAIES, RecurrentNetwork, mlp
 from torch_es.envs import ActionRepeat
 from torch_es.loggers import CsvLogger
 from torch_es.runs import checkpoint
@@ -154,6 +154,17 @@ def test_a_checkpoint_for_another_architecture_is_refused(tmp_path):
         match=r"another module: `1.bias` was \[8\], is \[4\]; `1.weight` was \[8, 4\], is \[4, 4\]; `3.weight` was",
     ):
         ES.load(tmp_path / "c", mlp(4, 2, (4,))[:], num_workers=0)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_checkpoint_of_a_module_with_or_without_its_norm_is_refused(before, tmp_path):
+    made = {norm: RecurrentNetwork(4, 2, hidden=4, normalize_observations=norm) for norm in (True, False)}
+    ES(made[before], "CartPole-v1").save(tmp_path / "c")
+    weights = made[not before].state_dict()["output.weight"].clone()
+    was = r"\[\], is absent" if before else r"absent, is \[\]"
+    with pytest.raises(ValueError, match=rf"another module: `ObservationNorm.count` was {was}"):
+        ES.load(tmp_path / "c", made[not before], num_workers=0)
+    assert torch.equal(made[not before].state_dict()["output.weight"], weights)
 
 
 def test_a_fitness_function_in_place_of_an_environment():

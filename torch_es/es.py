@@ -22,7 +22,7 @@ from torch_es.lanes import LaneChoice
 from torch_es.loggers import Logger
 from torch_es.loggers.progress import ProgressLogger
 from torch_es.loggers.protocol import opened
-from torch_es.nn.buffers import same_tensors, unsearched
+from torch_es.nn.buffers import same_tensors, shapes, unsearched
 from torch_es.nn.placed import MakeModule, placed
 from torch_es.rollout import Behaviour, EnvObjective, Fitness, FunctionObjective, Objective
 from torch_es.rollout.objective import check_no_episodes, in_environment
@@ -284,10 +284,9 @@ class ES:
         """Return what `save` writes."""
         state = self.trainer.state_dict()
         checkpoint.check_finite(state)  # F42b
-        parameters = self.strategy.parameters
-        shapes = {name: list(p.shape) for name, p in parameters.named.items()}
         return {
-            **state, "shapes": shapes, "buffers": self._buffers(), "options": self.described, "machine": describe(),
+            **state, "shapes": shapes(self.strategy.parameters.named), "buffers": self._buffers(),
+            "options": self.described, "machine": describe(),
         }  # fmt: skip
 
     @classmethod
@@ -323,9 +322,10 @@ class ES:
         Raises:
             ValueError: If it belongs to another module; every differing name is listed with both shapes.
         """
-        buffers = self._buffers()
-        then = {n: list(b.shape) for n, b in state["buffers"].items()} | state["shapes"]
-        now = {n: list(t.shape) for n, t in {**buffers, **self.strategy.parameters.named}.items()}
+        buffers, norm = self._buffers(), self.objective.statistics
+        then = shapes(state["buffers"]) | shapes(state["observation_norm"], "ObservationNorm.") | state["shapes"]
+        own = shapes(norm.state_dict() if norm else None, "ObservationNorm.")
+        now = shapes(buffers) | own | shapes(self.strategy.parameters.named)
         if found := differences(then, now):  # F34b
             raise ValueError(f"The checkpoint is of another module: {found}.")
         self.close()  # workers hold a copy of the buffers

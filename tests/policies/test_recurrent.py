@@ -182,3 +182,12 @@ def test_an_initial_state_that_is_no_tensor_is_named():
     network.initial_state = lambda batch_size: None  # as torch's own cells take it
     with pytest.raises(TypeError, match=r"`policy\.initial_state` must return tensors, in any tree, got None"):
         Policy(network, BOX3, BOX1)
+
+
+def test_a_state_without_the_batch_first_is_named():
+    network = RecurrentNetwork(3, 1)
+    network.initial_state = lambda batch_size: torch.zeros(1, batch_size, 8)  # as torch's own layers take it
+    with pytest.raises(
+        ValueError, match=r"initial_state\(5\)` must return tensors \(5, \.\.\.\), batch first, .* \(1, 5, 8\)"
+    ):
+        Policy(network, BOX3, BOX1)

@@ -5,12 +5,15 @@ import threading
 from functools import partial
 
 import cloudpickle
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from torch_es import ES
 from torch_es.errors import WorkerError
+from torch_es.nn import ObservationNorm
+from torch_es.nn.moments import Moments
 from torch_es.rollout import FunctionObjective
 from torch_es.search import OpenAIES
 
@@ -169,3 +172,38 @@ def test_a_function_that_cannot_travel_is_named_as_the_policy():
         ES(Locked(), fitness_fn=answer, num_workers=1) as es,
     ):
         es.learn(2)
+
+
+class Grown(nn.Module):
+    """Derives a tensor from its weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(2))
+        self.prepare(None)
+
+    def prepare(self, reference):
+        self.grown = 1.0 * self.weight.detach()
+
+    def forward(self, x):
+        return x * self.grown
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_module_that_derives_tensors_is_the_trained_one_afterwards(workers):
+    module = Grown()
+    with ES(module, fitness_fn=lambda m: -float((m(torch.ones(2)) - 1).square().sum()), num_workers=workers) as es:
+        es.learn(500)
+    assert module.weight.abs().sum() > 0
+    assert torch.equal(module.grown, module.weight)
+
+
+def test_a_norm_that_will_never_measure_is_told(caplog):
+    norm = ObservationNorm(2)
+    network = nn.Sequential(norm, nn.Linear(2, 1))
+    FunctionObjective(network, float, OpenAIES(network).ask().perturbation)
+    assert "ObservationNorm has measured nothing, and with `fitness_fn` it never does" in caplog.text
+    caplog.clear()
+    norm.update(Moments(1.0, np.zeros(2), np.ones(2)))
+    FunctionObjective(network, float, OpenAIES(network).ask().perturbation)
+    assert not caplog.text

@@ -147,6 +147,12 @@ def test_bad_arguments_are_named(name, options, message):
         make(name, **options)
 
 
+@pytest.mark.parametrize("change", [1, 1.5])
+def test_a_sigma_may_not_change_by_all_of_itself(change):
+    with pytest.raises(ValueError, match=rf"`sigma_max_change` must be below 1, or a sigma can .* got {change}"):
+        make("pgpe", sigma_max_change=change)
+
+
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_muon_moves_a_module_of_matrices(name):
     module = nn.Sequential(nn.Linear(3, 4, bias=False), nn.Linear(4, 2))

@@ -91,3 +91,16 @@ def test_members_may_come_alone_and_behave():
     assert generation.outcome.fitness.tolist() == [2.0, 2.0, 2.0]
     np.testing.assert_array_equal(generation.outcome.behaviours, [[0, 1], [1, 1], [2, 1]])
     assert generation.truncated.all()
+
+
+def test_an_element_that_is_not_measured_may_be_infinite():
+    def far(task):
+        return 1.0 if task.member else np.inf
+
+    generation = begin(1)
+    for task in generation.next_tasks():
+        moments = np.array([3.0, far(task), 5.0, far(task)])  # of two steps
+        generation.add(EpisodeResult(task, 1.0, 2, False, moments))
+    for measured, count, bad in (((True, False), 4, []), ((True, True), 2, [0])):
+        seen, left_out = generation.seen(np.zeros(2), np.array(measured))
+        assert (seen.count, seen.mean[0], list(left_out)) == (count, 1.5, bad)

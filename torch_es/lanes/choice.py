@@ -26,7 +26,7 @@ from torch_es.lanes.matmul import MatmulLanes
 from torch_es.lanes.modules import CopiedLanes, TracedLanes
 from torch_es.lanes.protocol import MAX_LANES, Lanes, default_num_lanes
 from torch_es.lanes.shared import ROWS, SharedLanes
-from torch_es.lanes.trials import answer_as, passes, share_as
+from torch_es.lanes.trials import answer_as, normal_rows, passes, sampled_rows, share_as, tolerance_of
 from torch_es.nn import find_norm
 from torch_es.nn.carried import copied
 from torch_es.nn.observation_norm import normalize
@@ -124,6 +124,7 @@ def choose_lanes(
     candidates = [LaneChoice(kind, normalized) for kind in ("matmul", larger)]
     if parts is not None and default_num_lanes(len(theta)) < MAX_LANES and _mostly_shared(parts):
         candidates = [*(LaneChoice(kind, normalized, parts) for kind in _SHARED), *candidates]
+    draw, tolerance = normal_rows(layout.size) if normalized else sampled_rows(layout), tolerance_of(network)
 
     def fits(choice: LaneChoice) -> bool:
         shares = choice.parts is not None
@@ -131,7 +132,7 @@ def choose_lanes(
         plain = LaneChoice("copied", normalized).make(network, number, layout, reference)
         make = partial(choice.make, network, ROWS if shares else number, layout, reference)
         trial = partial(share_as, choice.parts) if choice.parts else partial(answer_as, number)
-        return passes(partial(trial, plain, make, theta, layout.size), choice.kind)
+        return passes(partial(trial, plain, make, theta, draw, tolerance), choice.kind)
 
     chosen = next(filter(fits, candidates), LaneChoice("copied", normalized))
     number = num_lanes or chosen.num_lanes(len(theta))
@@ -161,7 +162,8 @@ def _normalizes_first(network: nn.Module, layout: Layout, reference: Float32Arra
     def seen_by_rest(rows: Float32Array) -> Float32Array:
         return normalize(rows, scale, norm.limits).astype(np.float32)
 
-    return passes(partial(answer_as, 1, whole, rest, theta, layout.size, seen_by_rest), "normalised")
+    draw, tolerance = normal_rows(layout.size), tolerance_of(network)
+    return passes(partial(answer_as, 1, whole, rest, theta, draw, tolerance, seen_by_rest), "normalised")
 
 
 def _without_norm(network: nn.Module) -> nn.Module:

@@ -13,17 +13,20 @@ from torch import Tensor, fx, nn
 from torch.func import vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from torch_es.nn import find_norm, prepare
 from torch_es.nn.carried import copied
 from torch_es.nn.observation_norm import Statistics
 from torch_es.policies.recurrent import State, dtype_of, initial_state, is_recurrent, respond
-from torch_es.search.parameters import FlatParameters, put_back
+from torch_es.search.parameters import FlatParameters, remembered_buffers
 from torch_es.spaces.layout import Inputs, Layout
 from torch_es.types import Float32Array
 
 Tensors = dict[str, Tensor]
+
+_READINGS = {Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__, Tensor.__repr__}
 
 
 class Member:
@@ -35,8 +38,7 @@ class Member:
         self.dtype = dtype_of(network)
         self._layout = layout
         self._norm = find_norm(self.network)
-        shared = {id(buffer) for buffer in self._norm.buffers()} if self._norm is not None else set()
-        self._initial = {n: b.detach().clone() for n, b in self.network.named_buffers() if id(b) not in shared}
+        self._renew_buffers = remembered_buffers(self.network, [*self._norm.buffers()] if self._norm else [])
         self._reference: tuple[Any, ...] = ()
 
     def begin(self, reference: Float32Array | None, scale: Statistics | None) -> None:
@@ -55,9 +57,7 @@ class Member:
     def start(self, theta: Tensor) -> State:
         """Become the member with the weights `theta`: fresh buffers, prepared; return the initial state."""
         self.parameters.write_module(theta)
-        for name, buffer in self.network.named_buffers():
-            if name in self._initial:
-                put_back(buffer, self._initial[name])
+        self._renew_buffers()
         prepare(self.network, *self._reference)
         # detached: a view of a parameter remembers that it has a gradient even here
         return tree_map(torch.Tensor.detach, initial_state(self.network, 1))
@@ -148,7 +148,7 @@ def traced(member: Member, size: int) -> tuple[fx.GraphModule, Tensors, Tensors,
     parameters = {n: p.detach() for n, p in member.parameters.named.items()}
     buffers = dict(member.network.named_buffers())
     inputs = member.inputs(np.zeros((1, size), np.float32))
-    with plain_kernels():
+    with plain_kernels(), _Unread():
         one = make_fx(call)(parameters, buffers, tree_map(lambda x: x[0], inputs), state)
     return one, parameters, buffers, state
 
@@ -156,6 +156,18 @@ def traced(member: Member, size: int) -> tuple[fx.GraphModule, Tensors, Tensors,
 def stacked(tensors: Any, num_lanes: int) -> Any:
     """Return a copy of each tensor of a tree for each lane, `(num_lanes, ...)`."""
     return tree_map(lambda tensor: tensor.detach().expand(num_lanes, *tensor.shape).clone(), tensors)
+
+
+class _Unread(TorchFunctionMode):
+    """Ends a trace where values are read out of a tensor: the trace would have them as constants, without a word.
+
+    PyTorch itself refuses `.item()` and branches on tensors.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _READINGS:
+            raise RuntimeError(f"`{func.__name__}` reads values out of a tensor")
+        return func(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager

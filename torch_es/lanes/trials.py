@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from torch_es.lanes.protocol import Lanes
 from torch_es.lanes.shared import ROWS
 from torch_es.search.low_rank import LowRank, Part
+from torch_es.spaces.layout import Layout
 from torch_es.types import Float32Array
 
 _log = logging.getLogger(__name__)
 
+_FAR = 1e4  # as are the bounds of velocities in CartPole
+
 Make = Callable[[], Lanes]
+Draw = Callable[[np.random.Generator, int], Float32Array]  # so many rows
 
 
 def passes(trial: Callable[[], bool], kind: str) -> bool:
@@ -38,7 +43,8 @@ def answer_as(
     plain: Lanes,
     make: Make,
     theta: Tensor,
-    size: int,
+    draw: Draw,
+    tolerance: float,
     seen: Callable[[Float32Array], Float32Array] = lambda rows: rows,
 ) -> bool:
     """Whether both kinds answer alike for perturbed weights, twice in a row so that state would show.
@@ -48,7 +54,8 @@ def answer_as(
         plain: Lanes that are right.
         make: Makes the others.
         theta: The network's weights.
-        size: Of a row.
+        draw: Draws rows.
+        tolerance: Of answers, relative.
         seen: Turns rows into those that the others get.
     """
     generator = np.random.default_rng(0)
@@ -58,14 +65,14 @@ def answer_as(
         for each in (plain, lanes):
             each.write(lane, theta + 0.1 * noise)
     for _ in range(2):
-        rows = 2 * generator.standard_normal((num_lanes, size), dtype=np.float32)
+        rows = draw(generator, num_lanes)
         expected = plain.forward(rows, range(num_lanes)).copy()
-        if not _alike(lanes.forward(seen(rows), range(num_lanes)), expected):
+        if not _alike(lanes.forward(seen(rows), range(num_lanes)), expected, tolerance):
             return False
     return True
 
 
-def share_as(parts: tuple[Part, ...], plain: Lanes, make: Make, theta: Tensor, size: int) -> bool:
+def share_as(parts: tuple[Part, ...], plain: Lanes, make: Make, theta: Tensor, draw: Draw, tolerance: float) -> bool:
     """Whether lanes that share their weights answer as one plain lane, and with the same bits wherever a member stands.
 
     Args:
@@ -73,28 +80,60 @@ def share_as(parts: tuple[Part, ...], plain: Lanes, make: Make, theta: Tensor, s
         plain: One lane that is right.
         make: Makes the others.
         theta: The network's weights.
-        size: Of a row.
+        draw: Draws rows.
+        tolerance: Of answers, relative.
     """
     generator, noise, weights = np.random.default_rng(0), LowRank(0, 0, len(theta), 0.1, parts), theta.clone()
     lanes, number = make(), ROWS
     for lane in range(number):
         lanes.write(lane, noise.factors(theta, lane))
-    both = 2 * generator.standard_normal((2, number, size), dtype=np.float32)
+    both = [draw(generator, number) for _ in range(2)]
     answers = [lanes.forward(rows, range(number)).copy() for rows in both]
     for lane in range(number):
         plain.write(0, noise.member(theta, lane, weights))
         for rows, answer in zip(both, answers, strict=True):
-            if not _alike(answer[lane : lane + 1], plain.forward(rows[lane : lane + 1], range(1))):
+            if not _alike(answer[lane : lane + 1], plain.forward(rows[lane : lane + 1], range(1)), tolerance):
                 return False
     row, expected = both[0][0], answers[0][0].tobytes()
     for lane in range(1, number):
         lanes.write(lane, noise.factors(theta, 0))
-        rows = 2 * generator.standard_normal((number, size), dtype=np.float32)
+        rows = draw(generator, number)
         rows[lane] = row
         if lanes.forward(rows, range(number))[lane].tobytes() != expected:
             return False
     return True
 
 
-def _alike(answer: Float32Array, expected: Float32Array) -> bool:
-    return np.allclose(answer, expected, rtol=1e-3, atol=1e-4, equal_nan=True)
+def normal_rows(size: int) -> Draw:
+    """Return what draws rows as a network sees them behind its `ObservationNorm`."""
+    return lambda generator, number: 2 * generator.standard_normal((number, size), dtype=np.float32)
+
+
+def sampled_rows(layout: Layout) -> Draw:
+    """Return what draws observations of a space; where its bounds are far away, normal numbers.
+
+    A network may branch on numbers that only these observations have, and an embedding takes no others.
+    """
+    space, normal = copy.deepcopy(layout.space), normal_rows(layout.size)
+    space.seed(0)
+
+    def draw(generator: np.random.Generator, number: int) -> Float32Array:
+        rows = np.stack([layout.row(space.sample()) for _ in range(number)]).astype(np.float32)
+        return np.where(np.abs(rows) < _FAR, rows, normal(generator, number))
+
+    return draw
+
+
+def tolerance_of(network: nn.Module) -> float:
+    """Return how far answers may differ: rounding in the weights' precision is no difference.
+
+    Example:
+        >>> tolerance_of(nn.Linear(3, 2)), tolerance_of(nn.Linear(3, 2).half())
+        (0.001, 0.015625)
+    """
+    return max(1e-3, *(16 * torch.finfo(p.dtype).eps for p in network.parameters() if p.is_floating_point()))
+
+
+def _alike(answer: Float32Array, expected: Float32Array, tolerance: float) -> bool:
+    largest = np.abs(expected[np.isfinite(expected)]).max(initial=1.0)
+    return np.allclose(answer, expected, rtol=tolerance, atol=0.1 * tolerance * largest, equal_nan=True)

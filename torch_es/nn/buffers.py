@@ -47,6 +47,16 @@ def unsearched(module: nn.Module, but: Collection[Tensor] = ()) -> dict[str, Ten
     return {n: b for n, b in [*frozen.items(), *module.named_buffers()] if n in saved and id(b) not in apart}
 
 
+def shapes(tensors: Mapping[str, Tensor] | None, prefix: str = "") -> dict[str, list[int]]:
+    """Return the shape of each tensor, as JSON has it, under its name behind a prefix.
+
+    Example:
+        >>> shapes({"weight": torch.zeros(2, 3)})
+        {'weight': [2, 3]}
+    """
+    return {prefix + name: list(tensor.shape) for name, tensor in (tensors or {}).items()}
+
+
 def digest(tensors: Mapping[str, Tensor]) -> str:
     """Return a digest of tensors and their names.
 

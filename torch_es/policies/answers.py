@@ -35,15 +35,21 @@ def check_answer(answer: Any, size: int, recurrent: bool) -> None:
         )
 
 
-def check_state(state: Any) -> None:
-    """Check what a network's `initial_state` returned.
+def check_state(state: Any, batch: int) -> None:
+    """Check what a network's `initial_state` returned for so many episodes.
 
     Raises:
         TypeError: If it is made of anything but tensors, as None is.
+        ValueError: If a tensor does not have an entry for each episode.
     """
     for leaf in tree_leaves(state):
         if not isinstance(leaf, Tensor):
             raise TypeError(f"`policy.initial_state` must return tensors, in any tree, got {described(leaf)}.")
+        if leaf.shape[:1] != (batch,):
+            raise ValueError(
+                f"`policy.initial_state({batch})` must return tensors ({batch}, ...), batch first, got shape "
+                f"{tuple(leaf.shape)}; transpose the state of a PyTorch layer in `forward`."
+            )
 
 
 def refusal(network: nn.Module, space: gym.Space[Any], error: Exception) -> str:

@@ -199,7 +199,7 @@ class Policy(nn.Module):
                 "`policy` gets observations as they come, and one of this space may hold %.6g. A network learns from "
                 "numbers near 1: put `torch_es.nn.ObservationNorm(env.observation_space)` first in it.", largest
             )  # fmt: skip
-        check_state(self.initial_state(1))
+        check_state(self.initial_state(5), 5)
         seen: list[Any] = []
         hook = norm.register_forward_pre_hook(lambda _, given: seen.append(given[0])) if norm is not None else None
         try:

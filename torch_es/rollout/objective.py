@@ -13,7 +13,7 @@ from torch import nn
 from torch_es.checks import check_count, check_kind, differences
 from torch_es.envs import EnvFactory, EpisodeRules, frames_per_step, probed
 from torch_es.lanes import LaneChoice, lanes_for
-from torch_es.nn import ObservationNorm, batch_norms
+from torch_es.nn import ObservationNorm, batch_norms, find_norm, prepare
 from torch_es.nn.buffers import digest
 from torch_es.nn.placed import MakeModule
 from torch_es.nn.prepare import prepared_parts
@@ -170,6 +170,11 @@ class FunctionObjective:
             _log.warning(
                 "BatchNorm at %s: in eval mode all members share its statistics; see convert_batch_norm.", names
             )
+        if (norm := find_norm(network)) is not None and not norm.count:
+            _log.warning(
+                "ObservationNorm has measured nothing, and with `fitness_fn` it never does: it only clips what it is "
+                "given. Leave it out (`mlp(..., normalize_observations=False)`), or fill it with `update` beforehand."
+            )
         self.module: Any = network
         self.fitness_fn, self._make = fitness_fn, make
         self._like: dict[str, str] = {}  # of the module where this comes from
@@ -207,7 +212,8 @@ class FunctionObjective:
         return f"generation {task.generation} {'centre' if task.member == CENTRE else f'member {task.member}'}"
 
     def refresh(self) -> None:
-        """Do nothing: the function itself makes the module derive what it needs."""
+        """Update what the module derives from its weights; a virtual batch norm waits for the function's batch."""
+        prepare(self.module)
 
     def act(self, *arguments: Any) -> tuple[Any, Any]:
         """Refuse: there are no actions.

@@ -242,30 +242,45 @@ def kept_buffers(network: nn.Module, but: Collection[Tensor] = ()) -> Iterator[N
         >>> network.running_mean
         tensor([0.])
     """
+    put_back = remembered_buffers(network, but)
+    try:
+        yield
+    finally:
+        put_back()
+
+
+def remembered_buffers(network: nn.Module, but: Collection[Tensor] = ()) -> Callable[[], None]:
+    """Remember the buffers of a network; return what puts them back, as often as it is called.
+
+    Args:
+        network: Any module.
+        but: Those of its buffers that are left as they are.
+
+    Example:
+        >>> network = nn.BatchNorm1d(1)
+        >>> put_back = remembered_buffers(network)
+        >>> network.running_mean = torch.ones(7)
+        >>> put_back()
+        >>> network.running_mean
+        tensor([0.])
+    """
     free = {id(buffer) for buffer in but}
     before = [
-        (owner, name, buffer, buffer.clone())
+        (owner, name, buffer, buffer.detach().clone())
         for owner in network.modules()
         for name, buffer in owner.named_buffers(recurse=False)
         if id(buffer) not in free
     ]
-    try:
-        yield
-    finally:
+
+    @torch.no_grad()
+    def put_back() -> None:
         for owner, name, buffer, value in before:
             if getattr(owner, name) is not buffer:  # another tensor was put in its place, perhaps of another shape
                 setattr(owner, name, buffer)
-            put_back(buffer, value)
+            if not torch.equal(buffer, value):  # an expanded view, as masks are, cannot be written
+                buffer.copy_(value)
 
-
-def put_back(buffer: Tensor, value: Tensor) -> None:
-    """Write a buffer's value into it, if it has another: an expanded view, as masks are, cannot be written.
-
-    Example:
-        >>> put_back(torch.ones(1, 2).expand(3, 2), torch.ones(3, 2))
-    """
-    if not torch.equal(buffer, value):
-        buffer.copy_(value)
+    return put_back
 
 
 def _check_parameter(name: str, p: nn.Parameter) -> None:

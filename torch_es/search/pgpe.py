@@ -59,15 +59,20 @@ def PGPE(  # noqa: N802 - the name that users know it by
         shaping: Name or function from returns to weights.
         options: `num_pairs`, `seed` and the other arguments that every strategy takes; see `CentreSearch`.
 
+    Raises:
+        ValueError: If a number is out of range.
+
     Example:
         >>> es = PGPE(torch.zeros(2), partial(torch.optim.SGD, lr=0.05), sigma=0.1)
         >>> es.sigma.shape
         torch.Size([2])
     """
+    if check_positive("sigma_max_change", sigma_max_change) >= 1:
+        raise ValueError(f"`sigma_max_change` must be below 1, or a sigma can become zero, got {sigma_max_change}.")
     rule = partial(
         _rule,
         shaping=resolve(shaping),
         sigma_lr=check_positive("sigma_lr", sigma_lr),
-        max_change=check_positive("sigma_max_change", sigma_max_change),
+        max_change=sigma_max_change,
     )
     return CentreSearch(target, optimizer, rule, sigma, adapts_sigma=True, **options)

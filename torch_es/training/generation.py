@@ -191,15 +191,17 @@ class Generation:
             parts.get("moments"), None, parts.get("behaviours"),
         )  # fmt: skip
 
-    def seen(self, origin: Float64Array) -> tuple[Moments, npt.NDArray[np.int64]]:
+    def seen(self, origin: Float64Array, measured: npt.NDArray[np.bool_]) -> tuple[Moments, npt.NDArray[np.int64]]:
         """Return what the members saw, merged in member order, and which episodes saw a NaN or infinite observation.
 
         Args:
             origin: The frozen mean that the episodes' sums are relative to.
+            measured: `(size,)`: elements that are measured; others may be infinite.
         """
         if "moments" not in self._known:
             return Moments.zero(origin.size), np.empty(0, np.int64)
         sums, lengths = self._of("moments").reshape(-1, 2 * origin.size), self._of("lengths").ravel()
+        sums = np.where(np.isfinite(sums) | np.tile(measured, 2), sums, 0.0)
         finite = np.isfinite(sums).all(axis=1)
         moments = Moments.of_episodes(lengths[finite], sums[finite], origin)
         return moments, np.flatnonzero(~finite & (lengths > 0))

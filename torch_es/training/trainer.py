@@ -150,14 +150,15 @@ class Trainer:
         norm = self.objective.statistics
         if norm is None:
             return
-        seen, bad = generation.seen(norm.moments.mean)
+        seen, bad = generation.seen(norm.moments.mean, norm.measured.numpy())
         if len(bad) and not self._warned:
             self._warned = True
             sums = generation.result(bad[0]).moments
             assert sums is not None
-            elements = np.flatnonzero(~np.isfinite(sums[: len(sums) // 2]))
+            elements = np.flatnonzero(~np.isfinite(sums[: len(sums) // 2]) & norm.measured.numpy())
             _log.warning(
-                "Element %s of an observation was NaN or infinite, first in %s; the statistics leave these out.",
+                "Element %s of an observation was NaN or infinite, first in %s; the statistics leave such episodes "
+                "out. Clip it in the environment, or give ObservationNorm a `measured` that is False for it.",
                 ", ".join(map(str, elements)), self.objective.task_name(generation.task(bad[0])),
             )  # fmt: skip
         norm.update(seen)
