@@ -113,3 +113,16 @@ def test_a_policy_of_the_zoo_goes_on_with_a_fresh_learning_rate():
         played = es.trainer.total_timesteps
         assert es.objective.statistics.count == old.objective.statistics.count + played  # what was seen is kept
         assert 0 < (es.strategy.theta - old.strategy.theta).abs().max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "message"),
+    [
+        ("Pendulum-v1", {"optimizer": partial(torch.optim.Adam, lr=0.5)}, "`optimizer` must be the checkpoint's"),
+        ("Swimmer-v5", {"sigma": 0.5}, "`sigma` must be the checkpoint's"),
+        ("CartPole-v1", {"env": "CartPole-v1"}, "`env` must be left out of `from_run`: `set_env` of the trainer"),
+    ],
+)
+def test_what_a_run_keeps_is_not_replaced(task, options, message):
+    with pytest.raises(ValueError, match=message):
+        torch_es.from_run(ROOT / "zoo" / task, **options)

@@ -55,16 +55,19 @@ def from_run(folder: str | Path, *, best: bool = False, imports: Collection[str]
         folder: With the run's `config.yaml` and its checkpoints.
         best: Take the best centre evaluated in training, not the last.
         imports: Modules that the run's config names and that may be imported, which runs their code.
-        options: Replace arguments of `ES`, as `num_workers=0`.
+        options: Replace arguments of `ES`, as `num_workers=0`; not strategy, optimizer, and sigma where it is learnt.
 
     Raises:
-        ValueError: If the folder is not a run folder, holds no checkpoint, or names a module that is not in `imports`.
+        ValueError: If the folder is not a run folder, holds no checkpoint, or names a module that is not in `imports`;
+            or if an option cannot be replaced.
 
     Example:
         >>> with from_run("zoo/CartPole-v1", num_workers=0) as es:
         ...     es.evaluate(episodes=1)[0].return_
         500.0
     """
+    if "env" in options:
+        raise ValueError("`env` must be left out of `from_run`: `set_env` of the trainer plays in another environment.")
     path = Path(folder)
     settings = config.load_config(path)
     config.check_imports(path, settings, imports)

@@ -28,6 +28,7 @@ SMALL = [
         (["final_episodes=0"], "`final_episodes` must be at least 1"),
         (["sweep.trials=abc"], "`sweep.trials` must be a whole number"),
         (["sweep.trails=3"], "Did you mean `sweep.trials`"),
+        (["run_dir=mine"], "`run_dir` must be left out of a sweep, .* `sweep.dir` is theirs"),
         (["strategy.sigma=interval(0,1"], "an override looks like KEY=VALUE"),
     ],
 )
@@ -67,6 +68,22 @@ def test_keys_that_a_fixed_option_brings_can_be_searched(tmp_path, monkeypatch, 
     monkeypatch.chdir(tmp_path)
     fixed = ["strategy=ars", "sweep.trials=1"]
     assert main(["sweep", *SMALL, *fixed, "strategy.num_top=1,2"]) == 0, capsys.readouterr().err
+
+
+def test_what_the_file_of_a_sweep_sets_is_in_the_command_that_trains_the_best(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "conf" / "sweep").mkdir(parents=True)
+    (tmp_path / "conf" / "sweep" / "mine.yaml").write_text(
+        "# @package _global_\nepisode:\n  max_steps: 30\nstrategy:\n  num_pairs: 3\n"
+        "sweep:\n  trials: 1\n  space:\n    strategy.sigma: 0.1,0.2\n    optimizer.lr: 0.1,0.2\n"
+    )
+    words = [o for o in SMALL if not o.startswith("strategy.num_pairs")]
+    assert main(["sweep", *words, f"hydra.searchpath=[{tmp_path}/conf]", "sweep=mine", "++optimizer.lr=0.3"]) == 0
+    run = config.load_config(tmp_path / "s" / "trial-0000")
+    assert run["optimizer"]["lr"] == 0.3  # it is fixed, however the key is written
+    again = shlex.split(capsys.readouterr().out.rsplit("train it     torch-es ", 1)[1])
+    assert not config.fixed_differences(run, config.compose_config(again), again)
+    assert config.compose_config(again)["strategy"]["num_pairs"] == 3
 
 
 def test_another_sweep_in_the_same_folder_is_refused(tmp_path, monkeypatch, capsys):

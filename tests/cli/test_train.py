@@ -1,11 +1,15 @@
 """What a run says at its end, and that one which cannot begin leaves nothing."""
 
 import shutil
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 from command import torch_es
+
+from torch_es import ES
+from torch_es.cli import config
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
@@ -120,3 +124,31 @@ def test_an_environment_that_exits_says_how_to_go_on(tmp_path):
     done = torch_es("env.id=exits:Exits-v0", *SMALL, "total_timesteps=1000", "video=false", cwd=tmp_path)
     assert done.returncode == 3
     assert "stopped by SystemExit(3); `torch-es train resume=r env.id=exits:Exits-v0` continues from" in done.stderr
+
+
+def test_a_signal_in_the_final_evaluation_says_how_to_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(ES, "evaluate", lambda *_: signal.raise_signal(signal.SIGTERM))
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    done = torch_es("env=cartpole", *SMALL, "video=false", cwd=tmp_path)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert "stopped by SIGTERM; `torch-es train resume=r` continues from generation" in done.stderr
+
+
+def test_a_run_that_was_extended_goes_on_to_its_new_budget(tmp_path):
+    assert torch_es("env=cartpole", *SMALL, "video=false", cwd=tmp_path).returncode == 0
+    began = config.load_config(tmp_path / "r")
+    assert torch_es("resume=r", "total_timesteps=300", "video=false", cwd=tmp_path).returncode == 0
+    assert config.load_config(tmp_path / "r") == {**began, "total_timesteps": 300}
+    done = torch_es("resume=r", cwd=tmp_path)
+    assert "nothing was left to learn" in done.stdout
+    assert "continue     torch-es train resume=r total_timesteps=600" in done.stdout
+    done = torch_es("resume=r", "total_timesteps=10", cwd=tmp_path)  # 313 steps are done
+    assert "continue     torch-es train resume=r total_timesteps=320" in done.stdout
+
+
+def test_auto_writes_nothing_into_a_folder_that_another_program_made(tmp_path):
+    (tmp_path / "r" / "checkpoints").mkdir(parents=True)
+    done = torch_es("env=cartpole", *SMALL, "resume=auto", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "`run_dir` r exists; name another" in done.stderr
+    assert [p.name for p in (tmp_path / "r").iterdir()] == ["checkpoints"]

@@ -16,6 +16,7 @@ from torch import nn
 from torch_es import ES, mlp
 from torch_es.envs.rules import EpisodeRules
 from torch_es.runs import checkpoint
+from torch_es.runs.folder import RunFolder
 from torch_es.search import STRATEGIES
 from torch_es.search.parameters import FlatParameters
 
@@ -147,6 +148,34 @@ def test_F31_when_none_is_whole_there_is_an_error(tmp_path):
         damage(path, "state.json", "half")
     with pytest.raises(ValueError, match=r"No checkpoint in .* is whole.*state\.json` is damaged"):
         make().learn(10**9, callback=until(3), folder=folder, resume=True)
+
+
+def test_a_damaged_checkpoint_goes_when_a_whole_one_is_written_and_not_before(tmp_path):
+    path = saved_run(tmp_path / "r")
+    newest = path / "checkpoints" / "generation-000004"
+    damage(newest, "tensors.safetensors", "half")
+    with RunFolder(path, keep=1) as folder:
+        assert len(list(folder.checkpoints.iterdir())) == 3  # any of them may be needed
+        make().learn(10**9, callback=until(5), folder=folder, resume=True, checkpoint_every=1e9)
+    assert [p.name for p in newest.parent.iterdir()] == ["generation-000005"]
+
+    with RunFolder(path, keep=2) as folder:
+        shutil.copytree(newest.with_name("generation-000005"), newest.with_name("generation-000009"))
+        damage(newest.with_name("generation-000009"), "state.json", "half")
+        assert bits(make().learn(10**9, callback=until(6), folder=folder, resume=True)) == golden(6)
+    assert {p.name for p in newest.parent.iterdir()} == {"generation-000005", "generation-000006"}
+
+
+def test_logs_whose_checkpoints_were_deleted_are_kept(tmp_path, caplog):
+    path = saved_run(tmp_path / "r")
+    logs = {name: (path / f"{name}").read_bytes() for name in ("metrics.jsonl", "replay.log")}
+    shutil.rmtree(path / "checkpoints")
+    assert bits(make().learn(10**9, callback=until(2), folder=path, resume=True)) == golden(2)
+    assert "has no checkpoint: its logs are kept as *.earlier.*, and the run begins anew" in caplog.text
+    assert len(rows(path)) == 2
+    for name, content in logs.items():
+        stem, end = name.split(".")
+        assert (path / f"{stem}.earlier.{end}").read_bytes() == content
 
 
 def test_F32_what_a_killed_process_left_is_skipped_and_removed(tmp_path):

@@ -268,7 +268,7 @@ def test_F15_killed_while_a_checkpoint_is_written(number, tmp_path, tried):
         assert newest["n"] == (1 if written < 3 else 2)
         assert newest["t"].sum() == (3 if newest["n"] == 1 else 0)
         assert checkpoint.load(cwd / "best")["n"] == 1
-        checkpoint.prune(cwd / "checkpoints", 3)
+        checkpoint.clear(cwd / "checkpoints")
         assert len(list((cwd / "checkpoints").iterdir())) == newest["n"]
         tried()
 

@@ -5,11 +5,12 @@ from torch_es.loggers import TensorBoardLogger
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-def log(folder, steps, offset=0.0, config=None):
+def log(folder, steps, offset=0.0, config=None, generation=True):
     logger = TensorBoardLogger(naming="cleanrl")
     logger.start(config or {}, folder)
     for step in steps:
-        logger.log({"global_step": float(step), "eval/mean_reward": step + offset})
+        own = {"time/iterations": step} if generation else {}
+        logger.log({"global_step": float(step), **own, "eval/mean_reward": step + offset})
     logger.close()
 
 
@@ -37,3 +38,10 @@ def test_the_config_is_in_the_table_of_hyperparameters(tmp_path):
     assert values["optimizer.name"].string_value == "Adam"
     assert values["seed"].number_value == 3
     assert values["resume"].string_value == "None"
+
+
+def test_a_result_that_comes_again_hides_no_generation(tmp_path):
+    log(tmp_path, (10, 20))
+    log(tmp_path, (20,), offset=0.5, generation=False)  # nothing was left to learn
+    scalars = accumulator(tmp_path).Scalars("charts/eval_episodic_return")
+    assert [(s.step, s.value) for s in scalars] == [(10, 10), (20, 20), (20, 20.5)]

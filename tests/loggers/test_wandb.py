@@ -144,10 +144,12 @@ def test_replay_builds_one_run_of_its_own(tmp_path, monkeypatch, capsys):
     lines = [f'{{"global_step": {i}, "time/iterations": {i}, "time/fps": 5}}\n' for i in range(1, 30)]
     (folder / "metrics.jsonl").write_text("".join(lines))
     (folder / ".wandb-id").write_text("kept")
+    (folder / "summary.json").write_text('{"generation": 29, "eval/mean_reward": 67.0}')
     assert main(["wandb-replay", "r", "--mode", "offline", "--project", "p"]) == 0
     records, rows = sent(folder)
-    assert [row["global_step"] for row in rows] == list(range(1, 30))
+    assert [row["global_step"] for row in rows] == [*range(1, 30), 29]
     assert "charts/SPS" not in rows[0]
+    assert rows[-1]["eval/mean_reward"] == 67.0
     run = next(record.run for record in records if record.HasField("run"))
     assert run.project == "p"
     assert run.run_id != "kept"

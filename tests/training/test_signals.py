@@ -1,10 +1,11 @@
+import os
 import signal
 import threading
 
 import pytest
 
 from torch_es.errors import Stopped
-from torch_es.training.signals import StopSignals
+from torch_es.training.signals import StopSignals, exits
 
 
 def test_a_signal_within_playing_raises_at_once_and_only_once():
@@ -52,3 +53,26 @@ def test_outside_the_main_thread_nothing_is_done():
     thread.start()
     thread.join()
     assert found == [{}]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_outside_training_is_an_exit_too(number, tmp_path, monkeypatch):
+    (tmp_path / "scontrol").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/calls\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    closed = []
+
+    def work():
+        with exits():
+            try:
+                assert signal.getsignal(number) is not signal.SIG_DFL
+                signal.raise_signal(number)
+            finally:
+                closed.append(True)
+
+    with pytest.raises(SystemExit, match=str(128 + number)):
+        work()
+    assert closed
+    assert signal.getsignal(number) is signal.SIG_DFL
+    assert (tmp_path / "calls").is_file() is (number == signal.SIGUSR1)

@@ -24,6 +24,7 @@ from torch_es.loggers.protocol import opened
 from torch_es.report.plotting import plot_runs
 from torch_es.runs import commands
 from torch_es.runs.folder import RunFolder
+from torch_es.training.signals import exits
 from torch_es.training.trainer import centre_metrics
 from torch_es.types import CENTRE, EpisodeResult, Metrics
 
@@ -49,11 +50,10 @@ def run(
     loggers = config.build_loggers(settings)
     keeping = {"keep": settings["keep_checkpoints"], "on_save_error": settings["on_save_error"]}
     with config.build(settings) as es, RunFolder(folder, **keeping) as run_folder, run_log(folder):
-        if not resume:
-            config.save_config(settings, folder)
-            if origin:
-                _log.info("Settings: %s.", origin)
-        with _explained(run_folder, settings), opened(loggers, settings, folder) as log:
+        config.save_config(settings, folder)  # of a resumed run too: the next resume goes on as this one
+        if origin:
+            _log.info("Settings: %s.", origin)
+        with exits(), _explained(run_folder, settings), opened(loggers, settings, folder) as log:
 
             def logged(metrics: Metrics) -> bool | None:
                 log(metrics)
@@ -77,7 +77,7 @@ def run(
             if (folder / "metrics.jsonl").stat().st_size:  # a policy of the zoo has no rows before it trains on
                 plot_runs([folder], folder / "curve.png")
             if not quiet:
-                _say_result(folder, settings, episodes)
+                _say_result(folder, settings, episodes, es.trainer.total_timesteps)
             if settings["video"]:
                 # before the loggers close, since one of them sends it
                 video = record_apart(folder, *commands.imports(settings))
@@ -116,7 +116,7 @@ def _keep(path: Path, values: Metrics) -> None:
     os.replace(staging, path)  # a process killed here leaves no half of it
 
 
-def _say_result(folder: Path, settings: config.Config, episodes: list[EpisodeResult]) -> None:
+def _say_result(folder: Path, settings: config.Config, episodes: list[EpisodeResult], steps: int) -> None:
     """Print the result, and the commands that go on from it."""
     returns = [episode.return_ for episode in episodes]
     console = Terminal()
@@ -127,7 +127,10 @@ def _say_result(folder: Path, settings: config.Config, episodes: list[EpisodeRes
     trusted, named = commands.imports(settings), commands.modules(settings).values()
     lines = {name: commands.command(name, folder, *trusted) for name in ("evaluate", "record")}
     lines["plot"] = commands.command("plot", folder)
-    lines["continue"] = commands.resume(folder, f"total_timesteps={2 * int(settings['total_timesteps'])}", *named)
+    budget = 2 * int(settings["total_timesteps"])
+    while budget <= steps:  # the run was extended in a program
+        budget *= 2
+    lines["continue"] = commands.resume(folder, f"total_timesteps={budget}", *named)
     if not shutil.which("torch-es"):  # after `make train` the environment is not active
         ours = shlex.quote(os.path.relpath(Path(sys.executable).with_name("torch-es")))
         lines = {name: line.replace("torch-es", ours, 1) for name, line in lines.items()}

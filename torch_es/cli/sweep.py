@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import shlex
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from torch_es.checks import check_count, differences
+from torch_es.checks import check_count, differences, flat
 from torch_es.cli import config
 from torch_es.cli.run import run
 from torch_es.cli.search_space import distributions, split
@@ -36,7 +37,12 @@ def sweep(arguments: list[str]) -> None:
     overrides = parser.parse_args(config.with_search_path(arguments)).overrides
     fixed, searched = split(overrides)
     settings = config.compose_config(fixed, "sweep")
-    given = {override.partition("=")[0] for override in fixed}
+    given = config.keys(fixed)
+    for name in ("run_dir", "resume"):
+        if name in given:
+            raise ValueError(
+                f"`{name}` must be left out of a sweep, whose trials have folders of their own; `sweep.dir` is theirs."
+            )
     options = settings.pop("sweep")
     texts = {key: str(text) for key, text in options["space"].items() if key not in given} | searched
     space = _checked_space(texts, fixed)
@@ -152,10 +158,21 @@ def _report(study: Any, fixed: list[str], folder: Path) -> None:
     for key, share in found.items():
         matter.add_row(key, f"{share:.2f}")
     _say(matter if found else "importance: too few trials completed")
-    best = shlex.join([o for o in fixed if not o.startswith("sweep")] + _overrides(trials[0]))
+    path = folder / trials[0].user_attrs["folder"]
     _say(
         f"trials       {counts['COMPLETE']} completed, {counts['PRUNED']} stopped early, {counts['FAIL']} failed\n"
         f"plot         {plot_study(study, found, folder / 'sweep.png')}\n"
-        f"best run     {folder / trials[0].user_attrs['folder']}\n"
-        f"train it     torch-es {best}"
+        f"best run     {path}\n"
+        f"train it     torch-es {shlex.join(_again(fixed, trials[0], path))}"
     )
+
+
+def _again(fixed: list[str], trial: Any, path: Path) -> list[str]:
+    """Return the words that train with a trial's settings, also with those that the file of the sweep has."""
+    words = [o for o in fixed if not o.startswith("sweep")] + _overrides(trial)
+    there, here = (_fixed(c) for c in (config.load_config(path), config.compose_config(words)))
+    return words + [f"++{key}={json.dumps(value)}" for key, value in there.items() if here.get(key, ...) != value]
+
+
+def _fixed(settings: config.Config) -> dict[str, Any]:
+    return flat({key: value for key, value in settings.items() if key not in config.CHANGEABLE})

@@ -88,6 +88,7 @@ def _train_job(settings: config.Config, words: list[str]) -> float:
     if settings["resume"] == "auto":
         folder = config.find_run(settings, given)
         if folder is None:
+            config.check_free(run_dir)
             return _reached(settings, run_dir, words)
     else:
         folder = Path(str(settings["resume"]))

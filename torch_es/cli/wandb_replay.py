@@ -9,7 +9,7 @@ from pathlib import Path
 from torch_es.cli import config
 from torch_es.loggers import WandbLogger
 from torch_es.loggers.progress import Terminal
-from torch_es.report.plotting import read_metrics
+from torch_es.report.plotting import read_metrics, read_result
 
 
 def wandb_replay(arguments: list[str]) -> None:
@@ -33,5 +33,7 @@ def wandb_replay(arguments: list[str]) -> None:
     logger.start(settings, given.run)
     for row in rows:
         logger.log(row)
+    if result := read_result(given.run, rows):
+        logger.log({"global_step": rows[-1]["global_step"], **result})
     logger.close()
     Terminal().print(f"{len(rows)} generations")

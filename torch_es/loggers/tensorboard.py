@@ -43,8 +43,9 @@ class TensorBoardLogger:
         """Write each metric at `global_step`."""
         step = int(metrics["global_step"])
         if self._writer is None:
-            # if a resumed run plays a generation again, this hides the old row
-            self._writer = self._open(str(self._folder), purge_step=step)
+            # a resumed run may play a generation again: its old row is hidden; a result belongs to the row it has
+            purge = step if "time/iterations" in metrics else None
+            self._writer = self._open(str(self._folder), purge_step=purge)
             for summary in self._config:
                 self._writer.file_writer.add_summary(summary)
         values = [

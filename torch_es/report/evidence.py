@@ -7,7 +7,7 @@ import math
 import re
 from pathlib import Path
 
-from torch_es.report.plotting import read_metrics
+from torch_es.report.plotting import read_metrics, read_result
 from torch_es.report.split_half import split_half_cosines
 from torch_es.runs import checkpoint
 from torch_es.runs.replay_log import read
@@ -30,11 +30,10 @@ class Evidence:
         saved = checkpoint.newest(folder / "checkpoints")
         self.dim = sum(math.prod(shape) for shape in saved["shapes"].values()) if saved else None
         self.cosines = split_half_cosines(options, self.dim, self.records) if self.dim else []
-        config, video, summary = (folder / name for name in ("config.yaml", "video.mp4", "summary.json"))
+        config, video = (folder / name for name in ("config.yaml", "video.mp4"))
         self.config = config.read_text() if config.is_file() else json.dumps(options, indent=1)
         self.video = video.read_bytes() if video.is_file() else None
         log = folder / "run.log"
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
         self.nodes = [line for line in lines if re.search(r" Node \S+ .*\b(joined|remain)\b", line)]  # of a cluster
-        ended = json.loads(summary.read_text()) if summary.is_file() else {}
-        self.ended = ended if ended.get("generation") == self.rows[-1]["time/iterations"] else {}  # the final result
+        self.ended = read_result(folder, self.rows)

@@ -45,6 +45,18 @@ def read_metrics(folder: str | Path) -> Rows:
     return rows
 
 
+def read_result(folder: str | Path, rows: Rows) -> dict[str, float]:
+    """Return a run's final evaluation; none if it has not ended, or was trained on since.
+
+    Args:
+        folder: The run folder.
+        rows: Of its metrics.
+    """
+    path = Path(folder) / "summary.json"
+    result: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+    return result if result.pop("generation", None) == rows[-1]["time/iterations"] else {}
+
+
 def column(rows: Rows, key: str) -> Float64Array:
     """Return one metric of every row, NaN for rows that lack it.
 

@@ -141,10 +141,19 @@ def numbered(folder: str | Path) -> list[Path]:
     return sorted((path for path, number in found.items() if number.isdigit()), key=lambda path: int(found[path]))
 
 
-def prune(folder: str | Path, keep: int) -> None:
-    """Remove all but the newest `keep` numbered checkpoints, and anything that a killed process left half written."""
-    for path in numbered(folder)[:-keep]:
+def prune(folder: str | Path, newest: int, keep: int) -> None:
+    """Remove all numbered checkpoints but `newest`, which was just written, and the `keep - 1` before it.
+
+    Those with higher numbers go too: the run has continued from an earlier one, since they were damaged.
+    """
+    paths = numbered(folder)
+    place = paths.index(Path(folder) / f"generation-{newest:06d}")
+    for path in (*paths[: max(0, place + 1 - keep)], *paths[place + 1 :]):
         shutil.rmtree(path, ignore_errors=True)
+
+
+def clear(folder: str | Path) -> None:
+    """Remove what a killed process left half written."""
     for path in (*Path(folder).glob(".*.tmp*"), *Path(folder).glob(".*.old*")):  # F32
         shutil.rmtree(path, ignore_errors=True)
 

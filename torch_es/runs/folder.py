@@ -70,7 +70,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         check_folder(self.path, 0)  # F26
         self._lock = locked(self.path / ".lock")
-        checkpoint.prune(self.checkpoints, self._keep)
+        checkpoint.clear(self.checkpoints)
         return self
 
     def __exit__(
@@ -119,6 +119,8 @@ class RunFolder:
         """
         check_folder(self.path, (self._keep + 1) * _TENSORS * theta_bytes)
         self.generation = generation
+        if self.saved is None:
+            self._set_aside()
         cut_metrics(self.path / "metrics.jsonl", generation)  # F28a
         self._metrics = JsonlLogger()
         self._metrics.start({}, self.path)
@@ -131,6 +133,15 @@ class RunFolder:
             _log.warning("%s It is kept as %s; a new one begins at generation %d.", error, aside.name, generation)
             path.rename(aside)
             self._replay = ReplayLog(path, header)
+
+    def _set_aside(self) -> None:
+        """Keep the logs of a run that has no checkpoint: it begins anew, and its checkpoints may have been deleted."""
+        logs = [self.path / name for name in ("metrics.jsonl", "replay.log")]
+        if not (logs[0].is_file() and logs[0].stat().st_size):
+            return
+        for log in filter(Path.is_file, logs):
+            log.replace(log.with_name(f"{log.stem}.earlier{log.suffix}"))
+        _log.warning("`%s` has no checkpoint: its logs are kept as *.earlier.*, and the run begins anew.", self.path)
 
     def record(self, metrics: Metrics, record: Record) -> None:
         """Write a generation's row and what it returned."""
@@ -161,7 +172,7 @@ class RunFolder:
                         file.sync()
                 checkpoint.save(self.checkpoints / f"generation-{generation:06d}", state())
                 self.saved = generation
-                checkpoint.prune(self.checkpoints, self._keep)
+                checkpoint.prune(self.checkpoints, generation, self._keep)
         if last and deleted:
             raise ResourceError(f"`{self.path}` was deleted during the run: its logs are lost, the checkpoint is new.")
 

@@ -104,6 +104,30 @@ class StopSignals:
         raise SystemExit(128 + number)  # F13a
 
 
+@contextlib.contextmanager
+def exits() -> Iterator[None]:
+    """Within this, SIGTERM and SLURM's SIGUSR1 raise SystemExit with 128 + the number, so that files and loggers close.
+
+    This is for what is not training, which `StopSignals` stops. Outside the main thread, signals are left alone.
+    """
+
+    def leave(number: int, _: object) -> None:
+        if number == getattr(signal, "SIGUSR1", None):
+            requeue()
+        raise SystemExit(128 + number)
+
+    taken = [signal.SIGTERM, *([signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else [])]
+    in_main = threading.current_thread() is threading.main_thread()
+    free = [number for number in taken if in_main and signal.getsignal(number) is signal.SIG_DFL]
+    for number in free:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in free:
+            signal.signal(number, signal.SIG_DFL)
+
+
 class _Watched:
     """An evaluator whose playing can be interrupted."""
 

@@ -1,4 +1,4 @@
-"""The config of a run folder: written once, read again, and compared with what a command line asks for."""
+"""The config of a run folder: written when it trains, read again, and compared with what a command line asks for."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from torch_es.cli.config.overrides import keys, plain
 from torch_es.envs import EnvFactory
 from torch_es.es import ES
 from torch_es.runs import checkpoint, commands
+from torch_es.runs.options import check_replaced
 
 CHANGEABLE = (
     "total_timesteps", "max_seconds", "eval_every", "eval_episodes", "final_episodes", "video", "evaluator", "logger",
     "checkpoint_every", "keep_checkpoints", "on_save_error", "run_dir", "resume",
 )  # fmt: skip
-_TRACES = {".lock", ".config.yaml.tmp"}  # what a run leaves that was killed before it wrote anything
+_TRACES = {".lock", ".config.yaml.tmp", "run.log"}  # what a run leaves that was killed before it wrote anything
 
 
 def check_free(folder: Path) -> None:
@@ -78,7 +79,8 @@ def resumed_config(folder: Path, config: Config, overrides: Sequence[str]) -> Co
             f"`{folder}` was started by other settings: {found}. "
             f"A resumed run may change {', '.join(CHANGEABLE)}; start a new one for the rest."
         )
-    return {**saved, **{key: config[key] for key in CHANGEABLE if key in config}}
+    own = ("run_dir", "resume")  # as the run was started
+    return {**saved, **{key: config[key] for key in CHANGEABLE if key in config and key not in own}}
 
 
 def changed(config: Config, overrides: Sequence[str], saved: Config) -> Config:
@@ -166,11 +168,13 @@ def restored(folder: Path, config: Config, factory: EnvFactory | None = None, be
         options: Replace arguments of `ES`.
 
     Raises:
-        ValueError: If the folder holds no checkpoint yet, or no centre was evaluated.
+        ValueError: If the folder holds no checkpoint yet, no centre was evaluated, or an option is one that cannot be
+            replaced.
     """
     newest = checkpoint.newest(folder / "checkpoints")
     if newest is None:
         raise ValueError(f"`{folder}` holds no checkpoint yet.")
+    check_replaced(newest, options)
     es = build(config, factory, **options)
     es.restore(newest)  # F38a
     if best:
