@@ -141,9 +141,9 @@ def test_a_run_that_was_extended_goes_on_to_its_new_budget(tmp_path):
     assert config.load_config(tmp_path / "r") == {**began, "total_timesteps": 300}
     done = torch_es("resume=r", cwd=tmp_path)
     assert "nothing was left to learn" in done.stdout
-    assert "continue     torch-es train resume=r total_timesteps=600" in done.stdout
+    assert "torch-es train resume=r total_timesteps=600\n" in done.stdout
     done = torch_es("resume=r", "total_timesteps=10", cwd=tmp_path)  # 313 steps are done
-    assert "continue     torch-es train resume=r total_timesteps=320" in done.stdout
+    assert "torch-es train resume=r total_timesteps=320\n" in done.stdout
 
 
 def test_auto_writes_nothing_into_a_folder_that_another_program_made(tmp_path):
