@@ -128,7 +128,7 @@ def _say_result(folder: Path, settings: config.Config, episodes: list[EpisodeRes
     lines = {name: commands.command(name, folder, *trusted) for name in ("evaluate", "record")}
     lines["plot"] = commands.command("plot", folder)
     budget = 2 * int(settings["total_timesteps"])
-    while budget <= steps:  # the run was extended in a program
+    while budget <= steps:  # such as those of a run that a program extended
         budget *= 2
     lines["continue"] = commands.resume(folder, f"total_timesteps={budget}", *named)
     if not shutil.which("torch-es"):  # after `make train` the environment is not active

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from torch_es.checks import check_count, differences, flat
+from torch_es.checks import check_count, differences
 from torch_es.cli import config
 from torch_es.cli.run import run
 from torch_es.cli.search_space import distributions, split
@@ -170,9 +170,5 @@ def _report(study: Any, fixed: list[str], folder: Path) -> None:
 def _again(fixed: list[str], trial: Any, path: Path) -> list[str]:
     """Return the words that train with a trial's settings, also with those that the file of the sweep has."""
     words = [o for o in fixed if not o.startswith("sweep")] + _overrides(trial)
-    there, here = (_fixed(c) for c in (config.load_config(path), config.compose_config(words)))
+    there, here = config.fixed(config.load_config(path)), config.fixed(config.compose_config(words))
     return words + [f"++{key}={json.dumps(value)}" for key, value in there.items() if here.get(key, ...) != value]
-
-
-def _fixed(settings: config.Config) -> dict[str, Any]:
-    return flat({key: value for key, value in settings.items() if key not in config.CHANGEABLE})

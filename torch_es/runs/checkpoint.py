@@ -147,8 +147,8 @@ def prune(folder: str | Path, newest: int, keep: int) -> None:
     Those with higher numbers go too: the run has continued from an earlier one, since they were damaged.
     """
     paths = numbered(folder)
-    place = paths.index(Path(folder) / f"generation-{newest:06d}")
-    for path in (*paths[: max(0, place + 1 - keep)], *paths[place + 1 :]):
+    end = paths.index(Path(folder) / f"generation-{newest:06d}") + 1
+    for path in set(paths) - set(paths[max(0, end - keep) : end]):
         shutil.rmtree(path, ignore_errors=True)
 
 

@@ -201,10 +201,11 @@ class Generation:
         if "moments" not in self._known:
             return Moments.zero(origin.size), np.empty(0, np.int64)
         sums, lengths = self._of("moments").reshape(-1, 2 * origin.size), self._of("lengths").ravel()
-        sums = np.where(np.isfinite(sums) | np.tile(measured, 2), sums, 0.0)
-        finite = np.isfinite(sums).all(axis=1)
-        moments = Moments.of_episodes(lengths[finite], sums[finite], origin)
-        return moments, np.flatnonzero(~finite & (lengths > 0))
+        far = ~np.isfinite(sums)
+        finite = ~(far & np.tile(measured, 2)).any(axis=1)
+        own = sums[finite]  # a copy
+        own[far[finite]] = 0.0  # of what is not measured
+        return Moments.of_episodes(lengths[finite], own, origin), np.flatnonzero(~finite & (lengths > 0))
 
     def score_sum(self, _: object, linear: Float64Array, squared: Float64Array | None = None) -> torch.Tensor:
         """Return the sum of the members' scores, weighted by `linear` `(num_pairs, 2)`, in member order, `(1, dim)`."""

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import Tensor
 
@@ -53,8 +53,7 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            taken = [signal.SIGINT, signal.SIGTERM, *([signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else [])]
-            for number in taken:
+            for number in (signal.SIGINT, *_endings()):
                 if signal.getsignal(number) not in (signal.SIG_IGN, None):  # nohup stays nohup
                     self._before[number] = signal.signal(number, self._take)
         return self
@@ -97,11 +96,9 @@ class StopSignals:
 
     def _hand_over(self, number: int) -> None:
         before = self._before[number]
-        if number == getattr(signal, "SIGUSR1", None):
-            requeue()
-        elif callable(before):
+        if callable(before) and number != getattr(signal, "SIGUSR1", None):
             before(number, None)
-        raise SystemExit(128 + number)  # F13a
+        _leave(number, None)
 
 
 @contextlib.contextmanager
@@ -110,22 +107,26 @@ def exits() -> Iterator[None]:
 
     This is for what is not training, which `StopSignals` stops. Outside the main thread, signals are left alone.
     """
-
-    def leave(number: int, _: object) -> None:
-        if number == getattr(signal, "SIGUSR1", None):
-            requeue()
-        raise SystemExit(128 + number)
-
-    taken = [signal.SIGTERM, *([signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else [])]
     in_main = threading.current_thread() is threading.main_thread()
-    free = [number for number in taken if in_main and signal.getsignal(number) is signal.SIG_DFL]
+    free = [number for number in _endings() if in_main and signal.getsignal(number) is signal.SIG_DFL]
     for number in free:
-        signal.signal(number, leave)
+        signal.signal(number, _leave)
     try:
         yield
     finally:
         for number in free:
             signal.signal(number, signal.SIG_DFL)
+
+
+def _endings() -> list[int]:
+    """Return the signals that end a process, besides Ctrl-C."""
+    return [signal.SIGTERM, *([signal.SIGUSR1] if "SLURM_JOB_ID" in os.environ else [])]
+
+
+def _leave(number: int, _: object) -> NoReturn:
+    if number == getattr(signal, "SIGUSR1", None):
+        requeue()
+    raise SystemExit(128 + number)  # F13a
 
 
 class _Watched:

@@ -25,6 +25,7 @@ from torch_es.cli.config.resume import changed as changed
 from torch_es.cli.config.resume import check_free as check_free
 from torch_es.cli.config.resume import check_imports as check_imports
 from torch_es.cli.config.resume import find_run as find_run
+from torch_es.cli.config.resume import fixed as fixed
 from torch_es.cli.config.resume import fixed_differences as fixed_differences
 from torch_es.cli.config.resume import load_config as load_config
 from torch_es.cli.config.resume import read_config as read_config

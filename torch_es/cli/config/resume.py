@@ -99,6 +99,11 @@ def changed(config: Config, overrides: Sequence[str], saved: Config) -> Config:
     return plain(merged)
 
 
+def fixed(config: Config, changeable: Sequence[str] = CHANGEABLE) -> dict[str, Any]:
+    """Return what a resumed run may not change, by dotted keys."""
+    return flat({key: value for key, value in config.items() if key not in changeable})
+
+
 def fixed_differences(
     saved: Config, config: Config, overrides: Sequence[str], changeable: Sequence[str] = CHANGEABLE
 ) -> str:
@@ -112,7 +117,7 @@ def fixed_differences(
         overrides: As on the command line.
         changeable: The keys that may differ.
     """
-    then, now = (flat({key: c[key] for key in c if key not in changeable}) for c in (saved, config))
+    then, now = fixed(saved, changeable), fixed(config, changeable)
     was = {key: value for key, value in then.items() if value != {}}
     given = tuple(f"{key}." for key in keys(overrides) if "." in key)  # a group's newer keys are not given by its name
     own = {key: value for key, value in now.items() if value != {} and (key in then or f"{key}.".startswith(given))}
