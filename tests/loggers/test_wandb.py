@@ -156,6 +156,15 @@ def test_replay_builds_one_run_of_its_own(tmp_path, monkeypatch, capsys):
     assert "29 generations" in capsys.readouterr().out
 
 
+def test_without_a_key_the_way_out_is_told(tmp_path, monkeypatch):
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
+    with pytest.raises(ValueError, match=r"No API key configured.* WANDB_MODE=offline keeps the run here\."):
+        WandbLogger(mode="online").start({}, tmp_path)
+
+
 def test_replay_of_no_run_is_refused(tmp_path, capsys):
     assert main(["wandb-replay", str(tmp_path)]) == 2
     assert "is not a run folder" in capsys.readouterr().err

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from torch_es.cli.out import add_out, out_file
 from torch_es.cli.playing import load, run_parser
 from torch_es.loggers.progress import Terminal
 from torch_es.policies.export import FORMATS
@@ -13,8 +12,9 @@ def export(arguments: list[str]) -> None:
     """Write the policy of a run's centre as one file: observation in, action out."""
     parser = run_parser(export, best=True)
     parser.add_argument("--format", choices=FORMATS, default="onnx", help="onnx, or pt2 for torch.export")
-    parser.add_argument("--out", type=Path, help="by default policy.onnx or policy.pt2 in the run's folder")
+    add_out(parser, "policy.onnx or policy.pt2")
     given = parser.parse_args(arguments)
+    out = out_file(given.out, given.run, f"policy.{given.format}")
     with load(given, {"num_workers": 0}, best=given.best) as es:
-        path = es.policy.export(given.out or given.run / f"policy.{given.format}", given.format)
+        path = es.policy.export(out, given.format)
     Terminal().print(str(path))

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from torch_es.cli import config
+from torch_es.cli.out import add_out, out_file
 from torch_es.cli.video import Frame, FrameRecorder, render_without_a_screen, write_video
 from torch_es.envs import Env, env_factory
 from torch_es.es import ES
@@ -30,14 +31,15 @@ def evaluate(arguments: list[str]) -> None:
 def record(arguments: list[str]) -> None:
     """Record an episode of a run's centre as video.mp4."""
     parser = run_parser(record)
-    parser.add_argument("--out", type=Path, help="by default video.mp4 in the run's folder")
+    add_out(parser, "video.mp4")
     given = parser.parse_args(arguments)
+    out = out_file(given.out, given.run, "video.mp4")
     settings = settings_of(given)
     frames, fps, factory = camera(settings["env"])
     with load(given, {"num_workers": 0, "num_lanes": 1}, factory) as es:
         frames.clear()  # what was played to make it
         es.evaluate(1)
-    Terminal().print(str(write_video(frames, given.out or given.run / "video.mp4", fps)))
+    Terminal().print(str(write_video(frames, out, fps)))
 
 
 def run_parser(command: Callable[[list[str]], None], best: bool = False) -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from torch_es.cli import config
+from torch_es.cli.out import add_out, out_file
 from torch_es.loggers.progress import Terminal
 from torch_es.report.plotting import plot_runs
 
@@ -19,7 +20,7 @@ def plot(arguments: list[str]) -> None:
     """Draw the curves of runs into one picture, against steps, seconds and generations."""
     parser = argparse.ArgumentParser("torch-es plot", description=plot.__doc__)
     parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, help="by default curve.png in the first run's folder")
+    add_out(parser, "curve.png", "the first run's")
     parser.add_argument(
         "--bands",
         choices=("settings", "all", "none"),
@@ -28,10 +29,11 @@ def plot(arguments: list[str]) -> None:
     )
     given = parser.parse_args(arguments)
     folders = list(dict.fromkeys(given.runs))
+    out = out_file(given.out, folders[0], "curve.png")
     groups = (
         {"all": folders} if given.bands == "all" else {"none": _apart, "settings": by_settings}[given.bands](folders)
     )
-    Terminal().print(str(plot_runs(groups, given.out or folders[0] / "curve.png")))
+    Terminal().print(str(plot_runs(groups, out)))
 
 
 def by_settings(folders: Sequence[Path]) -> dict[str, list[Path]]:

@@ -21,7 +21,7 @@ from torch_es.cli.study import Reporter, fail_lost, finished, importances, open_
 from torch_es.cli.train import check_objective
 from torch_es.errors import JobError
 from torch_es.loggers.progress import Terminal
-from torch_es.runs.folder import locked
+from torch_es.runs.folder import locked, make_folder
 
 # what a continued sweep may change; anything else would make its trials incomparable
 _CHANGEABLE = (
@@ -47,7 +47,7 @@ def sweep(arguments: list[str]) -> None:
     texts = {key: str(text) for key, text in options["space"].items() if key not in given} | searched
     space = _checked_space(texts, fixed)
     folder = Path(options["dir"])
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     lock = locked(folder / ".lock")
     try:
         _check_same(folder, settings, texts, fixed)

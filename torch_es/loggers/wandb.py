@@ -65,7 +65,12 @@ class WandbLogger:
         options["name"] = options["name"] or folder.name
         options["id"] = options["id"] or _kept_id(folder)
         options = {key: value for key, value in options.items() if not os.environ.get(_VARIABLES[key])}
-        self._run = self._wandb.init(config=dict(config), **options)
+        try:
+            self._run = self._wandb.init(config=dict(config), **options)
+        except self._wandb.errors.UsageError as error:  # no key, for the most part
+            raise ValueError(
+                f"Weights & Biases: {error} Without an account, WANDB_MODE=offline keeps the run here."
+            ) from error
         # an x-axis of our own, because W&B silently drops rows whose step is not larger than the last
         self._run.define_metric("global_step")
         self._run.define_metric("*", step_metric="global_step")

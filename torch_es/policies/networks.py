@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch_es.checks import check_choice, check_count
 from torch_es.nn import ObservationNorm, Sign, Step, convert_batch_norm
 from torch_es.policies.recurrent import RecurrentNetwork
+from torch_es.seeding import check_seed
 from torch_es.spaces.layout import Inputs, Layout, concatenated
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -58,7 +59,7 @@ def mlp(
         *(check_count("hidden", h) for h in hidden),
         check_count("outputs", outputs),
     ]
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
     layers: list[nn.Module] = [ObservationNorm(inputs)] if normalize_observations else []
     for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         last = i == len(sizes) - 2
@@ -147,7 +148,7 @@ def atari_cnn(
     first, second = (check_count("channels", number) for number in channels)
     check_count("hidden", hidden)
     cells = [((size - 8) // 4 + 1 - 4) // 2 + 1 for size in sizes]
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(check_seed(seed))
 
     def block(layer: nn.Linear | nn.Conv2d, norm: nn.Module) -> list[nn.Module]:
         return [_initialised(layer, generator), *([norm] if batch_norm else []), nn.ReLU()]

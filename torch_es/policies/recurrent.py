@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_map
 
 from torch_es.checks import check_choice, check_count
 from torch_es.nn import ObservationNorm
+from torch_es.seeding import check_seed
 from torch_es.spaces.layout import Inputs, concatenated
 
 State = Any  # a tree of tensors (batch, ...); an empty tuple for a network without
@@ -108,7 +109,7 @@ class RecurrentNetwork(nn.Module):
         )
         cell = _CELLS[check_choice("kind", kind, _CELLS)]
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(check_seed(seed))
             self.cell = cell(inputs, check_count("hidden", hidden))
             self.output = nn.Linear(hidden, check_count("outputs", outputs))
         with torch.no_grad():

@@ -66,9 +66,7 @@ class RunFolder:
         self._warned = False  # that the folder was deleted
 
     def __enter__(self) -> RunFolder:
-        with contextlib.suppress(OSError):  # the check that follows names the reason
-            self.path.mkdir(parents=True, exist_ok=True)
-        check_folder(self.path, 0)  # F26
+        make_folder(self.path)  # F26
         self._lock = locked(self.path / ".lock")
         checkpoint.clear(self.checkpoints)
         return self
@@ -193,6 +191,21 @@ class RunFolder:
             if must or self._on_save_error == "raise":  # F25
                 raise
             _log.warning("Could not write %s (%s); what was saved before is kept, and training continues.", what, error)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, if it is not there yet, and check that it can be written to.
+
+    Raises:
+        ResourceError: If not.
+
+    Example:
+        >>> import tempfile
+        >>> make_folder(Path(tempfile.mkdtemp()) / "new")
+    """
+    with contextlib.suppress(OSError):  # the check names the reason
+        folder.mkdir(parents=True, exist_ok=True)
+    check_folder(folder, 0)
 
 
 def check_folder(folder: Path, needed: int) -> None:

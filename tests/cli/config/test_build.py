@@ -215,6 +215,20 @@ def test_a_policy_that_cannot_be_made_is_refused(name, message, monkeypatch):
         config.build(composed)
 
 
+def test_a_run_needs_a_folder():
+    with pytest.raises(TypeError, match="`run_dir` must be a folder, got null"):
+        config.check_values(config.compose_config(["env=cartpole", "run_dir=null"]))
+
+
+@pytest.mark.parametrize("policy", ["mlp", "recurrent"])
+def test_a_whole_number_may_be_written_with_a_point(policy):
+    weights = []
+    for seed in ("1", "1.0"):
+        with config.build(config.compose_config(["env=cartpole", f"policy={policy}", f"seed={seed}"])) as es:
+            weights.append(es.strategy.theta)
+    assert torch.equal(*weights)
+
+
 def test_a_policy_of_ones_own_follows_from_the_seed(monkeypatch):
     module = types.ModuleType("own_policies")
     module.Net = lambda space, outputs, bias: torch.nn.Linear(space.shape[0], outputs, bias=bias)

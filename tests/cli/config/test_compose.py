@@ -142,6 +142,12 @@ def test_tuned_settings_can_be_left_out_but_not_changed(word, got):
         config.compose_config(["env=hopper", word])
 
 
+@pytest.mark.parametrize("key", ["total_timesteps", "seed", "logger", "run_dir"])
+def test_what_every_run_has_cannot_be_deleted(key):
+    with pytest.raises(ValueError, match=f"`~{key}` deletes what a run needs; leave it out, or set `{key}`"):
+        config.compose_config(["env=hopper", f"~{key}"])
+
+
 def test_a_value_of_a_tuned_scheduler_can_be_set_alone(own):
     assert composed(own, "env=mine", "scheduler.total_iters=5")["scheduler"] == {"name": "LinearLR", "total_iters": 5}
     with pytest.raises(ValueError, match=r"not a key of the config. Did you mean `scheduler.total_iters`"):

@@ -47,6 +47,8 @@ def check_values(config: Config) -> None:
         ValueError: `total_timesteps` must be at least 1, got 0.
     """
     check_seed(config["seed"])
+    if config.get("run_dir", "") is None:
+        raise TypeError("`run_dir` must be a folder, got null.")
     for name in ("total_timesteps", "eval_episodes", "final_episodes", "keep_checkpoints"):
         check_count(name, config[name])
     check_count("eval_every", config["eval_every"], minimum=0)
@@ -166,7 +168,7 @@ def _network(options: Config, env: gym.Env[Any, Any], box_head: str, seed: int) 
         return make_network(env.observation_space, outputs, seed=seed, **options)
     kind = _imported("policy.name", "MODULE:CLASS", options["name"])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(check_seed(seed))
         network = kind(env.observation_space, outputs, **{k: v for k, v in options.items() if k != "name"})
     if not isinstance(network, torch.nn.Module):
         raise TypeError(f"`policy.name` {options['name']} must make a torch.nn.Module, got {type(network).__name__}.")

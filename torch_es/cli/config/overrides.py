@@ -107,6 +107,7 @@ def check_overrides(overrides: Sequence[str], name: str = "config") -> None:
         ValueError: `env` has no option `hoper`. Did you mean `hopper`? It may be acrobot, ...
     """
     parsed = parsed_overrides(overrides)
+    _check_deleted([o for o in parsed if o.is_delete()])
     _check_tuned([o for o in parsed if f"{o.key_or_group}.".startswith("env.tuned.")])
     search_path = [str(o.input_line) for o in parsed if o.key_or_group == "hydra.searchpath"]
     given = [o for o in parsed if not o.is_delete() and not o.key_or_group.startswith(("hydra.", "hydra/"))]
@@ -166,6 +167,14 @@ def choices(given: Override) -> list[Any]:
     """Return the values of a multirun's `key=a,b`, or the one value."""
     value = given.value()
     return list(value.list) if isinstance(value, ChoiceSweep) else [value]
+
+
+def _check_deleted(words: Sequence[Override]) -> None:
+    """Refuse to delete what every run has; an entry of a group may go, whose default then counts."""
+    for word in words:
+        key = word.key_or_group
+        if "." not in key and "/" not in key and key not in ("scheduler", "experiment"):
+            raise ValueError(f"`{word.input_line}` deletes what a run needs; leave it out, or set `{key}`.")
 
 
 def _check_tuned(given: Sequence[Override]) -> None:

@@ -1,0 +1,38 @@
+"""Where commands about a run write: the folder of `--out` is made, and what cannot be written is told at once."""
+
+from pathlib import Path
+
+import pytest
+
+from torch_es.cli import main
+
+FILES = {"plot": "a.png", "record": "a.mp4", "report": "a.html", "export": "a.onnx"}
+
+
+@pytest.mark.parametrize("command", ["plot", "report"])
+def test_the_folder_of_out_is_made(command, run, tmp_path):
+    path = tmp_path / "new" / FILES[command]
+    assert main([command, str(run[0]), "--out", str(path)]) == 0
+    assert path.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("command", FILES)
+def test_a_place_that_cannot_be_written_is_told_in_a_line_before_any_work(command, run, monkeypatch, capsys):
+    monkeypatch.setattr("torch_es.cli.playing.config.restored", None)
+    assert main([command, str(run[0]), "--out", f"/proc/{FILES[command]}"]) == 1
+    assert capsys.readouterr().err == (
+        "torch-es: `/proc` cannot be written to (No such file or directory); name another folder.\n"
+    )
+    assert main([command, str(run[0]), "--out", str(run[0])]) == 2
+    assert "is a folder; name a file in it" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_refused_and_not_made(tmp_path, capsys):
+    assert main(["plot", str(tmp_path / "none")]) == 2
+    assert "is not a run folder" in capsys.readouterr().err
+    assert not list(Path(tmp_path).iterdir())
+
+
+def test_a_sweep_in_a_place_that_cannot_be_written_is_told_in_a_line(capsys):
+    assert main(["sweep", "env=cartpole", "sweep.dir=/proc/s"]) == 1
+    assert "`/proc/s` cannot be written to" in capsys.readouterr().err
