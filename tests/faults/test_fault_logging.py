@@ -122,7 +122,7 @@ def test_F52_parts_of_a_killed_offline_run_are_one_run(tmp_path, tried):
     assert torch_es("wandb-replay", "r", "--mode", "offline", cwd=tmp_path)[0] == 0
     (whole,) = set((tmp_path / "r" / "wandb").glob("offline-run-*/*.wandb")) - parts
     history = [row["global_step"] for row in wandb_history(whole)]
-    assert history[:-1] == steps  # no gap, none twice; the last row has the curve
+    assert history == [*steps, steps[-1], steps[-1]]  # no gap, none twice; then the result, and the curve
 
 
 @pytest.mark.slow
