@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import gymnasium as gym
 import joblib
@@ -247,7 +248,7 @@ def alive(pids):
 
 def state(pid):
     try:
-        return open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except OSError:
         return "Z"
 
