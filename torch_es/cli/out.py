@@ -14,7 +14,7 @@ def add_out(parser: argparse.ArgumentParser, name: str, of: str = "the run's") -
 
 
 def out_file(out: Path | None, run: Path, name: str) -> Path:
-    """Return the file to write, known to be writable before any work is done; the folder of `--out` is made.
+    """Return the file to write, after a check that it can be written; the folder of `--out` is made.
 
     Raises:
         ValueError: If it is a folder.

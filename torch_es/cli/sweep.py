@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import shlex
 import sys
@@ -21,6 +20,7 @@ from torch_es.cli.study import Reporter, fail_lost, finished, importances, open_
 from torch_es.cli.train import check_objective
 from torch_es.errors import JobError
 from torch_es.loggers.progress import Terminal
+from torch_es.runs.commands import override
 from torch_es.runs.folder import locked, make_folder
 
 # what a continued sweep may change; anything else would make its trials incomparable
@@ -171,4 +171,4 @@ def _again(fixed: list[str], trial: Any, path: Path) -> list[str]:
     """Return the words that train with a trial's settings, also with those that the file of the sweep has."""
     words = [o for o in fixed if not o.startswith("sweep")] + _overrides(trial)
     there, here = config.fixed(config.load_config(path)), config.fixed(config.compose_config(words))
-    return words + [f"++{key}={json.dumps(value)}" for key, value in there.items() if here.get(key, ...) != value]
+    return words + [override(f"++{key}", value) for key, value in there.items() if here.get(key, ...) != value]

@@ -82,11 +82,8 @@ def _train_job(settings: config.Config, words: list[str]) -> float:
     if running.mode == RunMode.MULTIRUN:
         _set_apart(settings, given)
     run_dir, named = Path(str(settings["run_dir"])), commands.modules(settings)
-    if settings["resume"] is None:
-        config.check_free(run_dir)
-        return _reached(settings, run_dir, words)
-    if settings["resume"] == "auto":
-        folder = config.find_run(settings, given)
+    if settings["resume"] in (None, "auto"):
+        folder = config.find_run(settings, given) if settings["resume"] else None
         if folder is None:
             config.check_free(run_dir)
             return _reached(settings, run_dir, words)

@@ -43,7 +43,7 @@ class TensorBoardLogger:
         """Write each metric at `global_step`."""
         step = int(metrics["global_step"])
         if self._writer is None:
-            # a resumed run may play a generation again: its old row is hidden; a result belongs to the row it has
+            # a resumed run may play a generation again: its old row is hidden; a final result has none and hides none
             purge = step if "time/iterations" in metrics else None
             self._writer = self._open(str(self._folder), purge_step=purge)
             for summary in self._config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from collections.abc import Mapping
@@ -34,17 +35,23 @@ def resume(folder: Path, *words: str) -> str:
     return shlex.join(["torch-es", "train", override("resume", str(folder)), *words])
 
 
-def override(key: str, text: str) -> str:
-    """Return the override that sets a key to a text, in quotes where Hydra would read another value.
+def override(key: str, value: Any) -> str:
+    """Return the override that sets a key to a value; a text is in quotes where Hydra would read something else.
 
     Example:
         >>> override("resume", "7")
         'resume="7"'
+        >>> override("scheduler", {"name": "LinearLR", "total_iters": 5})
+        'scheduler={name:LinearLR,total_iters:5}'
     """
-    plain = re.fullmatch(r"[\w./-]+", text, re.ASCII) and text.lower() not in ("true", "false", "null")
-    quoted = re.sub(r'(\\*)"', r'\1\1\\"', text)  # a backslash escapes in front of a quote only
+    if isinstance(value, dict):
+        return f"{key}={{{','.join(override(k, v).replace('=', ':', 1) for k, v in value.items())}}}"
+    if not isinstance(value, str):
+        return f"{key}={json.dumps(value)}"
+    plain = re.fullmatch(r"[\w./-]+", value, re.ASCII) and value.lower() not in ("true", "false", "null")
+    quoted = re.sub(r'(\\*)"', r'\1\1\\"', value)  # a backslash escapes in front of a quote only
     quoted = re.sub(r"(\\+)$", r"\1\1", quoted)
-    return f"{key}={text}" if plain and not _is_number(text) else f'{key}="{quoted}"'
+    return f"{key}={value}" if plain and not _is_number(value) else f'{key}="{quoted}"'
 
 
 def _is_number(text: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,7 +71,7 @@ def with_tuned(overrides: Sequence[str], name: str = "config") -> list[str]:
     if name == "sweep":
         dropped.add("total_timesteps")
     kept = {key: v for key, v in tuned.items() if key not in given and key.partition(".")[0] not in dropped}
-    words = [_word(key, value) for key, value in kept.items()]
+    words = [override(key, value) for key, value in kept.items()]
     # an environment that only env.id names is composed with another file, which may lack arguments
     return [*(f"++{word}" if word.startswith("env.kwargs.") else word for word in words), *overrides]
 
@@ -166,11 +165,3 @@ def _files(folders: Sequence[str | Path], name: str = "*", group: str = "env") -
     for folder in folders:
         for path in sorted(Path(str(folder).removeprefix("file://")).glob(f"{group}/{name}.yaml")):
             yield path.stem, OmegaConf.to_container(OmegaConf.load(path))  # type: ignore[misc]
-
-
-def _word(key: str, value: Any) -> str:
-    if isinstance(value, str):
-        return override(key, value)
-    if isinstance(value, dict):
-        return f"{key}={{{','.join(_word(k, v).replace('=', ':', 1) for k, v in value.items())}}}"
-    return f"{key}={json.dumps(value)}"
