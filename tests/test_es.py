@@ -444,6 +444,15 @@ def test_another_environment_has_its_own_name_frames_and_best_centre():
     assert es.learn(1).trainer.best["mean_reward"] <= 9
 
 
+def test_the_best_centre_is_of_the_environment_that_is_loaded_into(tmp_path):
+    es = ES(mlp(4, 2, (4,)), "CartPole-v1", num_pairs=2, num_workers=0, eval_every=1).learn(1)
+    es.save(tmp_path / "es")
+    assert ES.load(tmp_path / "es", mlp(4, 2, (4,))).trainer.best["mean_reward"] == es.trainer.best["mean_reward"]
+    other = ES.load(tmp_path / "es", mlp(4, 2, (4,)), lambda: gym.wrappers.TimeLimit(CartPoleEnv(), 9))
+    assert other.trainer.best is None  # nine steps are never better
+    assert other.learn(1).trainer.best["mean_reward"] <= 9
+
+
 @pytest.mark.parametrize("options", [{"rank": 1}, {"sigma": 0.5}, {"nonsense": 3}])
 def test_options_beside_a_strategy_that_was_made_are_refused(options):
     module = nn.Linear(4, 2)

@@ -332,6 +332,8 @@ class ES:
         self.trainer.load_state_dict(state)
         if state["options"]["rules"]["max_steps"] != self.described["rules"]["max_steps"]:
             self.trainer.max_steps = self.trainer.rules.first_cap  # by the rules that were given instead
+        if state["options"]["env"] != self.described["env"]:
+            self.trainer.best = None  # it was the best in the other environment
         for name, value in state["buffers"].items():
             buffers[name].copy_(value)
         self.objective.refresh()
