@@ -169,3 +169,27 @@ def test_replay_of_no_run_is_refused(tmp_path, capsys):
     assert main(["wandb-replay", str(tmp_path)]) == 2
     assert "is not a run folder" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_moved_run_keeps_its_id_and_a_copied_one_gets_its_own(tmp_path):
+    first, moved, copied = tmp_path / "first", tmp_path / "moved", tmp_path / "copied"
+    first.mkdir()
+    run_id = logged(first)
+    assert logged(first) == run_id
+    first.rename(moved)
+    assert logged(moved) == run_id
+    first.mkdir()
+    assert logged(first) != run_id  # a new run where the old one was
+    assert logged(moved) == run_id
+    shutil.copytree(first, copied)
+    own = logged(copied)
+    assert own not in (run_id, logged(first))
+    assert logged(copied) == own
+
+
+def logged(folder):
+    """The id under which W&B knows the run in `folder`."""
+    logger = WandbLogger(mode="disabled")
+    logger.start({}, folder)
+    logger.close()
+    return (folder / ".wandb-id").read_text().split("\n")[0]

@@ -111,8 +111,20 @@ class WandbLogger:
 
 
 def _kept_id(folder: Path) -> str:
-    """Return the id kept in the folder; with it, W&B joins the offline parts of a resumed run when they are synced."""
+    """Return the id kept in the folder; with it, W&B joins the offline parts of a resumed run when they are synced.
+
+    The file also holds the folder that the id was made for. If that still has it, this folder is a copy: a run of its
+    own, which must not write into the history of the first.
+    """
     kept = folder / ".wandb-id"
-    if not kept.is_file():  # F52
-        kept.write_text(secrets.token_hex(4))
-    return kept.read_text()
+    run_id, first = _read(kept)
+    if not run_id or (_read(first / kept.name)[0] == run_id and not first.samefile(folder)):  # F52
+        run_id = secrets.token_hex(4)
+        kept.write_text(f"{run_id}\n{folder.resolve()}")
+    return run_id
+
+
+def _read(kept: Path) -> tuple[str, Path]:
+    """Return the id and the folder that a file holds; if there is no file, an empty id."""
+    run_id, _, folder = kept.read_text().partition("\n") if kept.is_file() else ("", "", "")
+    return run_id, Path(folder or kept.parent)
