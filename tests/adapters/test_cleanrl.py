@@ -245,6 +245,28 @@ def test_an_agent_that_changes_its_observations_first_is_refused(kind, change):
             from_cleanrl(altered(kind, change, spread))
 
 
+class Bending(Moving):
+    def __init__(self, bend):
+        super().__init__()
+        self.bend = bend
+
+    def get_action_and_value(self, x, action=None):
+        probs = Normal(self.bend(self.actor_mean(x)), self.actor_logstd.exp())
+        action = probs.sample() if action is None else action
+        return action, probs.log_prob(action).sum(1), probs.entropy().sum(1), self.critic(x)
+
+
+@pytest.mark.parametrize("bend", [torch.tanh, torch.sin, lambda mean: mean.clamp(-5, 5)])
+def test_what_is_done_to_the_means_is_seen_although_a_new_agents_are_almost_zero(bend):
+    agent = Bending(bend)
+    nn.init.normal_(agent.actor_mean[2].weight, std=1e-5)
+    nn.init.zeros_(agent.actor_mean[2].bias)
+    with pytest.raises(ValueError, match="does not act by these layers alone"):
+        from_cleanrl(agent)
+    agent.bend = nn.Identity()
+    assert from_cleanrl(agent) is agent.actor_mean
+
+
 @pytest.mark.parametrize(
     ("agent", "error", "message"),
     [

@@ -11,6 +11,7 @@ from sb3_helpers import SMALL, Counting, Own, make, trained_ppo
 from stable_baselines3.common.callbacks import CheckpointCallback
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
+from torch import nn
 
 from torch_es.sb3 import ES
 
@@ -59,6 +60,24 @@ def test_what_a_file_cannot_hold_must_be_given_again(tmp_path, caplog):
     assert "`learning_rate` was a function of your own, which is not saved; it is now 0.02" in caplog.text
     x = np.zeros(3, np.float32)
     np.testing.assert_array_equal(loaded.predict(x)[0], model.predict(x)[0])
+
+
+@pytest.mark.parametrize(("low", "size", "name"), [(-2, 3, "Observation"), (-1, 4, "Observation"), (-1, 3, "Action")])
+def test_an_environment_of_other_spaces_is_refused(low, size, name, tmp_path):
+    ES("MlpPolicy", Own(Box(-1, 1, (3,)), Box(-1, 1, (1,))), **SMALL).save(tmp_path / "m")
+    assert ES.load(tmp_path / "m", Own(Box(-1, 1, (3,)), Box(-1, 1, (1,)))).env is not None
+    with pytest.raises(ValueError, match=f"{name} spaces do not match"):
+        ES.load(tmp_path / "m", Own(Box(low, 1, (size,)), Box(-1, 5, (1,))))
+
+
+def test_the_network_cannot_be_changed_while_it_is_loaded(tmp_path):
+    make(policy_kwargs={"net_arch": [8]}).save(tmp_path / "m")
+    same = {"net_arch": [8], "activation_fn": nn.Tanh}
+    assert ES.load(tmp_path / "m", policy_kwargs=same).policy.activation_fn is nn.Tanh
+    with pytest.raises(ValueError, match=r"must be those of the saved policy, got activation_fn=.*ReLU.* of .*Tanh"):
+        ES.load(tmp_path / "m", policy_kwargs={"activation_fn": nn.ReLU})
+    with pytest.raises(ValueError, match=r"got features_extractor_class=.*OwnExtractor.* instead of .*Flatten"):
+        ES.load(tmp_path / "m", custom_objects={"policy_kwargs": {"features_extractor_class": OwnExtractor}})
 
 
 def test_a_pickled_model_of_sb3_is_not_opened(tmp_path):

@@ -1,14 +1,20 @@
 """What ES cannot follow is refused, with the way out."""
 
+from functools import partial
+
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from sb3_helpers import make
+from gymnasium.spaces import Box, Discrete, MultiDiscrete
+from sb3_helpers import SMALL, Own, make
+from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
 from torch_es.sb3 import ES
+
+BOX = Box(-1, 1, (3,))
 
 
 class Doubting(ActorCriticPolicy):
@@ -16,6 +22,13 @@ class Doubting(ActorCriticPolicy):
 
     def _predict(self, observation, deterministic=False):
         return 1 - super()._predict(observation, deterministic)
+
+
+class Squashing(ActorCriticPolicy):
+    """A new one answers near zero, where the difference is too small to see."""
+
+    def _predict(self, observation, deterministic=False):
+        return torch.tanh(super()._predict(observation, deterministic))
 
 
 class Split(ActorCriticPolicy):
@@ -34,7 +47,13 @@ class Split(ActorCriticPolicy):
         (("MlpPolicy", "CartPole-v1"), {"device": "meta"}, ValueError, "`device` must be cpu or auto, got meta"),
         ((nn.Linear(4, 2), "CartPole-v1"), {}, TypeError, "must be an ActorCriticPolicy .* got Linear"),
         ((Doubting, "CartPole-v1"), {}, ValueError, r"`policy` \(Doubting\) must act by its features extractor"),
+        ((Squashing, "Pendulum-v1"), {}, ValueError, r"`policy` \(Squashing\) must act by its features extractor"),
         ((Split, "CartPole-v1"), {}, TypeError, "with SB3's own MlpExtractor"),
+        (("MlpPolicy", partial(Own, BOX, Discrete(3, start=2))), {}, ValueError, "must have choices that start at 0"),
+        (("MlpPolicy", partial(Own, BOX, MultiDiscrete([2, 2], start=[0, 1]))), {}, ValueError, "that start at 0, as"),
+        (("MlpPolicy", partial(Own, BOX, Box(0, 9, (2,), int))), {}, ValueError, "of floating-point numbers for act"),
+        (("MlpPolicy", "Pendulum-v1"), {"action_noise": NormalActionNoise(np.zeros(1), np.ones(1))}, TypeError,
+         "`action_noise` must be one of torch_es, as 'gaussian:0.1', got a NormalActionNoise of SB3"),
     ],
 )  # fmt: skip
 def test_bad_arguments_are_refused(arguments, options, error, message):
@@ -48,6 +67,14 @@ def test_what_contradicts_itself_is_refused():
         ES(make().policy, "CartPole-v1", policy_kwargs={"net_arch": [4]})
     with pytest.raises(ValueError, match=r"`policy` must be on the CPU, got meta; load its model with"):
         ES(make().policy.to("meta"), "CartPole-v1")
+
+
+@pytest.mark.parametrize(("low", "high", "name"), [(-2, 1, "Observation"), (-1, 5, "Action")])
+def test_a_given_policy_is_for_the_spaces_that_it_was_made_for(low, high, name):
+    policy = ES("MlpPolicy", Own(BOX, Box(-1, 1, (1,))), **SMALL).policy
+    assert ES(policy, Own(BOX, Box(-1, 1, (1,))), **SMALL).policy is policy
+    with pytest.raises(ValueError, match=f"{name} spaces do not match"):
+        ES(policy, Own(Box(low, 1, (3,)), Box(-1, high, (1,))), **SMALL)
 
 
 class Masked(gym.Wrapper):

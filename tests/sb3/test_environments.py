@@ -1,5 +1,6 @@
 """Whatever Stable-Baselines3 calls an environment, made again by workers."""
 
+import contextlib
 import re
 from functools import partial
 
@@ -126,3 +127,15 @@ def test_a_vector_environment_of_gymnasium_is_refused_by_name():
     with pytest.raises(TypeError, match="`env` must be"):
         playable(venv)
     venv.close()
+
+
+@pytest.mark.parametrize("kind", [DummyVecEnv, SubprocVecEnv])
+def test_environments_of_several_tasks_are_refused(kind):
+    message = r"alike, .* got Pendulum-v1 with .*'g': 9.* and Pendulum-v1 with .*'g': 3"
+    for gravities in ((9, 9), (9, 3)):
+        with contextlib.closing(kind([partial(gym.make, "Pendulum-v1", g=g) for g in gravities])) as env:
+            if gravities == (9, 9):
+                assert playable(env)[1] is env
+                continue
+            with pytest.raises(ValueError, match=message):
+                playable(env)

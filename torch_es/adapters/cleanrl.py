@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from torch_es.policies.amplified import amplified
 from torch_es.policies.networks import Scale
 from torch_es.policies.recurrent import initial_state, respond
 
 _HINT = "give `ES` the module that turns observations into means or logits."
 _PROBES = 4  # observations that an agent is tried with
+_REACH = 10.0  # of its outputs in the trial; a new agent's are almost zero
 _FAILURES = (TypeError, ValueError, RuntimeError, LookupError, AttributeError, AssertionError)  # of the agent's code
 _PICTURES = (84, 64)  # sides of the pictures of Atari and of Procgen
 
@@ -82,7 +84,7 @@ def from_cleanrl(agent: nn.Module) -> nn.Module:
     name, failed = f"`agent` ({type(agent).__name__})", None
     for way, x in _ways(agent, last):
         try:
-            if _tried(acts, agent, way, x):
+            if _tried(acts, agent, way, last, x):
                 return way
         except _FAILURES as error:
             failed = failed or error
@@ -106,7 +108,7 @@ def _ways(agent: nn.Module, last: nn.Module) -> Iterator[tuple[nn.Module, Tensor
             yield _joined([_ChannelsFirst(), *scaled]), x.permute(0, 2, 3, 1)
     elif first is not None:
         size = first.in_features if isinstance(first, nn.Linear) else first.input_size
-        yield _joined(layers), 4 * torch.randn(_PROBES, size, generator=generator)  # shows what is cut or squashed
+        yield _joined(layers), 4 * torch.randn(_PROBES, size, generator=generator)
 
 
 def _joined(layers: list[nn.Module]) -> nn.Module:
@@ -117,12 +119,21 @@ def _joined(layers: list[nn.Module]) -> nn.Module:
 
 
 @torch.no_grad()
-def _tried(acts: Any, agent: Any, way: nn.Module, x: Tensor) -> bool:
-    """Whether an agent acts by `way`; what it draws for that is not drawn from torch's global generator."""
+def _tried(acts: Any, agent: Any, way: nn.Module, last: nn.Module, x: Tensor) -> bool:
+    """Whether an agent acts by `way`; what it draws for that is not drawn from torch's global generator.
+
+    Args:
+        acts: How its actions follow from outputs.
+        agent: The agent.
+        way: From observations to outputs.
+        last: The last module of `way`.
+        x: Observations.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         state = tree_map(torch.rand_like, initial_state(way, len(x)))
-        agreed: bool = acts(agent, x, state, respond(way, x, state)[0])
+        with amplified(last, lambda: respond(way, x, state), _REACH):
+            agreed: bool = acts(agent, x, state, respond(way, x, state)[0])
     return agreed
 
 
@@ -142,7 +153,7 @@ def _acts_by_scores(agent: Any, x: Tensor, state: Any, scores: Tensor) -> bool:
 
 
 def _variation(outputs: Tensor) -> float:
-    """Return how much outputs differ from observation to observation; new agents of CleanRL hardly tell them apart."""
+    """Return how much outputs differ from observation to observation."""
     return float((outputs - outputs.mean(0)).abs().max())
 
 

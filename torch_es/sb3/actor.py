@@ -13,9 +13,11 @@ from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from torch import nn
 
 from torch_es.policies import Policy
+from torch_es.policies.amplified import amplified
 from torch_es.sb3.features import NormalizedExtractor
 
 _PROBES = 8
+_REACH = 10.0  # of a network's outputs in the check; a new policy's are almost zero
 
 
 class Features(nn.Module):
@@ -78,18 +80,21 @@ def actor(policy: ActorCriticPolicy) -> nn.Sequential:
 
 
 def check_acts_alike(policy: ActorCriticPolicy, acting: Policy) -> None:
-    """Check that the network taken out of a policy acts as the policy does.
+    """Check that the network taken out of a policy acts as the policy does, with outputs beyond the actions' bounds.
 
     Raises:
         ValueError: If it does not, as with a policy that has a state or its own `_predict`.
     """
-    space = copy.deepcopy(policy.observation_space)
+    space, actions = copy.deepcopy(policy.observation_space), policy.action_space
     space.seed(0)
-    for _ in range(_PROBES):
-        observation = space.sample()
-        expected = policy.predict(observation, deterministic=True)[0]
-        if not np.allclose(acting.act(observation)[0], expected, rtol=1e-3, atol=1e-4):
-            raise ValueError(
-                f"`policy` ({type(policy).__name__}) must act by its features extractor, policy_net and action_net "
-                "alone, and does not; give torch_es.ES the module that returns means or logits."
-            )
+    observations = [space.sample() for _ in range(_PROBES)]
+    bounds = np.stack([actions.low, actions.high]) if isinstance(actions, gym.spaces.Box) else np.ones(1)
+    reach = max(_REACH, 2 * float(np.abs(bounds[np.isfinite(bounds)]).max(initial=0)))
+    with amplified(policy.action_net, lambda: [acting.act(observation) for observation in observations], reach):
+        for observation in observations:
+            expected = policy.predict(observation, deterministic=True)[0]
+            if not np.allclose(acting.act(observation)[0], expected, rtol=1e-3, atol=1e-4):
+                raise ValueError(
+                    f"`policy` ({type(policy).__name__}) must act by its features extractor, policy_net and action_net "
+                    "alone, and does not; give torch_es.ES the module that returns means or logits."
+                )

@@ -28,11 +28,12 @@ from torch_es.nn import ObservationNorm
 from torch_es.policies import Policy
 from torch_es.sb3 import archive, episodes, statistics
 from torch_es.sb3.actor import actor, check_acts_alike
-from torch_es.sb3.arguments import check_arguments, with_defaults
+from torch_es.sb3.arguments import check_action_space, check_arguments, with_defaults
 from torch_es.sb3.callbacks import expect
 from torch_es.sb3.environments import playable
 from torch_es.sb3.features import normalize
 from torch_es.seeding import check_seed
+from torch_es.spaces.plain import space_of
 
 AnyEnv = str | Env | VecEnv | EnvFactory
 _OFF_TENSORBOARD = ("time/iterations", "time/time_elapsed", "time/total_timesteps")  # as SB3's algorithms do
@@ -73,7 +74,8 @@ class ES(BaseAlgorithm):
 
     Raises:
         TypeError: If the policy is of another kind.
-        ValueError: If an argument is out of its range, or workers cannot make the environment.
+        ValueError: If an argument is out of its range, the environment has other spaces than a given policy, or workers
+            cannot make it.
 
     Example:
         >>> model = ES("MlpPolicy", "CartPole-v1", sigma=0.1, num_pairs=4, num_workers=0, seed=1).learn(500)
@@ -122,6 +124,9 @@ class ES(BaseAlgorithm):
             seed=drawn,
         )
         assert self.env is not None
+        check_action_space(self.action_space)
+        if isinstance(given, ActorCriticPolicy):
+            check_for_correct_spaces(self.env, given.observation_space, given.action_space)
         if seed is not None:
             self.env.seed(seed)
         if self.env.get_attr("metadata", 0)[0].get("spaces_only"):  # it is given later, by `set_env`
@@ -315,14 +320,19 @@ class ES(BaseAlgorithm):
         """Take over the parameters that `get_parameters` returned, or those of a file that `save` wrote.
 
         Raises:
-            ValueError: If `exact_match` and something is missing or unknown. PPO's parameters hold its optimiser; give
-                `{"policy": ppo.get_parameters()["policy"]}`, and `exact_match=False` if this policy normalises.
+            ValueError: If `exact_match` and something is missing or unknown, or a shape differs. PPO's parameters hold
+                its optimiser; give `{"policy": ppo.get_parameters()["policy"]}`, and `exact_match=False` if this policy
+                normalises, which then keeps its statistics.
         """
         parameters = load_path_or_dict
         if not isinstance(parameters, dict):
             parameters = archive.read(parameters)["parameters"]
         self.es.close()  # workers hold a copy of the buffers
-        super().set_parameters(parameters, exact_match)
+        try:
+            super().set_parameters(parameters, exact_match)
+        except RuntimeError as error:
+            kept = " With `exact_match=False` what is missing stays as it is." * exact_match
+            raise ValueError(f"`load_path_or_dict` is of another policy: {error}.{kept}") from error
         strategy = self.es.strategy
         strategy.move(strategy.parameters.read_masters())
 
@@ -362,13 +372,17 @@ class ES(BaseAlgorithm):
             kwargs: Replacements for saved arguments.
 
         Raises:
-            ValueError: If the file is of another kind or damaged, or something that it cannot hold is not given.
+            ValueError: If the file is of another kind or damaged, something that it cannot hold is not given, `env` has
+                other spaces, or `policy_kwargs` differ from those saved.
         """
         if print_system_info:
             get_system_info()
         state = archive.read(path)
         own = {**archive.known(state, custom_objects or {}), **kwargs, "device": device}
         model = cls(**archive.arguments(state, own if env is None else {**own, "env": env}))
+        if env is not None:
+            assert model.env is not None
+            check_for_correct_spaces(model.env, *map(space_of, state["sb3"]["spaces"]))
         model._restore(state)
         return model
 

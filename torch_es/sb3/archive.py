@@ -154,7 +154,7 @@ def arguments(state: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
         own: Arguments that replace saved ones, and `policy_class`.
 
     Raises:
-        ValueError: If `own` lacks something that a file cannot hold.
+        ValueError: If `own` lacks something that a file cannot hold, or its `policy_kwargs` differ from those saved.
     """
     saved, own = state["sb3"], dict(own)
     derived = {"env", "optimizer", "box_head", "behaviour"}  # from the policy and the environment
@@ -188,7 +188,21 @@ def _policy_kwargs(described: dict[str, Any], given: dict[str, Any]) -> dict[str
             f"`policy_kwargs` must be given with {', '.join(missing)}, which was a class or function of your own: "
             "those are not saved, so that loading a file never runs code from it."
         )
+    for name, value in given.items():
+        if name in described["kwargs"] and not _is(value, described["kwargs"][name]):
+            raise ValueError(
+                f"`policy_kwargs` must be those of the saved policy, got {name}={value!r} instead of "
+                f"{_made(described['kwargs'][name])!r}: its weights were trained with that."
+            )
     return {**{name: _made(value) for name, value in described["kwargs"].items()}, **given}
+
+
+def _is(value: Any, saved: Any) -> bool:
+    """Whether a value is the one that was saved as plain data."""
+    try:
+        return bool(_plain(value) == saved)
+    except TypeError:
+        return False
 
 
 def _plain(value: Any) -> Any:

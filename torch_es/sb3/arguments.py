@@ -5,9 +5,12 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import gymnasium as gym
+import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.utils import get_device
 from torch import nn
@@ -22,7 +25,8 @@ def check_arguments(
     """Refuse what `torch_es.sb3.ES` cannot use, and say what to do instead.
 
     Raises:
-        TypeError: If the policy is none, or of a kind that acts by more than its observation.
+        TypeError: If the policy is none, or of a kind that acts by more than its observation, or if the noise on
+            actions is of SB3.
         ValueError: If an argument contradicts another, or has no meaning for ES.
     """
     if isinstance(policy, BaseAlgorithm):
@@ -43,11 +47,32 @@ def check_arguments(
         raise ValueError(f"`device` must be cpu or auto, got {device}: members play on the CPU, in workers.")
     if foreign := sorted(set(options) & set(inspect.signature(PPO).parameters)):
         raise ValueError(f"`{foreign[0]}` is an argument of PPO that means nothing to ES; leave it out.")
+    if isinstance(options.get("action_noise"), ActionNoise):
+        kind = type(options["action_noise"]).__name__
+        raise TypeError(f"`action_noise` must be one of torch_es, as 'gaussian:0.1', got a {kind} of SB3.")
     if "optimizer" in options:
         raise ValueError(
             "`optimizer` is given as in Stable-Baselines3: `learning_rate`, and "
             "`policy_kwargs=dict(optimizer_class=..., optimizer_kwargs=...)`."
         )
+
+
+def check_action_space(space: gym.Space[Any]) -> None:
+    """Refuse actions that a policy of Stable-Baselines3 does not choose as the space has them.
+
+    Raises:
+        ValueError: If choices do not start at 0, or a Box holds integers.
+    """
+    if np.any(getattr(space, "start", 0)):
+        rule = "have choices that start at 0"
+    elif isinstance(space, gym.spaces.Box) and not np.issubdtype(space.dtype, np.floating):
+        rule = "have a Box of floating-point numbers for actions"
+    else:
+        return
+    raise ValueError(
+        f"`env` must {rule}, as the policies of Stable-Baselines3 act, got {space}; wrap it in "
+        "gymnasium.wrappers.TransformAction, or use torch_es.ES, which acts as the space says."
+    )
 
 
 def with_defaults(

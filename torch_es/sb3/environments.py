@@ -48,7 +48,7 @@ def playable(env: str | Env | VecEnv | EnvFactory) -> tuple[str | EnvFactory, En
 
     Raises:
         TypeError: If it is none of these.
-        ValueError: If no more environments can be made of it.
+        ValueError: If no more environments can be made of it, or those of a `VecEnv` differ.
 
     Example:
         >>> playable(Monitor(gym.make("CartPole-v1")))[0]
@@ -88,7 +88,25 @@ def _of_vec_env(env: VecEnv) -> tuple[str | Env | EnvFactory, list[Layer]]:
             raise ValueError("`env` is a VecNormalize inside other wrappers; put it outside: VecNormalize(...(env)).")
         layers = [*single(env), *layers]
         env = env.venv
-    return env.envs[0] if isinstance(env, DummyVecEnv) else _of_process(env), layers
+    if isinstance(env, DummyVecEnv):
+        _check_alike([made.spec for made in env.envs])
+        return env.envs[0], layers
+    return _of_process(env), layers
+
+
+def _check_alike(specs: Sequence[Any]) -> None:
+    """Refuse a `VecEnv` of several tasks, as far as their specs tell: workers would play the first alone."""
+    told = []
+    for spec in specs:
+        kwargs = spec.kwargs if spec else {}
+        plain = {name: value for name, value in kwargs.items() if isinstance(value, (str, int, float))}
+        task = f"{spec.id if spec else None} with {plain}"
+        told += [task] * (task not in told)
+    if len(told) > 1:
+        raise ValueError(
+            f"`env` must hold environments that are alike, since workers play the first, got {' and '.join(told)}; "
+            "give a function that makes one environment, which may draw its task whenever it is reset."
+        )
 
 
 def _of_process(env: VecEnv) -> str | EnvFactory:
@@ -96,11 +114,14 @@ def _of_process(env: VecEnv) -> str | EnvFactory:
     try:
         kind = env.get_attr("__class__", 0)[0]
         bare = not issubclass(kind, gym.Wrapper)
-        found = _of_spec(env.get_attr("spec", 0)[0])
+        specs = env.get_attr("spec")
+        found = _of_spec(specs[0])
         if found is None and (kind is Monitor or bare):
             found = _of_env(env.get_attr("unwrapped" if bare else "env", 0)[0])
     except (AttributeError, EOFError, TypeError):  # a VecEnv of another library, or what pickle refuses
         found = None
+    else:
+        _check_alike(specs)
     if found is None:
         raise ValueError(f"`env` is a {type(env).__name__}, whose environments cannot be made again; {_HINT}")
     return found
