@@ -20,10 +20,12 @@ from torchrl.modules import (
     DistributionalQValueActor,
     GRUModule,
     LSTMModule,
+    MaskedCategorical,
     OneHotCategorical,
     Ordinal,
     ProbabilisticActor,
     QValueActor,
+    QValueModule,
     TanhNormal,
 )
 
@@ -67,14 +69,44 @@ def ordinal_actor():
     return ProbabilisticActor(module, in_keys=["scores"], distribution_class=Ordinal)
 
 
+def behind(actor):
+    """An actor that gets what another layer makes of the observation."""
+    trunk = TensorDictModule(nn.Linear(4, 7), in_keys=["observation"], out_keys=["hidden"])
+    return TensorDictSequential(trunk, *actor)
+
+
+def deep_index_actor():
+    values = TensorDictModule(nn.Linear(7, 2), in_keys=["hidden"], out_keys=["action_value"])
+    return behind([values, QValueModule(action_space="categorical")])
+
+
+def deep_actor_of_a_name_of_its_own():
+    module = TensorDictModule(nn.Linear(7, 2), in_keys=["hidden"], out_keys=["heights"])
+    return behind(ProbabilisticActor(module, in_keys={"scores": "heights"}, distribution_class=Ordinal))
+
+
+def ordinal_actor_by_logits():
+    module = TensorDictModule(nn.Linear(4, 2), in_keys=["observation"], out_keys=["logits"])
+    return ProbabilisticActor(module, in_keys={"scores": "logits"}, distribution_class=Ordinal)
+
+
+def masked_actor():
+    mask = TensorDictModule(lambda x: torch.stack([x[:, 0] > 0, x[:, 0] < 1], 1), ["observation"], ["mask"])
+    module = TensorDictModule(nn.Linear(4, 2), in_keys=["observation"], out_keys=["logits"])
+    return ProbabilisticActor(
+        TensorDictSequential(mask, module), in_keys=["logits", "mask"], distribution_class=MaskedCategorical
+    )
+
+
 @pytest.mark.filterwarnings("ignore:deterministic_sample wasn't found")  # in TorchRL's Ordinal
 @pytest.mark.parametrize(
     ("make", "env_id"),
     [
         (gaussian_actor, "Pendulum-v1"),
-        *((make, "CartPole-v1") for make in (choosing_actor, value_actor, index_actor, atoms_actor, ordinal_actor)),
+        *((make, "CartPole-v1") for make in (choosing_actor, value_actor, index_actor, atoms_actor, ordinal_actor,
+          deep_index_actor, deep_actor_of_a_name_of_its_own, ordinal_actor_by_logits, masked_actor)),
     ],
-)
+)  # fmt: skip
 def test_an_actor_of_torchrl_acts_as_it_does_and_is_evolved_in_place(make, env_id):
     actor = make()
     es = ES(from_tensordict(actor), env_id, **SMALL)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from torch_es.errors import needs
 
+_SCORES = ("logits", "action_value", "probs", "scores")  # what TorchRL's actors choose by
 _HINT = "give `ES` the module that turns observations into means or logits."
 
 
@@ -45,23 +46,25 @@ class _Acting(nn.Module):
 
     def _one_hot(self, action: Tensor, written: Any) -> Tensor:
         """Return scores for the index of a choice; what it was chosen by shows how many choices there are."""
-        sizes = [written.get(key).shape[-1] for key in self.actor.out_keys if key != self.key]
-        if not sizes:
+        keys = list(self.actor.out_keys)
+        before = keys[: keys.index(self.key)]  # the last is what the choice was made by
+        scores = next((key for key in (*_SCORES, *reversed(before)) if key in keys), None)
+        if scores is None:
             raise ValueError(
                 f"`actor` writes the index of a choice as `{self.key}`, and nothing that tells how many there are; let "
                 "it write `logits`, or the action one-hot."
             )
-        return nn.functional.one_hot(action.flatten(), sizes[0])
+        return nn.functional.one_hot(action.flatten(), written.get(scores).shape[-1])
 
 
 def from_tensordict(actor: nn.Module) -> nn.Module:
     """Return a network that computes the deterministic actions of a TorchRL actor, or of any `TensorDictModule`.
 
     Args:
-        actor: Reads an observation, or with several keys the leaves of a Dict by name. Writes `logits` of a discrete
-            action, or otherwise `action`: of a Box, one-hot, or the index of a choice. It is trained in place. A
-            distribution returns what `InteractionType.DETERMINISTIC` means for it. With an `LSTMModule` or `GRUModule`
-            the network is recurrent.
+        actor: Reads an observation, or with several keys the leaves of a Dict by name. Writes `action`: of a Box,
+            one-hot, or the index of a choice; or the `logits` of a discrete one. It is trained in place. A distribution
+            returns what `InteractionType.DETERMINISTIC` means for it. With an `LSTMModule` or `GRUModule` the network
+            is recurrent.
 
     Raises:
         MissingExtraError: If tensordict is not installed.
@@ -78,7 +81,10 @@ def from_tensordict(actor: nn.Module) -> nn.Module:
         from tensordict.nn import TensorDictModuleBase
     if not isinstance(actor, TensorDictModuleBase):
         raise TypeError(f"`actor` must be a TensorDictModule, got {type(actor).__name__}. Otherwise {_HINT}")
-    key = next((key for key in ("logits", "action") if key in actor.out_keys), None)
+    kinds = {m.distribution_class.__name__ for m in actor.modules() if hasattr(m, "distribution_class")}
+    plain = bool(kinds) and kinds <= {"Categorical", "OneHotCategorical"}  # others may choose against the logits
+    keys = ("logits", "action") if plain else ("action", "logits")
+    key = next((key for key in keys if key in actor.out_keys), None)
     if key is None:
         raise TypeError(f"`actor` must write `logits` or `action`, but writes {', '.join(map(str, actor.out_keys))}.")
     remembered = [name for name in actor.in_keys if ("next", name) in actor.out_keys]
