@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from torch_es.cli import main
 
@@ -14,6 +15,14 @@ def test_the_folder_of_out_is_made(command, run, tmp_path):
     path = tmp_path / "new" / FILES[command]
     assert main([command, str(run[0]), "--out", str(path)]) == 0
     assert path.stat().st_size > 1000
+
+
+def test_the_ending_of_out_is_the_format_of_an_export(run, tmp_path, capsys):
+    path = tmp_path / "policy.pt2"
+    assert main(["export", str(run[0]), "--out", str(path)]) == 0
+    assert torch.export.load(path).module() is not None
+    assert main(["export", str(run[0]), "--out", str(path), "--format", "onnx"]) == 2
+    assert "`--format` must fit the ending of `--out`, got onnx for" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", FILES)

@@ -168,6 +168,28 @@ def test_what_cannot_be_exported_is_told_and_nothing_is_written(kind, form, tmp_
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(("form", "dtype"), [("onnx", torch.float16), ("pt2", torch.bfloat16)])
+def test_a_network_of_low_precision_agrees_to_its_own_rounding(form, dtype, tmp_path):
+    for seed in range(5):
+        torch.manual_seed(seed)
+        policy = trained(mlp(3, 4, (64,), output_scale=1.0).to(dtype))
+        assert policy.export(tmp_path / f"{seed}.{form}").is_file()
+
+
+def test_a_dtype_that_onnx_runtime_cannot_run_is_told(tmp_path):
+    with pytest.raises(ValueError, match=r"`policy` cannot be run as ONNX, onnxruntime says: .*; pt2 runs in PyTorch"):
+        trained(mlp(3, 4, (8,)).to(torch.bfloat16)).export(tmp_path / "policy.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("form", ["onnx", "pt2"])
+def test_a_space_that_is_bounded_by_the_largest_number_is_tried_with_moderate_ones(form, tmp_path):
+    largest = np.full(3, np.finfo(np.float32).max)
+    network = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 4))
+    policy = Policy(network, Box(-largest, largest), ANY)
+    assert policy.export(tmp_path / f"policy.{form}").is_file()
+
+
 def test_the_policy_stays_as_it_is(tmp_path):
     policy = trained(mlp(3, 4, (8,))).train()
     before = {name: value.clone() for name, value in policy.state_dict().items()}

@@ -11,10 +11,15 @@ from torch_es.policies.export import FORMATS
 def export(arguments: list[str]) -> None:
     """Write the policy of a run's centre as one file: observation in, action out."""
     parser = run_parser(export, best=True)
-    parser.add_argument("--format", choices=FORMATS, default="onnx", help="onnx, or pt2 for torch.export")
+    told = "onnx, or pt2 for torch.export; by default the ending of --out, or else onnx"
+    parser.add_argument("--format", choices=FORMATS, help=told)
     add_out(parser, "policy.onnx or policy.pt2")
     given = parser.parse_args(arguments)
-    out = out_file(given.out, given.run, f"policy.{given.format}")
+    ending = given.out.suffix[1:] if given.out else ""
+    form = given.format or (ending if ending in FORMATS else FORMATS[0])
+    if ending in FORMATS and ending != form:
+        raise ValueError(f"`--format` must fit the ending of `--out`, got {form} for `{given.out}`; leave it out.")
+    out = out_file(given.out, given.run, f"policy.{form}")
     with load(given, {"num_workers": 0}, best=given.best) as es:
-        path = es.policy.export(out, given.format)
+        path = es.policy.export(out, form)
     Terminal().print(str(path))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # the policy's own module calls this one
 FORMATS = ("onnx", "pt2")
 _SAMPLES = 5  # observations on which the exported policy must act as the policy does
 _SEED = 0
+_GIANT = 1e9  # an observation beyond it is none that a network acts on
 
 
 def export(policy: Policy, path: str | Path, form: str | None = None) -> Path:
@@ -42,7 +43,8 @@ def export(policy: Policy, path: str | Path, form: str | None = None) -> Path:
 
     Raises:
         ValueError: If the network cannot be exported: torch.export cannot follow control flow that depends on data, or
-            code outside torch. The error names the place, and nothing is written.
+            code outside torch, and ONNX Runtime cannot run every dtype. The error names the place, and nothing is
+            written.
         MissingExtraError: If a package that ONNX needs is not installed.
 
     Example:
@@ -60,11 +62,11 @@ def export(policy: Policy, path: str | Path, form: str | None = None) -> Path:
     calls = _played(policy)  # after this it is prepared: virtual batch norm has its statistics
     policy.prepare = lambda: None  # type: ignore[method-assign] # torch cannot export the question whether it still is
     arguments, answer = calls[-1]
-    program = _traced(policy, arguments)
-    _check(program.module(), calls)
+    program, precision = _traced(policy, arguments), _precision(policy)
+    _check(program.module(), calls, precision)
     model = onnx_model(program, arguments, answer) if form == "onnx" else None
     if model is not None:
-        _check(runner(model, answer), calls)
+        _check(runner(model, answer), calls, precision)
     path.parent.mkdir(parents=True, exist_ok=True)
     if model is None:
         torch.export.save(program, path)
@@ -83,7 +85,7 @@ def _played(policy: Policy) -> list[Call]:
     states: Sequence[State] = [None] * _SAMPLES
     calls: list[Call] = []
     for number in range(2):
-        observations, before = [space.sample() for _ in range(_SAMPLES)], states
+        observations, before = [tree_map(_moderate, space.sample()) for _ in range(_SAMPLES)], states
         actions, states = zip(*map(policy.act, observations, before), strict=True)
         given, action = _batched(observations), _batched(actions)
         if not tree_leaves(states):  # not recurrent
@@ -94,6 +96,13 @@ def _played(policy: Policy) -> list[Call]:
         held = _together(before) if number else tree_map(torch.ones_like, after)
         calls.append(((given, held, start), (action, after)))
     return calls
+
+
+def _moderate(leaf: Any) -> Any:
+    """Return a leaf of an observation without the giants of a space whose bounds say no more than that it is finite."""
+    if not np.issubdtype(getattr(leaf, "dtype", int), np.floating):
+        return leaf
+    return np.where(np.abs(leaf) > _GIANT, np.sign(leaf), leaf).astype(leaf.dtype)
 
 
 def _batched(values: Sequence[Any]) -> Any:
@@ -119,10 +128,17 @@ def _traced(policy: Policy, arguments: tuple[Any, ...]) -> torch.export.Exported
         raise ValueError(f"`policy` cannot be exported, {reason}.") from error
 
 
-def _check(run: Callable[..., Any], calls: list[Call]) -> None:
+def _precision(policy: Policy) -> float:
+    """Return the rounding of the coarsest parameter."""
+    kinds = {parameter.dtype for parameter in policy.parameters() if parameter.is_floating_point()}
+    return max((torch.finfo(kind).eps for kind in kinds), default=0.0)
+
+
+def _check(run: Callable[..., Any], calls: list[Call], precision: float) -> None:
+    relative, absolute = max(1e-4, 16 * precision), max(1e-5, 4 * precision)
     for arguments, answer in calls:
         for own, right in zip(tree_leaves(run(*arguments)), tree_leaves(answer), strict=True):
-            if not torch.allclose(own.to(right.dtype), right, rtol=1e-4, atol=1e-5):
+            if not torch.allclose(own.to(right.dtype), right, rtol=relative, atol=absolute):
                 raise ValueError(
                     "`policy` cannot be exported: the exported program's actions differ from the policy's by up to "
                     f"{float((own.double() - right.double()).abs().max()):.3g}. If its forward draws random numbers or "

@@ -46,10 +46,18 @@ def onnx_model(
 
 
 def runner(model: torch.onnx.ONNXProgram, answer: Any) -> Callable[..., Any]:
-    """Return a function that runs the model in onnxruntime and takes and returns what the program does."""
+    """Return a function that runs the model in onnxruntime and takes and returns what the program does.
+
+    Raises:
+        ValueError: If onnxruntime cannot run it, as with layers of bfloat16.
+    """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(model.model_proto.SerializeToString())
+    try:
+        session = onnxruntime.InferenceSession(model.model_proto.SerializeToString())
+    except Exception as error:  # onnxruntime's errors have no base class of their own
+        reason = f"onnxruntime says: {first_line(error)}"
+        raise ValueError(f"`policy` cannot be run as ONNX, {reason}; pt2 runs in PyTorch.") from error
     names, structure = [given.name for given in session.get_inputs()], tree_flatten(answer)[1]
 
     def run(*arguments: Any) -> Any:
