@@ -105,6 +105,42 @@ def test_the_card_tells_results_and_use(tmp_path):
     assert "eval_results" not in made().generate_model_card().content
 
 
+def test_the_card_tells_what_there_is(tmp_path):
+    made(results={"mean_return": 3.0}).save_pretrained(tmp_path / "one")
+    assert "Mean return **3.00**." in (tmp_path / "one" / "README.md").read_text()
+    made(results={"mean_return": 3.0, "episodes": 7}).save_pretrained(tmp_path / "two")
+    assert "Mean return **3.00** over 7 noise-free" in (tmp_path / "two" / "README.md").read_text()
+    made(nn.Linear(3, 2)).save_pretrained(tmp_path / "own")
+    card = (tmp_path / "own" / "README.md").read_text()
+    assert 'HubPolicy.from_pretrained("USER/REPOSITORY", network=network)' in card
+    assert "everything else that is needed to act" not in card
+    assert "everything else that is needed to act" in (tmp_path / "one" / "README.md").read_text()
+
+
+class Half(nn.Module):
+    def __init__(self, space):
+        super().__init__()
+        self.size = space.shape[0]
+
+    def forward(self, outputs):
+        return outputs * 0 + 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"box_head": Half}, "`box_head` must be a name, as 'tanh', to be shared as data, got a type; put what"),
+        ({"action_noise": lambda outputs, drawn: outputs}, "`action_noise` must be a name, .* got a function"),
+        ({"results": {"mean_return": np.float32(1)}}, "`results` must be plain data, .* float32 is not JSON"),
+        ({"env": {"id": "Toy-v0", "make": Half}}, "`env` must be plain data"),
+    ],
+    ids=["head", "noise", "results", "env"],
+)
+def test_what_a_file_cannot_hold_is_refused_before_it_is_lost(options, message):
+    with pytest.raises(TypeError, match=message):
+        made(actions=Box(-1, 1, (2,)), **options)
+
+
 def test_what_is_uploaded_is_what_is_saved(tmp_path, monkeypatch):
     """The hub cannot be reached here: its side alone is made up."""
     uploads = []

@@ -56,6 +56,9 @@ class HubPolicy(
         env: The environment that it was trained for: plain data with an `id`.
         results: How well it does: plain data; `mean_return`, `std_return` and `episodes` go into the model card.
 
+    Raises:
+        TypeError: If `box_head` or `action_noise` is no name, or `env` or `results` is no plain data.
+
     Attributes:
         video: An MP4 file to save beside it, if there is one.
 
@@ -79,11 +82,21 @@ class HubPolicy(
         env: Mapping[str, Any] | None = None,
         results: Mapping[str, Any] | None = None,
     ) -> None:
+        for name, value in {"box_head": box_head, "action_noise": action_noise}.items():
+            if not isinstance(value, (str, type(None))):  # config.json would hold the default in its place
+                raise TypeError(
+                    f"`{name}` must be a name, as 'tanh', to be shared as data, got a {type(value).__name__}; put what "
+                    "it does into the network, or save a Policy with `torch.save`."
+                )
+        for name, told in {"env": env, "results": results}.items():
+            _check_plain(name, told)
+        described = isinstance(network, Mapping)
         if isinstance(network, Mapping):
             network = make_network(observation_space, make_head(action_space, box_head).size, **network)
         super().__init__(network, observation_space, action_space, box_head, action_noise, reference)
         self.env, self.results = dict(env or {}), dict(results or {})
         self.video: Path | None = None
+        self._described = described  # config.json says how to make the network
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Describe spaces for subclasses too; of all options, the mixin does not inherit this one."""
@@ -134,8 +147,11 @@ class HubPolicy(
         score = ""
         measured: dict[str, Any] = {}
         if "mean_return" in self.results:
-            value = "{mean_return:.2f} +/- {std_return:.2f}".format(**self.results)
-            score = f"Mean return **{value}** over {self.results['episodes']} noise-free episodes."
+            value = f"{self.results['mean_return']:.2f}"
+            if "std_return" in self.results:
+                value += f" +/- {self.results['std_return']:.2f}"
+            over = f" over {self.results['episodes']} noise-free episodes" if "episodes" in self.results else ""
+            score = f"Mean return **{value}**{over}."
             result = EvalResult(
                 task_type="reinforcement-learning", task_name="reinforcement-learning",
                 dataset_type=name, dataset_name=name,
@@ -150,11 +166,18 @@ class HubPolicy(
         )
         rows = {**{f"env.{key}": value for key, value in self.env.items()}, **self.results}
         facts = "\n".join(f"| {key} | {json.dumps(value)} |" for key, value in sorted(rows.items()))
-        text = _CARD.format(data=data.to_yaml(), name=name, score=score, repo_id=repo_id, facts=facts)
+        network = "" if self._described else ", network=network"
+        inside = _INSIDE if self._described else _OWN_NETWORK
+        text = _CARD.format(
+            data=data.to_yaml(), name=name, score=score, inside=inside, repo_id=repo_id, network=network, facts=facts
+        )
         return ModelCard(text)
 
 
 _WHERE = ("revision", "cache_dir", "force_download", "local_files_only", "token")  # of a download
+
+_INSIDE = "Normalisation and everything else that is needed to act is inside."
+_OWN_NETWORK = "`network` is a module of the same architecture, which this repository does not describe."
 
 _CARD = """---
 {data}
@@ -164,14 +187,13 @@ _CARD = """---
 
 {score}
 
-Trained by torch_es (Evolution Strategies, Salimans et al. 2017). Normalisation and everything else that is needed to
-act is inside.
+Trained by torch_es (Evolution Strategies, Salimans et al. 2017). {inside}
 
 ```python
 # pip install "torch-evolution[hub]"
 from torch_es.hub import HubPolicy
 
-policy = HubPolicy.from_pretrained("{repo_id}")
+policy = HubPolicy.from_pretrained("{repo_id}"{network})
 action, state = policy.act(observation)
 ```
 
@@ -179,6 +201,16 @@ action, state = policy.act(observation)
 |---|---|
 {facts}
 """
+
+
+def _check_plain(name: str, told: Mapping[str, Any] | None) -> None:
+    """Refuse what JSON cannot hold, before anything is written."""
+    try:
+        json.dumps(dict(told or {}))
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"`{name}` must be plain data, as JSON holds it: {error}; use float(...) or str(...)."
+        ) from error
 
 
 def _downloaded(model_id: str, where: dict[str, Any]) -> Path:
