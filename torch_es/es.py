@@ -202,7 +202,7 @@ class ES:
         with contextlib.ExitStack() as stack:
             if folder is not None:
                 run = stack.enter_context(entered(folder))
-                if (state := run.continued(resume, self.described)) is not None:
+                if (state := run.continued(resume, self.described, strategy.generation)) is not None:
                     self.restore(state)
                 names = {"seed": self.seed, "env": self.objective.env_id, "initial": fingerprint(self.network)}
                 run.open({**names, "options": self.described}, strategy.generation, strategy.theta.nbytes)

@@ -89,6 +89,15 @@ def test_help_lists_groups_and_commands(tmp_path):
         assert word in done.stdout
 
 
+def test_jobs_of_a_multirun_never_continue_each_others_runs(tmp_path):
+    budgets = ["--multirun", *SMALL_RUN, "total_timesteps=20,50", "resume=auto"]
+    for _ in range(2):  # the second time each continues its own
+        done = torch_es(*budgets, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        budgets_of = [config.load_config(path)["total_timesteps"] for path in tmp_path.glob("runs/CartPole-v1/*")]
+        assert sorted(budgets_of) == [20, 50]
+
+
 def test_multirun_makes_a_run_for_each_job(tmp_path):
     """Also for two that differ in something that the folder's name does not tell."""
     done = torch_es("--multirun", *SMALL_RUN, "total_timesteps=50", "seed=1", "strategy.sigma=0.1,0.2", cwd=tmp_path)

@@ -8,7 +8,7 @@ from matplotlib.image import imread
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from torch_es.cli.study import Reporter, fail_lost, finished, importances, open_study, plot_study
+from torch_es.cli.study import Reporter, fail_lost, finished, importances, mark_stopped, open_study, plot_study
 from torch_es.errors import MissingExtraError
 
 SPACE = {"x": FloatDistribution(-1, 1), "y": FloatDistribution(-1, 1), "z": CategoricalDistribution(("a", "b"))}
@@ -54,14 +54,24 @@ def test_lost_trials_are_failed_and_tried_again_three_times_at_most(tmp_path):
     first.set_user_attr("folder", "trial-0000")
     for attempt in range(1, 4):
         study = open_study(tmp_path / "study.db", 0, prune=True)
-        assert fail_lost(study) == [attempt - 1]
+        assert fail_lost(study) == {attempt - 1: attempt < 3}
         assert len(finished(study)) == (1 if attempt == 3 else 0)  # the last is a failure like any other
         if attempt < 3:
             again = study.ask(SPACE)
             assert again.params == first.params
             assert again.user_attrs["folder"] == "trial-0000"
     assert [t.state for t in study.trials] == [TrialState.FAIL] * 3
-    assert fail_lost(study) == []
+    assert fail_lost(study) == {}
+
+
+def test_a_trial_that_somebody_stops_is_tried_again_for_ever(tmp_path):
+    study = open_study(tmp_path / "study.db", 0, prune=True)
+    for number in range(5):
+        mark_stopped(study.ask(SPACE))
+        assert fail_lost(study) == {number: True}
+    for number in range(5, 8):  # killed, from now on
+        study.ask(SPACE)
+        assert fail_lost(study) == {number: number < 7}
 
 
 class FakeTrial:

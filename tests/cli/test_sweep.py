@@ -30,6 +30,9 @@ SMALL = [
         (["sweep.trails=3"], "Did you mean `sweep.trials`"),
         (["run_dir=mine"], "`run_dir` must be left out of a sweep, .* `sweep.dir` is theirs"),
         (["strategy.sigma=interval(0,1"], "an override looks like KEY=VALUE"),
+        (["strategy.num_pairs=interval(4,9.0)"], "`num_pairs` must be a whole number, got 5.7"),
+        (["strategy.num_pairs=range(5,1)"], "`strategy.num_pairs` cannot be searched in range.*, which holds nothing"),
+        (["strategy.num_pairs=tag(log,range(8,64,8))"], "cannot be searched in .*, which takes no tag; list the val"),
     ],
 )
 def test_what_is_wrong_is_told_before_anything_is_written(overrides, message, tmp_path, monkeypatch, capsys):
@@ -99,6 +102,11 @@ def test_another_sweep_in_the_same_folder_is_refused(tmp_path, monkeypatch, caps
     assert "`episode.per_member` was absent, is 1,2" in capsys.readouterr().err
     assert main([*sweep, "strategy.sigma=interval(0.1,0.2)", "logger=csv", "sweep.trials=2"]) == 0
     assert (tmp_path / "s" / "trial-0001" / "progress.csv").is_file()
+
+
+def test_the_folder_of_a_run_is_no_sweeps(run, capsys):
+    assert main(["sweep", *SMALL[:-1], f"sweep.dir={run[0]}"]) == 2
+    assert "holds a run, not a sweep; set `sweep.dir` to another folder." in capsys.readouterr().err
 
 
 def test_a_sweep_of_failures_is_one(tmp_path, monkeypatch, capsys):

@@ -128,7 +128,7 @@ def test_a_resume_whose_log_is_damaged_keeps_it_aside_and_goes_on(folder, tmp_pa
     (tmp_path / "r" / "replay.log").write_bytes(content)
     es = make().learn(10**9, callback=until(6), folder=tmp_path / "r", resume=True)
     assert bits(es) == golden(6)
-    assert "It is kept as replay.until-4.log; a new one begins at generation 4" in caplog.text
+    assert "It is kept as replay.earlier.log; a new one begins at generation 4" in caplog.text
     other = make()
     with pytest.raises(ValueError, match="must be at least 4, where"):
         other.replay(tmp_path / "r" / "replay.log", 2)

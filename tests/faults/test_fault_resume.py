@@ -171,8 +171,12 @@ def test_logs_whose_checkpoints_were_deleted_are_kept(tmp_path, caplog):
     logs = {name: (path / f"{name}").read_bytes() for name in ("metrics.jsonl", "replay.log")}
     shutil.rmtree(path / "checkpoints")
     assert bits(make().learn(10**9, callback=until(2), folder=path, resume=True)) == golden(2)
-    assert "has no checkpoint: its logs are kept as *.earlier.*, and the run begins anew" in caplog.text
+    names = "metrics.earlier.jsonl and replay.earlier.log"
+    assert f"has no checkpoint: its logs are kept as {names}, and the run begins anew" in caplog.text
     assert len(rows(path)) == 2
+    shutil.rmtree(path / "checkpoints")
+    make().learn(10**9, callback=until(1), folder=path, resume=True)
+    assert "its logs are kept as metrics.earlier-2.jsonl and replay.earlier-2.log, and" in caplog.text
     for name, content in logs.items():
         stem, end = name.split(".")
         assert (path / f"{stem}.earlier.{end}").read_bytes() == content

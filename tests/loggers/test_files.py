@@ -69,3 +69,11 @@ def test_the_result_at_the_end_follows_the_last_generation(tmp_path):
         logger.close()
         steps = [(row.get("global_step"), row.get("time/iterations")) for row in rows(tmp_path)]
         assert steps == [("10.0", "1.0"), ("20.0", "2.0"), ("20.0", None)]
+
+
+def test_another_run_sets_the_rows_of_the_first_aside(tmp_path, caplog):
+    for run in (1.0, 2.0, 3.0):
+        log(tmp_path, *({"global_step": run + step, "time/iterations": step, "a": run} for step in (1.0, 2.0)))
+    kept = {path.name: float(path.read_text().split()[-1].split(",")[-1]) for path in tmp_path.iterdir()}
+    assert kept == {"progress.earlier.csv": 1.0, "progress.earlier-2.csv": 2.0, "progress.csv": 3.0}
+    assert "held the rows of an earlier run; they are kept as progress.earlier-2.csv" in caplog.text

@@ -45,3 +45,15 @@ def test_a_result_that_comes_again_hides_no_generation(tmp_path):
     log(tmp_path, (20,), offset=0.5, generation=False)  # nothing was left to learn
     scalars = accumulator(tmp_path).Scalars("charts/eval_episodic_return")
     assert [(s.step, s.value) for s in scalars] == [(10, 10), (20, 20), (20, 20.5)]
+
+
+def test_another_run_sets_the_events_of_the_first_aside(tmp_path, caplog):
+    log(tmp_path, (1, 2, 3))
+    log(tmp_path, (1, 2), offset=0.5)
+    scalars = accumulator(tmp_path).Scalars("charts/eval_episodic_return")
+    assert [s.value for s in scalars] == [1.5, 2.5]
+    (tmp_path / "first").mkdir()
+    (tmp_path / "tensorboard.earlier").rename(tmp_path / "first" / "tensorboard")
+    scalars = accumulator(tmp_path / "first").Scalars("charts/eval_episodic_return")
+    assert [s.value for s in scalars] == [1, 2, 3]
+    assert "held an earlier run; it is kept as tensorboard.earlier" in caplog.text

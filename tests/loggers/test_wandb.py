@@ -185,6 +185,8 @@ def test_a_moved_run_keeps_its_id_and_a_copied_one_gets_its_own(tmp_path):
     own = logged(copied)
     assert own not in (run_id, logged(first))
     assert logged(copied) == own
+    shutil.copytree(moved, tmp_path / "again")
+    assert logged(tmp_path / "again") != run_id
 
 
 def logged(folder):

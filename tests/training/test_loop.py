@@ -1,5 +1,6 @@
 """What a run leaves, however it ends."""
 
+import os
 import shutil
 from functools import partial
 
@@ -10,7 +11,7 @@ from helpers import Stepper
 
 from torch_es import ES, mlp
 from torch_es.errors import ResourceError
-from torch_es.loggers import CsvLogger
+from torch_es.loggers import CsvLogger, JsonlLogger
 from torch_es.runs import checkpoint
 from torch_es.runs.folder import RunFolder
 from torch_es.runs.replay_log import read
@@ -111,16 +112,51 @@ def test_a_scheduler_at_its_end_is_named_and_the_last_whole_generation_is_saved(
     assert torch.equal(weights, es.strategy.theta)
 
 
-def test_a_folder_that_is_deleted_during_the_run_is_told_once_and_at_the_end_an_error(tmp_path, caplog):
+@pytest.mark.parametrize("leave", [shutil.rmtree, lambda path: path.rename(path.with_name("moved"))])
+def test_a_folder_that_is_deleted_or_moved_during_the_run_is_told_once_and_at_the_end_an_error(leave, tmp_path, caplog):
     def callback(metrics):
         if metrics["time/iterations"] == 2:
-            shutil.rmtree(tmp_path / "r")
+            leave(tmp_path / "r")
         return metrics["time/iterations"] < 4
 
-    with pytest.raises(ResourceError, match="was deleted during the run: its logs are lost, the checkpoint is new"):
+    with pytest.raises(
+        ResourceError, match="was deleted or moved during the run: it holds no rows, and the checkpoint"
+    ):
         trainer().learn(10**6, callback, folder=tmp_path / "r", checkpoint_every=1e-9)
-    assert caplog.text.count("was deleted: its logs are lost") == 1
+    assert caplog.text.count("was deleted or moved: rows are not written any more") == 1
     assert checkpoint.newest(tmp_path / "r" / "checkpoints")["generation"] == 4
+
+
+def test_a_callback_that_changes_the_current_folder_does_not_move_the_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other").mkdir()
+
+    def callback(metrics):
+        os.chdir(tmp_path / "other")
+        return metrics["time/iterations"] < 3
+
+    trainer().learn(10**6, callback, folder="r", checkpoint_every=1e-9)
+    assert checkpoint.newest(tmp_path / "r" / "checkpoints")["generation"] == 3
+    assert not list((tmp_path / "other").iterdir())
+
+
+def test_a_trainer_that_goes_back_to_an_earlier_run_says_so(tmp_path, caplog):
+    es = trainer().learn(10**6, until(2), folder=tmp_path / "r")
+    es.learn(10**6, until(4))
+    assert "goes back" not in caplog.text
+    es.learn(10**6, until(5), folder=tmp_path / "r", resume=True)
+    assert f"is at generation 4, and goes back to the run in `{tmp_path / 'r'}`, which is at 2; what" in caplog.text
+
+
+def test_rows_are_not_written_twice_into_a_folder(tmp_path, monkeypatch):
+    with pytest.raises(
+        ValueError, match=r"`loggers` must not hold a JsonlLogger with `folder`, whose metrics\.jsonl has"
+    ):
+        trainer().learn(10, folder=tmp_path / "r", loggers=[JsonlLogger()])
+    assert not list(tmp_path.iterdir())
+    monkeypatch.chdir(tmp_path)
+    trainer().learn(10, loggers=[JsonlLogger()])
+    trainer().learn(10, folder=tmp_path / "r", loggers=[CsvLogger()])
 
 
 def test_any_call_may_be_in_inference_mode(tmp_path):

@@ -5,6 +5,8 @@ from helpers import Stepper
 from torch_es import ES, mlp
 from torch_es.nn.moments import Moments
 from torch_es.training import trainer
+from torch_es.training.trainer import centre_metrics
+from torch_es.types import CENTRE, EpisodeResult, Task
 
 
 def make(num_workers, **options):
@@ -76,3 +78,10 @@ def test_metrics_hold_no_nan_and_the_centre_only_when_played():
     assert len(rows) == 4
     assert ["eval/mean_reward" in row for row in rows] == [True, False, True, False]
     assert all(np.isfinite(list(row.values())).all() for row in rows)
+
+
+def test_a_centre_with_a_return_that_is_no_number_has_no_mean_and_is_not_the_best():
+    good, bad = (EpisodeResult(Task(0, CENTRE, 0, 0), value, 3, False, None) for value in (5.0, float("nan")))
+    assert centre_metrics([]) == {}
+    assert centre_metrics([good, good])["eval/mean_reward"] == 5.0
+    assert centre_metrics([good, bad]) == {"eval/nonfinite_returns": 1.0, "eval/mean_ep_length": 3.0}

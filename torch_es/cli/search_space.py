@@ -10,6 +10,8 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from torch_es.cli.config import parsed_overrides
 from torch_es.errors import needs
 
+_SQRT_8 = 8**0.5
+
 
 def split(overrides: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Return the overrides that fix a value, and for each other key the space to search.
@@ -45,6 +47,22 @@ def distributions(space: dict[str, str]) -> dict[str, Any]:
     return {key: _distribution(override) for key, override in zip(space, parsed, strict=True)}
 
 
+def some_value(distribution: Any) -> Any:
+    """Return a value that a distribution may suggest; of real numbers one that is not whole.
+
+    Example:
+        >>> some_value(distributions({"strategy.num_pairs": "interval(4, 9.0)"})["strategy.num_pairs"])
+        5.77...
+    """
+    with needs("sweep"):
+        from optuna.distributions import FloatDistribution
+    if hasattr(distribution, "choices"):
+        return distribution.choices[0]
+    if isinstance(distribution, FloatDistribution) and distribution.step is None:
+        return distribution.low + (distribution.high - distribution.low) / _SQRT_8
+    return distribution.low
+
+
 def _distribution(override: Override) -> Any:
     with needs("sweep"):
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -57,9 +75,14 @@ def _distribution(override: Override) -> Any:
         except ValueError as error:
             raise ValueError(f"`{key}` cannot be searched: {error}") from error
     if isinstance(value, RangeSweep):
-        steps = list(value.range())
+        steps = sorted(value.range())
+        if not steps or value.tags:
+            rule = "holds nothing" if not steps else "takes no tag; list the values, as A,B,C"
+            raise ValueError(
+                f"`{key}` cannot be searched in {str(override.input_line).partition('=')[2]}, which {rule}."
+            )
         return (IntDistribution if isinstance(steps[0], int) else FloatDistribution)(
-            steps[0], steps[-1], step=value.step
+            steps[0], steps[-1], step=abs(value.step)
         )
     if override.is_choice_sweep():
         return CategoricalDistribution(tuple(override.sweep_iterator(Transformer.encode)))

@@ -18,6 +18,7 @@ from torch_es.types import Metrics
 TICKS = 20  # of a trial's budget, at which it is compared with the others
 _WARM_UP = 5  # ticks before a trial may be given up
 _ATTEMPTS = 3  # at a trial whose process was killed
+_STOPPED = "stopped"  # by a signal that asks a process to end
 
 
 def open_study(path: Path, seed: int, prune: bool) -> Any:
@@ -41,22 +42,29 @@ def open_study(path: Path, seed: int, prune: bool) -> Any:
     return study
 
 
-def fail_lost(study: Any) -> list[int]:
-    """Mark trials that a process left running as failed, and queue each again; return their numbers.
+def mark_stopped(trial: Any) -> None:
+    """Write down that somebody stopped a trial, so that it does not count as one that killed its process."""
+    trial.set_user_attr(_STOPPED, True)
 
-    A trial that was tried three times is not queued again: it may be what kills the process. The caller makes sure that
+
+def fail_lost(study: Any) -> dict[int, bool]:
+    """Mark trials that a process left running as failed, and queue each again; return whether, by their numbers.
+
+    A trial that lost its process three times is not queued again: it may be what kills it. The caller makes sure that
     no other process works on the study.
     """
     from optuna.trial import TrialState
 
     lost = study.get_trials(states=[TrialState.RUNNING])
+    queued = {}
     for trial in lost:
         study.tell(trial.number, state=TrialState.FAIL)  # F54a
-        attempt = trial.user_attrs.get("attempt", 1)
-        if attempt < _ATTEMPTS:
-            again = {**trial.user_attrs, "attempt": attempt + 1, "again": trial.number}
-            study.enqueue_trial(trial.params, user_attrs=again)
-    return [trial.number for trial in lost]
+        attributes = dict(trial.user_attrs)
+        attempt = attributes.get("attempt", 1) + (not attributes.pop(_STOPPED, False))
+        queued[trial.number] = attempt <= _ATTEMPTS
+        if queued[trial.number]:
+            study.enqueue_trial(trial.params, user_attrs={**attributes, "attempt": attempt, "again": trial.number})
+    return queued
 
 
 def finished(study: Any) -> list[Any]:

@@ -15,8 +15,8 @@ from rich.table import Table
 from torch_es.checks import check_count, differences
 from torch_es.cli import config
 from torch_es.cli.run import run
-from torch_es.cli.search_space import distributions, split
-from torch_es.cli.study import Reporter, fail_lost, finished, importances, open_study, plot_study
+from torch_es.cli.search_space import distributions, some_value, split
+from torch_es.cli.study import Reporter, fail_lost, finished, importances, mark_stopped, open_study, plot_study
 from torch_es.cli.train import check_objective
 from torch_es.errors import JobError
 from torch_es.loggers.progress import Terminal
@@ -28,6 +28,7 @@ _CHANGEABLE = (
     "evaluator", "logger", "checkpoint_every", "keep_checkpoints", "on_save_error", "run_dir", "resume", "video",
 )  # fmt: skip
 _SHOWN = 10  # trials in the table
+_BY_SIGNAL = 128  # exit codes above it name the signal
 
 
 def sweep(arguments: list[str]) -> None:
@@ -44,6 +45,7 @@ def sweep(arguments: list[str]) -> None:
                 f"`{name}` must be left out of a sweep, whose trials have folders of their own; `sweep.dir` is theirs."
             )
     options = settings.pop("sweep")
+    given += [key.lstrip("+") for key in searched if key.startswith("+")]  # it takes the place of the file's
     texts = {key: str(text) for key, text in options["space"].items() if key not in given} | searched
     space = _checked_space(texts, fixed)
     folder = Path(options["dir"])
@@ -52,8 +54,9 @@ def sweep(arguments: list[str]) -> None:
     try:
         _check_same(folder, settings, texts, fixed)
         study = open_study(folder / "study.db", settings["seed"], options["prune"])
-        for number in fail_lost(study):
-            _say(f"trial {number} was cut off: it is marked as failed and tried again")
+        for number, again in fail_lost(study).items():
+            how = "marked as failed and tried again" if again else "not tried again: its process was killed each time"
+            _say(f"trial {number} was cut off: it is {how}")
         while len(finished(study)) < options["trials"]:  # F54b
             _try(study, study.ask(space), fixed, folder)
         _report(study, fixed, folder)
@@ -69,15 +72,15 @@ sweep.trials sets how many trials, sweep.dir the folder, sweep.prune whether poo
 
 
 def _checked_space(texts: dict[str, str], fixed: list[str]) -> dict[str, Any]:
-    """Return Optuna's distributions; a run of the first values is built, so that errors come before anything begins."""
+    """Return Optuna's distributions; a run of some values is built, so that errors come before anything begins."""
     if not texts:
         raise ValueError("Nothing is searched: give some KEY=SPACE, or choose a `sweep` that has a space.")
     # together: what is fixed decides which keys there are
     words = [*fixed, *(f"{key}={text}" for key, text in texts.items())]
     config.check_overrides(config.with_tuned(words, "sweep"), "sweep")
     space = distributions(texts)
-    first = [f"{key}={d.choices[0] if hasattr(d, 'choices') else d.low}" for key, d in space.items()]
-    settings = config.compose_config([*fixed, *first], "sweep")
+    some = [f"{key}={some_value(distribution)}" for key, distribution in space.items()]
+    settings = config.compose_config([*fixed, *some], "sweep")
     check_count("sweep.trials", settings["sweep"]["trials"])
     config.check_values(settings)
     config.build(settings).close()
@@ -89,6 +92,8 @@ def _check_same(folder: Path, settings: config.Config, texts: dict[str, str], fi
     if not (folder / "config.yaml").is_file():
         return config.save_config({**settings, "space": texts}, folder)
     saved = config.load_config(folder)
+    if "space" not in saved:
+        raise ValueError(f"`{folder}` holds a run, not a sweep; set `sweep.dir` to another folder.")
     space = differences(saved.pop("space"), texts)
     found = [space, config.fixed_differences(saved, settings, fixed, _CHANGEABLE)]
     if any(found):
@@ -117,6 +122,10 @@ def _try(study: Any, trial: Any, fixed: list[str], folder: Path) -> None:
         mean = check_objective(float(np.mean([episode.return_ for episode in episodes])))
         result = {"state": TrialState.PRUNED} if reporter.pruned else {"values": mean}
         outcome = " (stopped early)" if reporter.pruned else ""
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, KeyboardInterrupt) or (isinstance(stop.code, int) and stop.code > _BY_SIGNAL):
+            mark_stopped(trial)
+        raise
     except Exception as error:  # noqa: BLE001 - an environment may raise anything
         outcome = f"failed: {error}"
         print(f"torch-es: trial {trial.number} ({' '.join(values)}) {outcome}", file=sys.stderr)
@@ -169,6 +178,6 @@ def _report(study: Any, fixed: list[str], folder: Path) -> None:
 
 def _again(fixed: list[str], trial: Any, path: Path) -> list[str]:
     """Return the words that train with a trial's settings, also with those that the file of the sweep has."""
-    words = [o for o in fixed if not o.startswith("sweep")] + _overrides(trial)
+    words = [o for o in fixed if not o.lstrip("+").startswith("sweep")] + _overrides(trial)
     there, here = config.fixed(config.load_config(path)), config.fixed(config.compose_config(words))
     return words + [override(f"++{key}", value) for key, value in there.items() if here.get(key, ...) != value]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import hydra
@@ -38,6 +38,7 @@ def train(arguments: list[str]) -> None:
     deleted = [word for word in given if word.startswith("~")]
     named = [word.partition("=")[0] for word in given if not word.startswith(("+", "~", "hydra."))]
     forced = {key: f"++{key}" for key in named if "." in key}
+    swept = config.swept(given)
     jobs = [_swapped(word, forced) for word in given if word not in deleted]
     sys.argv = ["torch-es", *flags, *(jobs if several else [*tuned, *shown])]
     OmegaConf.register_new_resolver("commands", commands_help, replace=True)
@@ -50,7 +51,7 @@ def train(arguments: list[str]) -> None:
                 searched = [word for word in own.hydra if word.startswith("hydra.searchpath=")]
                 back = {key: word for word, key in forced.items()}
                 words = [*searched, *(_swapped(word, back) for word in own.task), *deleted]
-                value = _train_job(config.compose_config(words), words)
+                value = _train_job(config.compose_config(words), words, swept)
             else:
                 value = _train_job(config.plain(composed), given)
             if several:
@@ -75,15 +76,15 @@ def train(arguments: list[str]) -> None:
         raise failures[0]
 
 
-def _train_job(settings: config.Config, words: list[str]) -> float:
-    """Train as `settings` say, which the command line `words` composed."""
+def _train_job(settings: config.Config, words: list[str], swept: Sequence[str] = ()) -> float:
+    """Train as `settings` say, which the command line `words` composed; jobs of a multirun differ in keys `swept`."""
     running = HydraConfig.get()
     given = [o for o in words if not o.startswith(("resume=", "hydra.", "hydra/"))]
     if running.mode == RunMode.MULTIRUN:
         _set_apart(settings, given)
     run_dir, named = Path(str(settings["run_dir"])), commands.modules(settings)
     if settings["resume"] in (None, "auto"):
-        folder = config.find_run(settings, given) if settings["resume"] else None
+        folder = config.find_run(settings, given, swept) if settings["resume"] else None
         if folder is None:
             config.check_free(run_dir)
             return _reached(settings, run_dir, words)

@@ -1,4 +1,4 @@
-"""A file that grows by whole pieces only; metrics and the replay log are written with it."""
+"""A file that grows by whole pieces only; metrics and the replay log are written with it. And room for another run."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class AppendFile:
     """
 
     def __init__(self, path: str | Path) -> None:
+        self._path = os.path.abspath(path)
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self.size = os.fstat(self._handle).st_size
         self._waiting = b""
@@ -49,8 +50,11 @@ class AppendFile:
 
     @property
     def deleted(self) -> bool:
-        """Whether the file was deleted since it was opened, so that what is written to it is lost."""
-        return os.fstat(self._handle).st_nlink == 0
+        """Whether the file was deleted or moved since it was opened, so that what is written to it is lost there."""
+        try:
+            return not os.path.samestat(os.fstat(self._handle), os.stat(self._path))
+        except FileNotFoundError:
+            return True
 
     def sync(self) -> None:
         """Write what is pending, and wait until everything would survive a power failure.
@@ -64,3 +68,20 @@ class AppendFile:
     def close(self) -> None:
         """Close the file."""
         os.close(self._handle)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename what an earlier run left at `path`, and return its new name, under which nothing was before.
+
+    Example:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "progress.csv"
+        >>> [set_aside(path).name for _ in range(2) if path.write_text("rows")]
+        ['progress.earlier.csv', 'progress.earlier-2.csv']
+    """
+    aside, number = path.with_name(f"{path.stem}.earlier{path.suffix}"), 1
+    while aside.exists():
+        number += 1
+        aside = path.with_name(f"{path.stem}.earlier-{number}{path.suffix}")
+    path.rename(aside)
+    return aside

@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch_es.loggers.appending import AppendFile
+from torch_es.loggers.appending import AppendFile, set_aside
 from torch_es.loggers.names import Naming, named
 from torch_es.types import Metrics
+
+_log = logging.getLogger(__name__)
 
 
 class JsonlLogger:
@@ -90,10 +93,14 @@ class CsvLogger:
     def _begin(self, row: Metrics) -> None:
         """Keep the rows before `row`, and add columns for its metrics.
 
-        A result at the end of a run has the step of the last generation's row, which is before it.
+        A result at the end of a run has the step of the last generation's row, which is before it. The file of another
+        run, or of this one if it begins anew, is set aside.
         """
         grows = self._file is not None
         self.close()
+        if not grows and row.get("time/iterations") == 1 and self._path.is_file():
+            aside = set_aside(self._path)
+            _log.warning("`%s` held the rows of an earlier run; they are kept as %s.", self._path, aside.name)
         step, result = row["global_step"], "time/iterations" not in row
 
         def is_before(other: Mapping[str, str]) -> bool:

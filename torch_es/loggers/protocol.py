@@ -64,7 +64,7 @@ def opened(loggers: Sequence[Logger], config: Mapping[str, Any], folder: Path) -
     def call(name: str, *arguments: Any) -> None:
         for logger in tuple(working):
             try:
-                getattr(logger, name)(*arguments)
+                getattr(logger, name)(*(dict(a) if isinstance(a, Mapping) else a for a in arguments))
             except Exception as error:  # noqa: BLE001 - a foreign library may raise anything
                 working.remove(logger)  # F51
                 _log.warning(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch_es.checks import flat
 from torch_es.errors import needs
+from torch_es.loggers.appending import set_aside
 from torch_es.loggers.names import Naming, named
 from torch_es.types import Metrics
+
+_log = logging.getLogger(__name__)
 
 _OBJECTIVE = "eval/mean_reward"  # the result that TensorBoard's table of hyperparameters shows
 
@@ -43,6 +47,9 @@ class TensorBoardLogger:
         """Write each metric at `global_step`."""
         step = int(metrics["global_step"])
         if self._writer is None:
+            if metrics.get("time/iterations") == 1 and self._folder.is_dir():
+                aside = set_aside(self._folder)
+                _log.warning("`%s` held an earlier run; it is kept as %s.", self._folder, aside.name)
             # a resumed run may play a generation again: its old row is hidden; a final result has none and hides none
             purge = step if "time/iterations" in metrics else None
             self._writer = self._open(str(self._folder), purge_step=purge)

@@ -116,11 +116,13 @@ def _kept_id(folder: Path) -> str:
     The file also holds the folder that the id was made for. If that still has it, this folder is a copy: a run of its
     own, which must not write into the history of the first.
     """
-    kept = folder / ".wandb-id"
+    kept, here = folder / ".wandb-id", folder.resolve()
     run_id, first = _read(kept)
     if not run_id or (_read(first / kept.name)[0] == run_id and not first.samefile(folder)):  # F52
         run_id = secrets.token_hex(4)
-        kept.write_text(f"{run_id}\n{folder.resolve()}")
+    elif first == here:
+        return run_id
+    kept.write_text(f"{run_id}\n{here}")  # a moved folder can be copied too
     return run_id
 
 

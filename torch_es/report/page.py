@@ -69,13 +69,15 @@ def render(run: Evidence) -> str:
         title=f"{run.env or 'ES'} · {run.folder.resolve().name}",
         summary=_summary(run),
         curve=_inline(curves({"": [run.folder]})),
-        histogram=_inline(pictures.histogram(run.records)),
+        histogram=_inline(pictures.histogram(run.records)) if run.records else None,
         gradient=_inline(pictures.gradient(run.rows)),
         **_signal(run),
         shaping=shaping
         if isinstance(shaping, str)
         else "the strategy's default, since a function of your own is not in the log",
         searches_actions=run.header["options"].get("sigma") == 0,
+        own_strategy=isinstance(run.header["options"]["strategy"], dict),
+        low_rank=run.header["options"].get("rank") is not None,
         observations=_inline(pictures.observations(run.records)) if norm else None,
         constant=np.flatnonzero(pictures.statistics(run.records[-1])[1] == 0).tolist() if norm else [],
         video=run.video and _data_uri(run.video, "video/mp4"),
@@ -99,7 +101,7 @@ def _summary(run: Evidence) -> dict[str, str]:
     evaluated = [row["eval/mean_reward"] for row in run.rows if "eval/mean_reward" in row]
     table = {
         "environment": run.env or "made by a function",
-        "strategy": f"{options['strategy']}, sigma {last.get('train/sigma', 0):.4g}",
+        "strategy": f"{_named(options['strategy'])}, sigma {last.get('train/sigma', 0):.4g}",
         "parameters": "not known before the first checkpoint" if run.dim is None else f"{run.dim:,}",
         "generations": f"{last['time/iterations']:,.0f} of {last.get('es/num_pairs', 0):,.0f} pairs",
         "environment steps": f"{last['global_step']:,.0f} in {last.get('time/total_episodes', 0):,.0f} episodes",
@@ -122,6 +124,11 @@ def _summary(run: Evidence) -> dict[str, str]:
     return table
 
 
+def _named(strategy: Any) -> str:
+    """Return the name of a strategy; one that was given as a function or an object has its own."""
+    return str(strategy["function"]) if isinstance(strategy, dict) else str(strategy)
+
+
 def _signal(run: Evidence) -> dict[str, Any]:
     """Return the picture of the split-half cosines, and its caption."""
     if run.dim is None or not run.cosines:
@@ -130,7 +137,8 @@ def _signal(run: Evidence) -> dict[str, Any]:
     half = run.records[-1].fitness.size / 4
     return {
         "cosines": _inline(pictures.cosines(run.cosines, chance=run.dim**-0.5)),
-        "mean": f"{values.mean():.4f} ± {values.std() / np.sqrt(len(values)):.4f}",
+        "mean": f"{values.mean():.4f}",
+        "error": f"{values.std(ddof=1) / np.sqrt(len(values)):.4f}" if len(values) > 1 else None,
         "ceiling": f"{half / (half + run.dim + 1):.4f}",
     }
 

@@ -18,6 +18,7 @@ from filelock import BaseFileLock, FileLock, Timeout, UnixFileLock
 from torch_es.checks import check_choice, check_count, differences
 from torch_es.errors import ResourceError, RunFolderError
 from torch_es.loggers import JsonlLogger
+from torch_es.loggers.appending import set_aside
 from torch_es.runs import checkpoint
 from torch_es.runs.checkpoint import Tree
 from torch_es.runs.machine import describe
@@ -54,7 +55,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path, keep: int = 3, on_save_error: OnSaveError = "warn") -> None:
-        self.path = Path(path)
+        self.path = Path(path).absolute()  # whoever changes the current folder does not move the run
         self.checkpoints = self.path / "checkpoints"
         self.saved: int | None = None  # the newest checkpoint's generation
         self.generation = 0  # the next to be recorded
@@ -82,10 +83,13 @@ class RunFolder:
             self._lock.release()
             self._lock = None
 
-    def continued(self, resume: bool, options: Mapping[str, Any]) -> Tree | None:
+    def continued(self, resume: bool, options: Mapping[str, Any], generation: int = 0) -> Tree | None:
         """Return the state from which the run in this folder continues, or None if a run begins.
 
-        `options` are the arguments of the trainer that continues it, as plain data.
+        Args:
+            resume: Whether it may continue.
+            options: The arguments of the trainer that continues it, as plain data.
+            generation: Where this trainer is; a warning tells that it goes back.
 
         Raises:
             RunFolderError: If a run is in it and `resume` is not set.
@@ -102,6 +106,11 @@ class RunFolder:
         if found := differences(saved, {name: own[name] for name in saved if name in own}):  # F34a
             raise ValueError(f"The run in `{self.path}` is another one: {found}.")
         self.saved = state["generation"]
+        if generation > state["generation"]:
+            _log.warning(
+                "This trainer is at generation %d, and goes back to the run in `%s`, which is at %d; what it learned "
+                "since is dropped.", generation, self.path, self.saved,
+            )  # fmt: skip
         return state
 
     def open(self, header: Mapping[str, Any], generation: int, theta_bytes: int) -> None:
@@ -127,9 +136,8 @@ class RunFolder:
         try:
             self._replay = ReplayLog(path, header)
         except RunFolderError as error:
-            aside = path.with_name(f"replay.until-{generation}.log")
+            aside = set_aside(path)
             _log.warning("%s It is kept as %s; a new one begins at generation %d.", error, aside.name, generation)
-            path.rename(aside)
             self._replay = ReplayLog(path, header)
 
     def _set_aside(self) -> None:
@@ -137,9 +145,8 @@ class RunFolder:
         logs = [self.path / name for name in ("metrics.jsonl", "replay.log")]
         if not (logs[0].is_file() and logs[0].stat().st_size):
             return
-        for log in filter(Path.is_file, logs):
-            log.replace(log.with_name(f"{log.stem}.earlier{log.suffix}"))
-        _log.warning("`%s` has no checkpoint: its logs are kept as *.earlier.*, and the run begins anew.", self.path)
+        kept = " and ".join(set_aside(log).name for log in filter(Path.is_file, logs))
+        _log.warning("`%s` has no checkpoint: its logs are kept as %s, and the run begins anew.", self.path, kept)
 
     def record(self, metrics: Metrics, record: Record) -> None:
         """Write a generation's row and what it returned."""
@@ -160,7 +167,7 @@ class RunFolder:
 
         Raises:
             OSError: If there is no room, and it is the last one, or `on_save_error` is "raise".
-            ResourceError: If it is the last one, and the folder was deleted during the run.
+            ResourceError: If it is the last one, and the folder was deleted or moved during the run.
         """
         deleted, generation = self._deleted(), self.generation
         if self.saved != generation or deleted:
@@ -172,14 +179,19 @@ class RunFolder:
                 self.saved = generation
                 checkpoint.prune(self.checkpoints, generation, self._keep)
         if last and deleted:
-            raise ResourceError(f"`{self.path}` was deleted during the run: its logs are lost, the checkpoint is new.")
+            raise ResourceError(
+                f"`{self.path}` was deleted or moved during the run: it holds no rows, and the checkpoint is new."
+            )
 
     def _deleted(self) -> bool:
-        """Return whether somebody deleted the logs; the first time, warn."""
+        """Return whether somebody deleted or moved the logs; the first time, warn."""
         if self._metrics is None or not self._metrics.deleted:
             return False
         if not self._warned:
-            _log.warning("`%s` was deleted: its logs are lost; checkpoints are written there again.", self.path)
+            _log.warning(
+                "`%s` was deleted or moved: rows are not written any more; checkpoints are written there again.",
+                self.path,
+            )
             self._warned = True
         return True
 

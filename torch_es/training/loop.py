@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from torch_es.checks import check_count, check_kind, check_positive
+from torch_es.loggers import JsonlLogger
 from torch_es.loggers.protocol import Logger, check_loggers
 from torch_es.runs.recording import Recording
 from torch_es.runs.replay_log import Record, digest
@@ -76,6 +77,10 @@ def check_learning(
     check_kind("callback", callback, Callable)
     check_kind("loggers", loggers, Sequence)
     check_loggers(loggers)
+    if folder is not None and any(isinstance(logger, JsonlLogger) for logger in loggers):
+        raise ValueError(
+            "`loggers` must not hold a JsonlLogger with `folder`, whose metrics.jsonl has the rows anyway."
+        )
     if resume and folder is None:
         raise ValueError("`resume` needs the `folder` of the run to continue.")
     if checkpoint_every != 0:

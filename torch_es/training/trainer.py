@@ -246,13 +246,18 @@ def _bits(result: EpisodeResult) -> tuple[float, int, bytes]:
 
 
 def centre_metrics(episodes: list[EpisodeResult]) -> dict[str, float]:
-    """Return the metrics of the centre's episodes; none if there are no episodes, never NaN."""
-    finite = [result for result in episodes if np.isfinite(result.return_)]
-    if not finite:
+    """Return the metrics of the centre's episodes; none if there are no episodes, never NaN.
+
+    A return that is not finite leaves no mean: that of the other episodes would say that all is well.
+    """
+    if not episodes:
         return {}
-    returns = [result.return_ for result in finite]
+    returns = np.array([result.return_ for result in episodes])
+    bad, length = np.count_nonzero(~np.isfinite(returns)), np.mean([result.length for result in episodes])
+    if bad:
+        return {"eval/nonfinite_returns": float(bad), "eval/mean_ep_length": float(length)}
     return {
-        "eval/mean_reward": float(np.mean(returns)),
-        "eval/std_reward": float(np.std(returns)),
-        "eval/mean_ep_length": float(np.mean([result.length for result in finite])),
+        "eval/mean_reward": float(returns.mean()),
+        "eval/std_reward": float(returns.std()),
+        "eval/mean_ep_length": float(length),
     }

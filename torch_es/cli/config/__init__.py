@@ -19,6 +19,7 @@ from torch_es.cli.config.overrides import options as options
 from torch_es.cli.config.overrides import parsed_overrides as parsed_overrides
 from torch_es.cli.config.overrides import plain as plain
 from torch_es.cli.config.overrides import split_flags as split_flags
+from torch_es.cli.config.overrides import swept as swept
 from torch_es.cli.config.overrides import with_search_path as with_search_path
 from torch_es.cli.config.resume import CHANGEABLE as CHANGEABLE
 from torch_es.cli.config.resume import changed as changed

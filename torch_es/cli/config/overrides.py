@@ -152,6 +152,16 @@ def keys(overrides: Sequence[str]) -> list[str]:
     return [override.key_or_group for override in parsed_overrides(overrides)]
 
 
+def swept(overrides: Sequence[str]) -> list[str]:
+    """Return the keys and groups of which the overrides of a multirun give several values.
+
+    Example:
+        >>> swept(["strategy=ars,snes", "seed=1"])
+        ['strategy']
+    """
+    return [override.key_or_group for override in parsed_overrides(overrides) if override.is_sweep_override()]
+
+
 @contextlib.contextmanager
 def config_files() -> Iterator[ConfigLoader]:
     """Let Hydra compose from `conf/`; its errors become ValueErrors. In a job of Hydra it already can."""

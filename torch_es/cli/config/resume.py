@@ -38,7 +38,7 @@ def check_free(folder: Path) -> None:
         raise ValueError(f"`run_dir` {folder} exists; name another, or continue it with `{commands.resume(folder)}`.")
 
 
-def find_run(config: Config, overrides: Sequence[str]) -> Path | None:
+def find_run(config: Config, overrides: Sequence[str], swept: Collection[str] = ()) -> Path | None:
     """Return the run that `resume=auto` continues, or None for a new one.
 
     That is the run in `run_dir`, if there is one. Without a `run_dir` on the command line it is otherwise the newest
@@ -47,6 +47,7 @@ def find_run(config: Config, overrides: Sequence[str]) -> Path | None:
     Args:
         config: Composed from the command line.
         overrides: As on the command line.
+        swept: Keys by which the jobs of a multirun differ, of which each continues its own run.
 
     Raises:
         ValueError: If the run in `run_dir` was started by other settings; every difference is named.
@@ -58,7 +59,9 @@ def find_run(config: Config, overrides: Sequence[str]) -> Path | None:
     if "run_dir" in keys(overrides):
         return None
     beside = sorted(folder.parent.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
-    same = (path.parent for path in beside if not fixed_differences(read_config(path.parent), config, overrides))
+    changeable = [key for key in CHANGEABLE if key not in {name.partition(".")[0] for name in swept}]
+    found = ((path.parent, read_config(path.parent)) for path in beside)
+    same = (run for run, saved in found if not fixed_differences(saved, config, overrides, changeable))
     return next(same, None)
 
 
