@@ -59,6 +59,7 @@ class Broken:
 def test_a_run_and_its_resumed_part_are_one_history_whatever_fails_beside_it(name, tmp_path, monkeypatch, caplog):
     make, rows = LOGGERS[name]
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path / "data"))
+    (tmp_path / "metrics.jsonl").touch()  # as in the folder of a run
     for call, steps in (("start", (10.0, 20.0)), ("close", ()), ("log", (30.0,))):
         with opened([Broken(call), make()], {"seed": 1}, tmp_path) as log:
             for step in steps:

@@ -175,11 +175,13 @@ def test_a_moved_run_keeps_its_id_and_a_copied_one_gets_its_own(tmp_path):
     first, moved, copied = tmp_path / "first", tmp_path / "moved", tmp_path / "copied"
     first.mkdir()
     run_id = logged(first)
+    (first / "metrics.jsonl").touch()
     assert logged(first) == run_id
     first.rename(moved)
     assert logged(moved) == run_id
     first.mkdir()
     assert logged(first) != run_id  # a new run where the old one was
+    (first / "metrics.jsonl").touch()
     assert logged(moved) == run_id
     shutil.copytree(first, copied)
     own = logged(copied)
@@ -187,6 +189,10 @@ def test_a_moved_run_keeps_its_id_and_a_copied_one_gets_its_own(tmp_path):
     assert logged(copied) == own
     shutil.copytree(moved, tmp_path / "again")
     assert logged(tmp_path / "again") != run_id
+
+
+def test_runs_without_a_folder_are_runs_of_their_own(tmp_path):
+    assert len({logged(tmp_path) for _ in range(3)}) == 3
 
 
 def logged(folder):

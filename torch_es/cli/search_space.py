@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from torch_es.cli.config import parsed_overrides
 from torch_es.errors import needs
 
-_SQRT_8 = 8**0.5
+_SHARE = 8**-0.5  # of an interval; irrational, so that the point there is no whole number
 
 
 def split(overrides: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -51,15 +51,16 @@ def some_value(distribution: Any) -> Any:
     """Return a value that a distribution may suggest; of real numbers one that is not whole.
 
     Example:
-        >>> some_value(distributions({"strategy.num_pairs": "interval(4, 9.0)"})["strategy.num_pairs"])
-        5.77...
+        >>> space = distributions({"strategy.num_pairs": "interval(4, 9.0)"})
+        >>> round(some_value(space["strategy.num_pairs"]), 2)
+        5.77
     """
     with needs("sweep"):
         from optuna.distributions import FloatDistribution
     if hasattr(distribution, "choices"):
         return distribution.choices[0]
     if isinstance(distribution, FloatDistribution) and distribution.step is None:
-        return distribution.low + (distribution.high - distribution.low) / _SQRT_8
+        return distribution.low + _SHARE * (distribution.high - distribution.low)
     return distribution.low
 
 

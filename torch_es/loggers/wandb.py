@@ -114,11 +114,13 @@ def _kept_id(folder: Path) -> str:
     """Return the id kept in the folder; with it, W&B joins the offline parts of a resumed run when they are synced.
 
     The file also holds the folder that the id was made for. If that still has it, this folder is a copy: a run of its
-    own, which must not write into the history of the first.
+    own, which must not write into the history of the first. Nor must a run in a folder without metrics.jsonl, as the
+    current one is for `learn` without a folder.
     """
     kept, here = folder / ".wandb-id", folder.resolve()
     run_id, first = _read(kept)
-    if not run_id or (_read(first / kept.name)[0] == run_id and not first.samefile(folder)):  # F52
+    copied = _read(first / kept.name)[0] == run_id and not first.samefile(folder)
+    if not run_id or copied or not (folder / "metrics.jsonl").is_file():  # F52
         run_id = secrets.token_hex(4)
     elif first == here:
         return run_id
