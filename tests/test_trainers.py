@@ -121,6 +121,7 @@ def test_a_policy_of_the_zoo_goes_on_with_a_fresh_learning_rate():
         ("Pendulum-v1", {"optimizer": partial(torch.optim.Adam, lr=0.5)}, "`optimizer` must be the checkpoint's"),
         ("Swimmer-v5", {"sigma": 0.5}, "`sigma` must be the checkpoint's"),
         ("CartPole-v1", {"env": "CartPole-v1"}, "`env` must be left out of `from_run`: `set_env` of the trainer"),
+        ("CartPole-v1", {"policy": "mlp"}, r"`policy` must be left out of `from_run`: the network is the run's"),
     ],
 )
 def test_what_a_run_keeps_is_not_replaced(task, options, message):

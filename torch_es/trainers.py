@@ -13,6 +13,11 @@ _UNREAD = (  # by the trainer; the command line reads them
     "max_seconds", "final_episodes", "video", "logger", "checkpoint_every", "keep_checkpoints", "on_save_error",
     "run_dir", "resume",
 )  # fmt: skip
+_OF_THE_RUN = {  # what cannot be replaced in it
+    "env": "`set_env` of the trainer plays in another environment",
+    "policy": "the network is the run's; `ES(policy, ...)` trains another one",
+    "fitness_fn": "a run of the command line has an environment",
+}
 
 
 def from_task(task: str, *overrides: str, seed: int = 0, **options: Any) -> ES:
@@ -66,8 +71,9 @@ def from_run(folder: str | Path, *, best: bool = False, imports: Collection[str]
         ...     es.evaluate(episodes=1)[0].return_
         500.0
     """
-    if "env" in options:
-        raise ValueError("`env` must be left out of `from_run`: `set_env` of the trainer plays in another environment.")
+    for name, way in _OF_THE_RUN.items():
+        if name in options:
+            raise ValueError(f"`{name}` must be left out of `from_run`: {way}.")
     path = Path(folder)
     settings = config.load_config(path)
     config.check_imports(path, settings, imports)

@@ -53,7 +53,7 @@ def run(
         config.save_config(settings, folder)  # of a resumed run too: the next resume goes on as this one
         if origin:
             _log.info("Settings: %s.", origin)
-        with exits(), _explained(run_folder, settings), opened(loggers, settings, folder) as log:
+        with exits(), _explained(folder, run_folder, settings), opened(loggers, settings, folder) as log:
 
             def logged(metrics: Metrics) -> bool | None:
                 log(metrics)
@@ -87,15 +87,15 @@ def run(
 
 
 @contextlib.contextmanager
-def _explained(run_folder: RunFolder, settings: config.Config) -> Iterator[None]:
-    """Where training is stopped, say what is saved and how to go on."""
+def _explained(folder: Path, run_folder: RunFolder, settings: config.Config) -> Iterator[None]:
+    """Where training is stopped, say what is saved and how to go on, with the folder as the user wrote it."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:
         code = stop.code if isinstance(stop, SystemExit) else INTERRUPTED
         signals = {str(128 + known): known.name for known in signal.Signals}
         by = signals.get(str(code), f"SystemExit({code!r})")  # an environment may exit too
-        again = commands.resume(run_folder.path, *commands.modules(settings).values())
+        again = commands.resume(folder, *commands.modules(settings).values())
         how = f"`{again}` continues from generation {run_folder.saved or 0}"
         print(f"torch-es: stopped by {by}; {how}.", file=sys.stderr)
         raise
@@ -105,7 +105,7 @@ def _explained(run_folder: RunFolder, settings: config.Config) -> Iterator[None]
         t = error.task
         member = ["--episode", str(t.episode)] if t.member == CENTRE else ["--member", str(t.member)]
         again = commands.command(
-            "replay", run_folder.path, "--generation", str(t.generation), *member, *commands.imports(settings)
+            "replay", folder, "--generation", str(t.generation), *member, *commands.imports(settings)
         )
         raise WorkerError(f"{error}\n\nThis plays it again: {again}", t) from error
 
