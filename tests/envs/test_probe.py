@@ -255,3 +255,17 @@ def test_a_reused_array_gives_the_reference_of_a_copied_one():
 def test_a_reference_without_variance_is_refused():
     with pytest.raises(ValueError, match="`env` gave 128 equal observations at random play"):
         ES(normalised(), Constant)
+
+
+@pytest.mark.parametrize("space", [gym.spaces.Text(5), gym.spaces.Sequence(gym.spaces.Discrete(2))])
+def test_a_space_that_is_not_taken_is_named_whatever_reset_returns(space):
+    class Telling(Stepper):
+        observation_space = space
+
+        def reset(self, *, seed=None, options=None):
+            return space.sample(), {}
+
+    with pytest.raises(
+        ValueError, match=r"`observation_space` must be a Box, Discrete, .* wrap the environment to offer"
+    ):
+        ES(mlp(3, 1), Telling, num_workers=0)

@@ -4,6 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from helpers import Stepper
 
 from torch_es import ES, EpisodeRules, mlp
 from torch_es.envs import ActionRepeat
@@ -238,3 +239,16 @@ def test_bad_repeats_are_refused():
 def test_a_whole_float_is_a_count_of_episodes():
     assert EpisodeRules(per_member=2.0) == EpisodeRules(per_member=2)
     assert isinstance(EpisodeRules(per_member=2.0).per_member, int)
+
+
+@pytest.mark.parametrize("times", [1, 2, 4])
+def test_the_bonus_for_staying_alive_is_taken_from_every_step_of_a_repeated_action(times):
+    class Alive(Stepper):
+        def step(self, action):
+            observation, _, terminated, truncated, info = super().step(action)
+            return observation, 1.0, terminated, truncated, info
+
+    rules = EpisodeRules(reward_shift=1)
+    es = ES(mlp(3, 1, (4,)), lambda: ActionRepeat(Alive(length=8), times), rules=rules, num_pairs=2, num_workers=0)
+    generation(es)
+    assert not es.trainer.played.outcome.fitness.any()

@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.spaces import Box
 from sample_spaces import BOX3, WIDE
 
 from torch_es.heads import make_head
@@ -36,3 +37,16 @@ def test_box_heads_are_for_boxes_with_bounds():
     for given in ("tanh", "uniform:3"):
         with pytest.raises(ValueError, match="finite bounds"):
             make_head(BOX3, given)
+
+
+@pytest.mark.parametrize(("low", "high", "kind"), [(-(2**63), 2**63 - 1, np.int64), (0, 2**64 - 1, np.uint64)])
+def test_the_largest_output_is_near_the_largest_whole_number(low, high, kind):
+    action = make_head(Box(low, high, (1,), kind))(np.float32([9e30]))
+    assert 0.999 * high < int(action[0]) <= high
+
+
+@pytest.mark.parametrize("given", ["tanh", "uniform:3"])
+@pytest.mark.parametrize(("bound", "kind"), [(3e38, np.float32), (1e300, np.float64)])
+def test_bounds_whose_distance_is_not_finite_are_refused(bound, kind, given):
+    with pytest.raises(ValueError, match="other than clip needs a Box with finite bounds, and a finite distance betw"):
+        make_head(Box(-bound, bound, (2,), kind), given)

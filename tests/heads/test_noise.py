@@ -101,3 +101,17 @@ def test_wrong_noise_is_refused(given):
 def test_noise_that_does_not_apply_is_refused(space, given):
     with pytest.raises(ValueError, match="does not apply"):
         make_action_noise(space, make_head(space), given)
+
+
+def test_noise_of_ones_own_draws_as_many_numbers_as_it_says():
+    class Alone:
+        size = 2
+
+        def draw(self, generator):
+            return generator.normal()
+
+        def __call__(self, output, noise):
+            return output + noise
+
+    with pytest.raises(ValueError, match=r"`action_noise` must draw 2 numbers, as its `size` says, got the shape \(\)"):
+        make_action_noise(BOX, make_head(BOX), Alone())

@@ -3,10 +3,11 @@
 import copy
 import pickle
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box
+from gymnasium.spaces import Box, Dict, Discrete
 from helpers import Stepper, boxed, stepper_policy
 from modules import Branching, Counting, SearchesPath, UsesNumpy
 from sample_spaces import OBSERVATIONS, Leafwise
@@ -19,12 +20,14 @@ from torch_es.lanes.matmul import MatmulLanes
 from torch_es.lanes.modules import CopiedLanes, TracedLanes
 from torch_es.nn import (
     HardAttention,
+    ObservationNorm,
     QuantizedWeights,
     Sign,
     Step,
     binarize,
     ternarize,
 )
+from torch_es.policies import Concatenate
 from torch_es.rollout import Rollout
 from torch_es.search.parameters import FlatParameters
 from torch_es.spaces import Layout
@@ -307,3 +310,61 @@ def test_observations_have_the_dtype_of_the_first_real_parameter_in_training_and
 
 
 SEEN = set()
+
+
+class Pressing(nn.Module):
+    """Uses its observation, in pascal, beside its norm: in bar."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.out = ObservationNorm(1), nn.Linear(2, 2)
+
+    def forward(self, x):
+        return self.out(torch.cat([self.norm(x), x / 1e5], 1))
+
+
+def test_what_a_network_makes_of_large_numbers_beside_its_norm_is_seen():
+    layout = Layout(Box(0, 2e5, (1,)))
+    assert not choose_lanes(Pressing(), 4, layout).normalized
+    assert choose_lanes(nn.Sequential(ObservationNorm(1), nn.Linear(1, 2)), 4, layout).normalized
+    space = Dict(force=Box(0, 2e5, (2,)), gear=Discrete(3))
+    network = nn.Sequential(ObservationNorm(space), Concatenate(), nn.Linear(5, 2))
+    assert choose_lanes(network, 4, Layout(space)).normalized
+
+
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+@pytest.mark.parametrize("place", [lambda network: network, lambda network: network[0]], ids=["whole", "layer"])
+def test_a_chain_with_a_hook_is_run_with_it(place, register):
+    network = nn.Sequential(nn.Linear(1, 2), nn.Tanh())
+    assert choose_lanes(network, 4, Layout(Box(-1, 1, (1,)))).kind == "matmul"
+    getattr(place(network), register)(lambda module, *given: given[-1].clamp(-1e6, 1e6) if given[1:] else None)
+    assert choose_lanes(network, 4, Layout(Box(-1, 1, (1,)))).kind == "traced"
+
+
+class Clock(gym.Env):
+    """Shows the time since 1970; it pays to act from the tenth step on."""
+
+    observation_space, action_space = Box(0, 2e9, (1,), np.float64), Discrete(2)
+
+    def reset(self, *, seed=None, options=None):
+        self.step_number = 0
+        return np.array([1.7e9]), {}
+
+    def step(self, action):
+        paid = float(action == (self.step_number >= 10))
+        self.step_number += 1
+        return np.array([1.7e9 + self.step_number]), paid, self.step_number == 20, False, {}
+
+
+def test_a_network_of_float64_gets_the_whole_number_in_training_too():
+    class Waiting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.until = nn.Parameter(torch.tensor(9.5, dtype=torch.float64))
+
+        def forward(self, x):
+            left = x - 1.7e9 - self.until
+            return torch.cat([-left, left], 1)
+
+    es = ES(Waiting(), Clock, num_pairs=2, num_workers=0)
+    assert es.evaluate(1)[0].return_ == 20

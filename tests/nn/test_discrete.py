@@ -173,3 +173,11 @@ def by_autograd(module, data):
     deciding = [p for name, p in module.named_parameters() if "value" not in name]  # of attention, query and key
     assert not any(p.grad is not None and p.grad.any() for p in deciding)
     return error(module, data).item()
+
+
+@pytest.mark.parametrize("spread", [0.02, 1.0])
+def test_ternary_weights_of_a_large_layer_in_float16_are_those_of_float32(spread):
+    weight = (spread * randn(512, 512)).half()
+    own, wide = ternarize(weight), ternarize(weight.float())
+    assert own.dtype == torch.float16
+    torch.testing.assert_close(own.float(), wide, rtol=2e-3, atol=0)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Box, Dict
+from gymnasium.spaces import Box, Dict, Discrete
 from sample_spaces import BOX1, BOX3
 from torch import nn
 
@@ -124,3 +124,30 @@ def test_whatever_a_network_raises_names_policy_and_what_it_was_given(network, s
 def test_large_numbers_that_nothing_normalises_are_told_of(space, network, told, caplog):
     Policy(network, space, BOX1)
     assert ("put `torch_es.nn.ObservationNorm(env.observation_space)` first" in caplog.text) == told
+
+
+def test_a_head_of_ones_own_makes_actions_of_the_space():
+    class Short:
+        size = 2
+
+        def __call__(self, output):
+            return output[..., :1]
+
+    with pytest.raises(
+        ValueError, match=r"`box_head` must return actions \(batch, \*\(2,\)\), got \(1, 1\) for a batch"
+    ):
+        Policy(nn.Linear(3, 2), Box(-1, 1, (3,)), Box(-1, 1, (2,)), box_head=Short())
+
+
+def test_memory_in_a_buffer_is_told(caplog):
+    class Remembering(nn.Linear):
+        def __init__(self):
+            super().__init__(3, 2)
+            self.register_buffer("seen", torch.zeros(1))
+
+        def forward(self, x):
+            self.seen += 1
+            return super().forward(x)
+
+    Policy(nn.Sequential(Remembering()), Box(-1, 1, (3,)), Discrete(2))
+    assert "`policy` changes its buffer 0.seen when it acts." in caplog.text

@@ -4,7 +4,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium.spaces import Dict, Discrete
+from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete
 from helpers import played_alike
 from sample_spaces import BOX3, OBSERVATIONS, Leafwise, Random
 from torch import nn
@@ -65,3 +65,22 @@ def test_an_observation_of_another_shape_is_refused():
         policy.act(np.zeros((2, 4)))
     with pytest.raises(ValueError, match=r"`observation_space` must be a Box.*Dict or Tuple of these, got Text"):
         Layout(Dict(a=gym.spaces.Text(3)))
+
+
+@pytest.mark.parametrize(
+    ("space", "good", "bad", "message"),
+    [
+        (Discrete(3), 2, -1, r"`observation` must be in Discrete\(3\), got -1"),
+        (Discrete(3, start=2), 4, 1, r"must be in Discrete\(3, start=2\), got 1"),
+        (MultiDiscrete([3, 3]), [2, 0], [3, 0], r"must be in MultiDiscrete\(\[3 3\]\), got \[3 0\]"),
+        (Dict(gear=Discrete(2), arm=Box(-1, 1, (1,))), {"gear": 1, "arm": [0.0]}, {"gear": -1, "arm": [0.0]},
+         r"`observation\['gear'\]` must be in Discrete\(2\), got -1"),
+    ],
+)  # fmt: skip
+def test_a_choice_that_there_is_not_is_refused(space, good, bad, message):
+    def whole(observation):
+        return np.array(observation) if isinstance(observation, list) else observation
+
+    assert Layout(space).row(whole(good)).sum() in (1, 2)
+    with pytest.raises(ValueError, match=message):
+        Layout(space).row(whole(bad))

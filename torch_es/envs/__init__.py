@@ -10,6 +10,7 @@ from torch_es.envs.make import EnvFactory as EnvFactory
 from torch_es.envs.make import bare as bare
 from torch_es.envs.make import frames_per_step as frames_per_step
 from torch_es.envs.make import repeated as repeated
+from torch_es.envs.make import repeats as repeats
 from torch_es.envs.probe import MASKS as MASKS
 from torch_es.envs.probe import check_form as check_form
 from torch_es.envs.probe import check_observation as check_observation

@@ -141,5 +141,5 @@ def _part(one: Any, other: Any) -> str:
         return ""
     if a.shape != b.shape:
         return f" has {a.size} and {b.size} elements"
-    place = int(np.flatnonzero(a != b)[0])
+    place = int(np.flatnonzero((a != b) & ~((a != a) & (b != b)))[0])  # NaN is not equal to itself
     return f"{f'[{place}]' if np.ndim(one) else ''} is {a[place]} and {b[place]}"

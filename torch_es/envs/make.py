@@ -192,11 +192,21 @@ def frames_per_step(env: Env) -> int:
         >>> frames_per_step(ActionRepeat(env_factory("ALE/Pong-v5")(), 2))
         8
     """
-    frames = 1
+    return repeats(env) * (env.unwrapped.frame_skip if isinstance(env.unwrapped, Atari) else 1)
+
+
+def repeats(env: Env) -> int:
+    """Return for how many steps of the environment an action is repeated.
+
+    Example:
+        >>> repeats(ActionRepeat(env_factory("ALE/Pong-v5")(), 2))
+        2
+    """
+    times = 1
     while isinstance(env, gym.Wrapper):
-        frames *= env.times if isinstance(env, ActionRepeat) else 1
+        times *= env.times if isinstance(env, ActionRepeat) else 1
         env = env.env
-    return frames * (env.frame_skip if isinstance(env, Atari) else 1)
+    return times
 
 
 def bare(env: Env) -> tuple[Env, int | None]:

@@ -11,6 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from torch_es.envs.make import Env, EnvFactory
+from torch_es.spaces.layout import Layout
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ def _made(factory: EnvFactory) -> Env:
 
 
 def _check_play(env: Env) -> None:
+    Layout(env.observation_space)  # a space of another kind is not the fault of what `reset` returns
     if env.has_wrapper_attr("action_masks"):  # MaskablePPO's
         _log.warning("`env` has `action_masks`, but %s", MASKS)
     begun: Any = env.reset(seed=0)

@@ -29,8 +29,8 @@ class EpisodeRules:
             multiplied by RATIO after each generation in which at least a share THRESHOLD of the episodes hit it, as
             their released code does. A `torch_es.envs.Cap` of your own is taken too.
         reward_shift: Subtracted from each step's reward before the strategy sees it, so that it does not count merely
-            staying alive (Mania et al. 2018, arXiv:1803.07055: 1 for Hopper and Walker2d, 5 for Humanoid). Reported
-            returns do not change.
+            staying alive (Mania et al. 2018, arXiv:1803.07055: 1 for Hopper and Walker2d, 5 for Humanoid). An action
+            that `ActionRepeat` takes n times has n steps. Reported returns do not change.
         seeds: Which members play in the same world. `pair`: the two of a pair, so that their returns differ only by the
             sign of their noise; `generation`: all of a generation; `fixed`: all of the run; `independent`: none.
         per_member: Episodes that each member plays; its fitness is their mean.
@@ -114,6 +114,6 @@ class EpisodeRules:
         return f"generation {task.generation} {who} (environment seed {self.environment_seed(seed, task)})"
 
     def fitness(self, returns: Float64Array, lengths: npt.NDArray[Any]) -> Float64Array:
-        """Return what members are worth to the strategy, `(members,)`, from `(members, episodes)` of each."""
+        """Return what members are worth to the strategy, `(members,)`, from `(members, episodes)` of each, in steps."""
         fitness: Float64Array = np.mean(returns - self.reward_shift * lengths, axis=-1)
         return fitness

@@ -56,7 +56,11 @@ class ClipHead(Constants):
 def _inwards(bound: npt.NDArray[Any], inside: float) -> Float32Array:
     """Return the float32 that is nearest to the bound and not beyond it."""
     near = bound.astype(np.float32)
-    beyond = near < bound if inside > 0 else near > bound
+    if bound.dtype.kind in "iu":  # NumPy would compare with float64, to which 2**63 - 1 is 2**63
+        exact = np.array([int(number) - int(own) for number, own in zip(near.ravel(), bound.ravel(), strict=True)])
+        beyond = (exact < 0 if inside > 0 else exact > 0).reshape(bound.shape)
+    else:
+        beyond = near < bound if inside > 0 else near > bound
     nearest: Float32Array = np.where(beyond, np.nextafter(near, np.float32(inside)), near)
     return nearest
 
@@ -176,6 +180,11 @@ def _places(given: str) -> list[float]:
 
 
 def _finite_bounds(space: gym.spaces.Box) -> tuple[Float32Array, Float32Array]:
-    if not np.isfinite([space.low, space.high]).all():
-        raise ValueError(f"`box_head` other than clip needs a Box with finite bounds, got {space}.")
-    return space.low.astype(np.float32).ravel(), space.high.astype(np.float32).ravel()
+    with np.errstate(over="ignore"):
+        low, high = space.low.astype(np.float32).ravel(), space.high.astype(np.float32).ravel()
+        if not np.isfinite([low, high, high - low]).all():
+            raise ValueError(
+                f"`box_head` other than clip needs a Box with finite bounds, and a finite distance between them, got "
+                f"{space}; float32 ends at 3.4e38."
+            )
+    return low, high

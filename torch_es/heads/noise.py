@@ -173,10 +173,12 @@ def make_action_noise(space: gym.Space[Any], head: Head, given: GivenNoise) -> A
         >>> make_action_noise(space, make_head(space), "sample").draw(np.random.default_rng(0)).round(1)
         array([-0. ,  1.2,  3.2], dtype=float32)
     """
-    if hasattr(given, "draw"):
-        return given  # type: ignore[return-value]  # of the user's own
-    if callable(given):
-        return given(space, head)
+    if hasattr(given, "draw") or callable(given):
+        own: Noise = given if hasattr(given, "draw") else given(space, head)  # type: ignore[assignment, operator]
+        shape = np.shape(own.draw(np.random.default_rng(0)))
+        if shape != (own.size,):
+            raise ValueError(f"`action_noise` must draw {own.size} numbers, as its `size` says, got the shape {shape}.")
+        return own
     kind, _, text = str(given).partition(":")
     number = np.nan
     with suppress(ValueError):

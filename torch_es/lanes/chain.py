@@ -24,10 +24,15 @@ _ACTIVATIONS: dict[type[nn.Module], Kernel] = {
 def chain(module: nn.Module) -> list[nn.Module]:
     """Return the layers of a `Sequential` in order, nested ones included; any other module is a chain of one.
 
+    Raises:
+        NotImplementedError: If there is a hook, or a `forward` of an object's own, which arrays would not go through.
+
     Example:
         >>> chain(nn.Sequential(nn.Linear(3, 2), nn.Sequential(nn.Tanh())))
         [Linear(in_features=3, out_features=2, bias=True), Tanh()]
     """
+    if module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module):
+        raise NotImplementedError(f"{type(module).__name__} has a hook")
     if type(module) is nn.Sequential:
         return [leaf for child in module for leaf in chain(child)]
     return [module]

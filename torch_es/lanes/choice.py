@@ -31,11 +31,13 @@ from torch_es.nn import find_norm
 from torch_es.nn.carried import copied
 from torch_es.nn.observation_norm import normalize
 from torch_es.policies.policy import Policy
+from torch_es.policies.recurrent import dtype_of
 from torch_es.search.low_rank import Part
 from torch_es.search.parameters import FlatParameters
 from torch_es.spaces.layout import Layout
 from torch_es.types import Float32Array
 
+_LARGE = 1e6  # as pressures in pascal are
 _SHARING_LANES = 48  # by trial on Humanoid: more cost little, and what a step costs once is shared by more
 
 Parts = tuple[Part, ...]
@@ -146,12 +148,23 @@ def _mostly_shared(parts: Parts) -> bool:
 
 
 def _normalizes_first(network: nn.Module, layout: Layout, reference: Float32Array | None, theta: Tensor) -> bool:
-    """Whether the network is its `ObservationNorm`, and then the rest of it."""
+    """Whether the network is its `ObservationNorm`, and then the rest of it.
+
+    It is tried on large observations too: in what a network makes of `x / 1e5` beside the norm, small ones do not show.
+    """
+    large = min(_LARGE, 0.01 * torch.finfo(dtype_of(network)).max)  # float16 ends at 65,504
+    return all(_normalizes_at(size, network, layout, reference, theta) for size in (1.0, large))
+
+
+def _normalizes_at(
+    size: float, network: nn.Module, layout: Layout, reference: Float32Array | None, theta: Tensor
+) -> bool:
+    """Whether the network answers as if it were its `ObservationNorm` first, to observations of this size."""
     norm = find_norm(network)
     assert norm is not None
     generator, measured = np.random.default_rng(1), norm.measured.numpy()
     mean, std = generator.normal(size=norm.size), generator.uniform(0.5, 2.0, norm.size)
-    scale = np.where(measured, mean, 0.0), np.where(measured, std, 1.0)
+    scale = np.where(measured, size * mean, 0.0), np.where(measured, size * std, 1.0)
     whole = CopiedLanes(copied(network), 1, layout, reference)
     whole.begin(reference, scale)
 
@@ -162,8 +175,11 @@ def _normalizes_first(network: nn.Module, layout: Layout, reference: Float32Arra
     def seen_by_rest(rows: Float32Array) -> Float32Array:
         return normalize(rows, scale, norm.limits).astype(np.float32)
 
-    draw, tolerance = normal_rows(layout.size), tolerance_of(network)
-    return passes(partial(answer_as, 1, whole, rest, theta, draw, tolerance, seen_by_rest), "normalised")
+    def draw(generator: np.random.Generator, number: int) -> Float32Array:
+        return normal_rows(layout.size)(generator, number) * np.where(measured, np.float32(size), np.float32(1))
+
+    trial = partial(answer_as, 1, whole, rest, theta, draw, tolerance_of(network), seen_by_rest)
+    return passes(trial, "normalised")
 
 
 def _without_norm(network: nn.Module) -> nn.Module:

@@ -21,7 +21,6 @@ class AppendFile:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._path = os.path.abspath(path)
         self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         self.size = os.fstat(self._handle).st_size
         self._waiting = b""
@@ -50,11 +49,8 @@ class AppendFile:
 
     @property
     def deleted(self) -> bool:
-        """Whether the file was deleted or moved since it was opened, so that what is written to it is lost there."""
-        try:
-            return not os.path.samestat(os.fstat(self._handle), os.stat(self._path))
-        except FileNotFoundError:
-            return True
+        """Whether the file was deleted since it was opened, so that what is written to it is lost."""
+        return os.fstat(self._handle).st_nlink == 0
 
     def sync(self) -> None:
         """Write what is pending, and wait until everything would survive a power failure.

@@ -39,8 +39,9 @@ def ternarize(weight: torch.Tensor) -> torch.Tensor:
     """
     threshold = 0.7 * weight.abs().mean()
     signs = (weight > threshold).to(weight.dtype) - (weight < -threshold).to(weight.dtype)
-    scale = (weight * signs).sum() / signs.abs().sum().clamp(min=1)  # of a tensor of zeros, no weight is kept
-    return scale * signs
+    wide = torch.promote_types(weight.dtype, torch.float32)  # float16 cannot count beyond 65,504
+    kept = signs.abs().sum(dtype=wide).clamp(min=1)  # of a tensor of zeros, no weight is kept
+    return ((weight * signs).sum(dtype=wide) / kept).to(weight.dtype) * signs
 
 
 class Step(nn.Module):

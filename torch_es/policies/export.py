@@ -102,7 +102,7 @@ def _moderate(leaf: Any) -> Any:
     """Return a leaf of an observation without the giants of a space whose bounds say no more than that it is finite."""
     if not np.issubdtype(getattr(leaf, "dtype", int), np.floating):
         return leaf
-    return np.where(np.abs(leaf) > _GIANT, np.sign(leaf), leaf).astype(leaf.dtype)
+    return np.where(np.abs(leaf.astype(np.float64)) > _GIANT, np.sign(leaf), leaf)
 
 
 def _batched(values: Sequence[Any]) -> Any:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from torch_es.heads import BoxHead, GivenNoise, make_action_noise, make_head, unbatched
 from torch_es.nn import ObservationNorm, batch_norms, find_norm, prepare, virtual_batch_norms
+from torch_es.nn.buffers import same_tensors
 from torch_es.nn.prepare import prepared_parts
 from torch_es.policies.answers import check_answer, check_state, refusal
 from torch_es.policies.export import export
@@ -206,7 +207,9 @@ class Policy(nn.Module):
             self.prepare()
             with _evaluating(self.network), kept_buffers(self.network):
                 state = (self.initial_state(1),) if is_recurrent(self.network) else ()
+                before = [buffer.clone() for buffer in self.network.buffers()]
                 answer = self.network(self.layout.inputs(rows.to(self.dtype)), *state)
+                self._check_memory(before)
         except Exception as error:
             raise ValueError(refusal(self.network, space, error)) from error
         finally:
@@ -217,6 +220,24 @@ class Policy(nn.Module):
                 "`policy` must call its ObservationNorm with the observation as it comes, the whole of it."
             )
         check_answer(answer, self.head.size, is_recurrent(self.network))
+        if isinstance(self.action_space, gym.spaces.Box):  # whose head may be one of the user's own
+            output = answer[0] if is_recurrent(self.network) else answer
+            action = self.head((output.float() if output.dtype == torch.bfloat16 else output).numpy())
+            if np.shape(action) != (1, *self.action_space.shape):
+                raise ValueError(
+                    f"`box_head` must return actions (batch, *{self.action_space.shape}), got {np.shape(action)} for a "
+                    "batch of one."
+                )
+
+    def _check_memory(self, before: list[Tensor]) -> None:
+        """Warn if the network changed a buffer, which is not what it was called for."""
+        now = zip(self.network.named_buffers(), before, strict=False)
+        if changed := [name for (name, buffer), was in now if not same_tensors({name: buffer}, {name: was})]:
+            _log.warning(
+                "`policy` changes its buffer %s when it acts. Episodes in training remember that to their end, but "
+                "`predict` and an exported file forget it at once: what is to be remembered belongs into the state of "
+                "a recurrent network.", ", ".join(changed)
+            )  # fmt: skip
 
 
 def _fit(norm: ObservationNorm, layout: Layout) -> None:

@@ -16,6 +16,7 @@ from torch_es.heads import unbatched
 from torch_es.lanes import LaneChoice, lanes_for
 from torch_es.nn.observation_norm import normalize
 from torch_es.policies import Policy
+from torch_es.policies.recurrent import dtype_of
 from torch_es.rollout.action_draws import Draws
 from torch_es.rollout.normalizer import Normalizer
 from torch_es.rollout.player import ROUNDS, Behaviour, Snapshot, as_numbers
@@ -55,7 +56,8 @@ class Rollout:
         self._rules, self._behaviour = rules, behaviour
         shape, norm = (self.num_lanes, policy.layout.size), policy.observation_norm
         self._normalizer = None if norm is None else Normalizer(*shape, norm.limits)
-        self._inputs = np.zeros(shape, np.float32)
+        wide = dtype_of(policy.network) is torch.float64
+        self._inputs: Any = np.zeros(shape, np.float64 if wide else np.float32)
         self._observations: Any = self._inputs if norm is None else np.zeros(shape)
         self._tasks: list[Task | None] = [None] * self.num_lanes
         self._returns = [0.0] * self.num_lanes

@@ -11,7 +11,7 @@ import gymnasium as gym
 from torch import nn
 
 from torch_es.checks import check_count, check_kind, differences
-from torch_es.envs import EnvFactory, EpisodeRules, frames_per_step, probed
+from torch_es.envs import EnvFactory, EpisodeRules, frames_per_step, probed, repeats
 from torch_es.lanes import LaneChoice, lanes_for
 from torch_es.nn import ObservationNorm, batch_norms, find_norm, prepare
 from torch_es.nn.buffers import digest
@@ -108,12 +108,13 @@ class EnvObjective:
         self.rules = rules
         self._num_lanes = None if num_lanes is None else check_count("num_lanes", num_lanes)
         self._seed, self._behaviour, self._parts = seed, behaviour, parts
-        self.env_id, self.frames_per_step = "", 1
+        self.env_id, self.frames_per_step, self._repeats = "", 1, 1
 
     def enter(self, env: gym.Env[Any, Any], factory: EnvFactory) -> None:
         """Play in the environments of a factory, of which `env` is one."""
         self.factory = factory
         self.env_id, self.frames_per_step = env.spec.id if env.spec else "", frames_per_step(env)
+        self._repeats = repeats(env)
 
     @cached_property
     def lanes(self) -> LaneChoice:
@@ -129,7 +130,7 @@ class EnvObjective:
 
     def fitness(self, returns: Float64Array, lengths: Any, behaviours: Float64Array | None) -> Float64Array:
         """See `Objective.fitness`."""
-        return self.rules.fitness(returns, lengths)
+        return self.rules.fitness(returns, self._repeats * lengths)
 
     def task_name(self, task: Task) -> str:
         """Say which episode it is, and in which environment."""

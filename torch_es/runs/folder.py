@@ -68,6 +68,7 @@ class RunFolder:
 
     def __enter__(self) -> RunFolder:
         make_folder(self.path)  # F26
+        self._entered = os.stat(self.path)
         self._lock = locked(self.path / ".lock")
         checkpoint.clear(self.checkpoints)
         return self
@@ -184,8 +185,8 @@ class RunFolder:
             )
 
     def _deleted(self) -> bool:
-        """Return whether somebody deleted or moved the logs; the first time, warn."""
-        if self._metrics is None or not self._metrics.deleted:
+        """Return whether somebody deleted the logs, or the folder is elsewhere; the first time, warn."""
+        if self._metrics is None or not (self._metrics.deleted or self._moved()):
             return False
         if not self._warned:
             _log.warning(
@@ -194,6 +195,12 @@ class RunFolder:
             )
             self._warned = True
         return True
+
+    def _moved(self) -> bool:
+        try:
+            return not os.path.samestat(self._entered, os.stat(self.path))
+        except FileNotFoundError:
+            return True
 
     @contextlib.contextmanager
     def _saving(self, what: str, must: bool = False) -> Iterator[None]:

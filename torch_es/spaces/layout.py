@@ -24,6 +24,7 @@ from torch_es.checks import described
 Inputs = Any  # what the network is called with: a tensor (batch, *shape), or a dict or tuple of them
 
 _LEAVES = (gym.spaces.Box, gym.spaces.Discrete, gym.spaces.MultiDiscrete, gym.spaces.MultiBinary)
+_CHOICES = (gym.spaces.Discrete, gym.spaces.MultiDiscrete)
 _TREES = (gym.spaces.Dict, gym.spaces.Tuple)
 
 
@@ -64,11 +65,26 @@ class Layout:
             raise ValueError(f"`observation_space` must have at least one element in each part, got {space}.")
         self.measured: npt.NDArray[np.bool_] = np.concatenate([_measured(leaf) for leaf in leaves(space)])
         self._box = isinstance(space, gym.spaces.Box)
+        self._choices = any(isinstance(leaf, _CHOICES) for leaf in within)
 
     def row(self, observation: Any) -> npt.NDArray[Any]:
         """Return one observation as its row `(size,)`."""
-        row: npt.NDArray[Any] = np.ravel(observation) if self._box else flatten(self.space, observation)  # type: ignore[assignment]
+        if self._box:
+            return np.ravel(observation)
+        if self._choices:
+            self._check_choices(observation)
+        row: npt.NDArray[Any] = flatten(self.space, observation)  # type: ignore[assignment]
         return row
+
+    def _check_choices(self, observation: Any) -> None:
+        """Refuse a choice that the space does not have: Gymnasium would count from the end, or set two at once.
+
+        Raises:
+            ValueError: If there is one.
+        """
+        for leaf, value, path in _values(self.space, observation):
+            if isinstance(leaf, _CHOICES) and not _chosen(leaf, value):
+                raise ValueError(f"`{path}` must be in {leaf}, got {value}.")
 
     def inputs(self, rows: Tensor) -> Inputs:
         """Return what the network takes for rows `(batch, size)`: views of them."""
@@ -94,6 +110,12 @@ class Layout:
             return np.reshape(observation, (count, -1)), False
         singles = iterate(batch_space(self.space, count), observation)
         return np.stack([self.row(single) for single in singles]), False
+
+
+def _chosen(leaf: Any, value: Any) -> bool:
+    """Whether a value is among the choices of a Discrete or MultiDiscrete."""
+    count = leaf.n if isinstance(leaf, gym.spaces.Discrete) else leaf.nvec
+    return bool(np.all((value >= leaf.start) & (value - leaf.start < count)))
 
 
 def _values(space: gym.Space[Any], observation: Any, path: str = "observation") -> Iterator[tuple[Any, Any, str]]:
