@@ -165,7 +165,8 @@ def make_action_noise(space: gym.Space[Any], head: Head, given: GivenNoise) -> A
             and head that makes one.
 
     Raises:
-        ValueError: If `given` is none of these, or no part of the space can take it.
+        ValueError: If `given` is none of these, no part of the space can take it, or it draws another number of numbers
+            than its `size` says.
 
     Example:
         >>> from torch_es.heads.choices import make_head
@@ -173,12 +174,10 @@ def make_action_noise(space: gym.Space[Any], head: Head, given: GivenNoise) -> A
         >>> make_action_noise(space, make_head(space), "sample").draw(np.random.default_rng(0)).round(1)
         array([-0. ,  1.2,  3.2], dtype=float32)
     """
-    if hasattr(given, "draw") or callable(given):
-        own: Noise = given if hasattr(given, "draw") else given(space, head)  # type: ignore[assignment, operator]
-        shape = np.shape(own.draw(np.random.default_rng(0)))
-        if shape != (own.size,):
-            raise ValueError(f"`action_noise` must draw {own.size} numbers, as its `size` says, got the shape {shape}.")
-        return own
+    if hasattr(given, "draw"):
+        return _own(given)  # type: ignore[arg-type]
+    if callable(given):
+        return _own(given(space, head))
     kind, _, text = str(given).partition(":")
     number = np.nan
     with suppress(ValueError):
@@ -195,6 +194,14 @@ def make_action_noise(space: gym.Space[Any], head: Head, given: GivenNoise) -> A
             f"`action_noise` {given!r} does not apply to {space}: gaussian is for a Box, epsilon and sample for "
             "choices, sample also for a Box with `box_head=gaussian`."
         )
+    return noise
+
+
+def _own(noise: ActionNoise) -> ActionNoise:
+    """Return a noise of the user's own, after a check that it draws as many numbers as it says."""
+    shape = np.shape(noise.draw(np.random.default_rng(0)))
+    if shape != (noise.size,):
+        raise ValueError(f"`action_noise` must draw {noise.size} numbers, as its `size` says, got the shape {shape}.")
     return noise
 
 
