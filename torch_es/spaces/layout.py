@@ -65,14 +65,17 @@ class Layout:
             raise ValueError(f"`observation_space` must have at least one element in each part, got {space}.")
         self.measured: npt.NDArray[np.bool_] = np.concatenate([_measured(leaf) for leaf in leaves(space)])
         self._box = isinstance(space, gym.spaces.Box)
-        self._choices = any(isinstance(leaf, _CHOICES) for leaf in within)
+        self._choices = [  # in what is read at each step, where they stand and their bounds
+            (path, leaf, leaf.start, leaf.start + (leaf.n if isinstance(leaf, gym.spaces.Discrete) else leaf.nvec))
+            for path, leaf in _paths(space)
+            if isinstance(leaf, _CHOICES)
+        ]
 
     def row(self, observation: Any) -> npt.NDArray[Any]:
         """Return one observation as its row `(size,)`."""
         if self._box:
             return np.ravel(observation)
-        if self._choices:
-            self._check_choices(observation)
+        self._check_choices(observation)
         row: npt.NDArray[Any] = flatten(self.space, observation)  # type: ignore[assignment]
         return row
 
@@ -82,9 +85,14 @@ class Layout:
         Raises:
             ValueError: If there is one.
         """
-        for leaf, value, path in _values(self.space, observation):
-            if isinstance(leaf, _CHOICES) and not _chosen(leaf, value):
-                raise ValueError(f"`{path}` must be in {leaf}, got {value}.")
+        for path, leaf, start, stop in self._choices:
+            value = observation
+            for name in path:
+                value = value[name]
+            chosen = (start <= value < stop) if leaf.shape == () else ((start <= value) & (value < stop)).all()
+            if not chosen:
+                where = "".join(f"[{name!r}]" for name in path)
+                raise ValueError(f"`observation{where}` must be in {leaf}, got {value}.")
 
     def inputs(self, rows: Tensor) -> Inputs:
         """Return what the network takes for rows `(batch, size)`: views of them."""
@@ -112,10 +120,12 @@ class Layout:
         return np.stack([self.row(single) for single in singles]), False
 
 
-def _chosen(leaf: Any, value: Any) -> bool:
-    """Whether a value is among the choices of a Discrete or MultiDiscrete."""
-    count = leaf.n if isinstance(leaf, gym.spaces.Discrete) else leaf.nvec
-    return bool(np.all((value >= leaf.start) & (value - leaf.start < count)))
+def _paths(space: gym.Space[Any], path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], gym.Space[Any]]]:
+    """Yield each leaf of a space, and the keys that lead to its value in an observation."""
+    if not (within := parts(space)):
+        yield path, space
+    for name, part in within.items():
+        yield from _paths(part, (*path, name))
 
 
 def _values(space: gym.Space[Any], observation: Any, path: str = "observation") -> Iterator[tuple[Any, Any, str]]:
