@@ -55,7 +55,7 @@ class ES:
             and, with `fitness_fn`, by each worker that starts, so that no module travels there.
         env: A Gymnasium id, or a function that makes an environment. Give this or `fitness_fn`.
         fitness_fn: `fitness_fn(module) -> float`, to be maximised in place of an environment's return; or a
-            `BatchFitness`.
+            `BatchFitness`. Workers have copies of it and of what it refers to, from when they start; see `close`.
         device: With `fitness_fn`, where the module answers: it is moved there. By default it stays where it is.
         strategy: One of openai_es, pgpe, snes, ars; or a `torch_es.search.Strategy` of your own that searches `policy`,
             or a function that makes one: `strategy(policy, seed=seed, **strategy_options)`.

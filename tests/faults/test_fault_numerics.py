@@ -101,7 +101,8 @@ def test_F42_an_absurd_step_is_not_taken(optimizer, tmp_path):
         es.learn(10**9, callback=until(3), folder=tmp_path)
     assert torch.equal(es.strategy.theta, before)
     assert torch.equal(es.network[1].weight, weight)
-    assert checkpoint.newest(tmp_path / "checkpoints") is None
+    assert not es.strategy.state_dict()["optimizer"]["state"]  # the optimiser is where it was, too
+    assert checkpoint.newest(tmp_path / "checkpoints")["generation"] == 0
 
 
 def test_F42_what_is_not_finite_is_not_saved(tmp_path):

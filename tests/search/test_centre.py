@@ -1,8 +1,10 @@
 """What every strategy stands on: theta, the module, the optimiser and its scheduler."""
 
 import copy
+import pickle
 import subprocess
 import sys
+from collections import deque
 from functools import partial
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from torch import nn
 
 from torch_es.errors import NonFiniteError
-from torch_es.search import OpenAIES
+from torch_es.search import ARS, PGPE, SNES, OpenAIES, Outcome
 
 
 @pytest.mark.parametrize("saved_with", [True, False])
@@ -159,7 +161,7 @@ def test_every_member_must_be_told(number):
 def test_a_plateau_of_what_should_fall_is_refused():
     plateau = torch.optim.lr_scheduler.ReduceLROnPlateau
     OpenAIES(torch.zeros(3), scheduler=partial(plateau, mode="max"))
-    with pytest.raises(ValueError, match=r"`scheduler` gets the mean fitness, which should rise: .* mode='max'"):
+    with pytest.raises(ValueError, match=r"`scheduler` gets the mean return, which should rise: .* mode='max'"):
         OpenAIES(torch.zeros(3), scheduler=plateau)
 
 
@@ -175,3 +177,96 @@ def test_the_state_of_another_optimiser_is_refused():
     state = OpenAIES(torch.zeros(3), torch.optim.Adam).state_dict()
     with pytest.raises(ValueError, match="`optimizer` must be the one of the state, which has no dampening, momentum"):
         OpenAIES(torch.zeros(3), torch.optim.SGD).load_state_dict(state)
+
+
+def climb(strategy, number):
+    """So many generations towards ones."""
+    for _ in range(number):
+        strategy.tell([-float((member - 1).square().sum()) for member in strategy.ask()])
+    return strategy.theta.tolist()
+
+
+@pytest.mark.parametrize("make", [OpenAIES, PGPE, SNES, ARS])
+def test_a_state_stays_what_it_is_while_training_goes_on_and_belongs_to_nobody(make):
+    one, other = make(torch.zeros(2), num_pairs=4), make(torch.zeros(2), num_pairs=4)
+    climb(one, 3)
+    kept = one.state_dict()
+    straight = climb(one, 5)
+    one.load_state_dict(kept)
+    other.load_state_dict(kept)
+    for _ in range(5):
+        again, beside = climb(one, 1), climb(other, 1)
+    assert straight == again == beside
+
+
+def test_a_step_that_was_refused_leaves_no_trace():
+    made = partial(torch.optim.SGD, lr=1e38, momentum=0.9)
+    strategy = OpenAIES(torch.zeros(2), made, sigma=1e-3, num_pairs=2, shaping="identity")
+    fresh = OpenAIES(torch.zeros(2), made, sigma=1e-3, num_pairs=2, shaping="identity")
+    with pytest.raises(NonFiniteError, match="lower the learning rate"):
+        strategy.tell([1e3, 2, 3, 4])
+    for each in (strategy, fresh):
+        each.optimizer.param_groups[0]["lr"] = 0.01
+        each.tell([1.0, 2, 3, 4])
+    assert torch.equal(strategy.theta, fresh.theta)
+    assert strategy.state_dict()["generation"] == 1
+
+
+def test_weights_that_float16_cannot_hold_are_refused_before_they_are_infinite():
+    module = nn.Linear(1, 1, bias=False).half()
+    nn.init.constant_(module.weight, 65_000)
+    strategy = OpenAIES(module, partial(torch.optim.SGD, lr=1e5), num_pairs=2)
+    with pytest.raises(NonFiniteError, match="would make parameters non-finite"):
+        strategy.tell([4.0, 1, 3, 2])
+    assert module.weight.item() == 65_000 - 65_000 % 32
+
+
+def test_what_is_done_to_the_module_between_generations_counts():
+    module = nn.Linear(2, 1)
+    strategy = OpenAIES(module, partial(torch.optim.SGD, lr=0.01), num_pairs=2)
+    climbed = strategy.tell([1.0, 2, 3, 4])
+    assert climbed["es/dropped_pairs"] == 0
+    module.load_state_dict({"weight": torch.full((1, 2), 100.0), "bias": torch.zeros(1)})
+    strategy.tell([1.0, np.nan, 3, 4])
+    assert (module.weight > 99).all()
+    module.bias.requires_grad_(False)
+    with pytest.raises(ValueError, match=r"must keep the trainable parameters .* bias was replaced, frozen, added"):
+        strategy.ask()
+
+
+def test_a_strategy_that_was_asked_is_copied_and_sent_with_its_own_centre():
+    strategy = OpenAIES(nn.Linear(2, 1, bias=False), num_pairs=2)
+    strategy.ask()
+    for other in (copy.deepcopy(strategy), pickle.loads(pickle.dumps(strategy))):
+        other.move(torch.full((2,), 55.0))
+        deque(other.ask(), maxlen=0)
+        assert (other.parameters.module.weight == 55).all()
+        assert not (strategy.theta == 55).any()
+
+
+def test_a_state_of_another_strategy_is_refused():
+    one, other = OpenAIES(torch.zeros(2), num_pairs=2), PGPE(torch.zeros(2), num_pairs=2)
+    with pytest.raises(ValueError, match="The state is of another strategy: it has one sigma for all parameters"):
+        other.load_state_dict(one.state_dict())
+    with pytest.raises(ValueError, match="The state is of another strategy: it has a sigma for each parameter"):
+        one.load_state_dict(other.state_dict())
+
+
+def test_a_plateau_is_of_returns_where_fitness_is_relative():
+    plateau = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, mode="max", patience=0, factor=0.5)
+    strategy = OpenAIES(torch.zeros(2), num_pairs=2, scheduler=plateau)
+    fitness = np.array([1.0, -1, 2, -2])  # its mean never rises
+    for mean in range(4):
+        told = strategy.tell(Outcome(fitness, fitness[:, None] + mean))
+    assert told["train/learning_rate"] == 0.02
+
+
+@pytest.mark.parametrize("returns", [["1", "2", "3", "4"], [[None, 1.0], [2.0, 3.0]], np.ones(4, complex)])
+def test_what_are_no_numbers_is_refused(returns):
+    with pytest.raises(TypeError, match="`tell` must get numbers, got"):
+        OpenAIES(torch.zeros(2), num_pairs=2).tell(returns)
+
+
+def test_a_matrix_is_no_vector():
+    with pytest.raises(ValueError, match=r"`target` must be a vector, got the shape \(2, 3\); call `.flatten\(\)`"):
+        OpenAIES(torch.zeros(2, 3))

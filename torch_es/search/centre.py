@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypedDict, get_args
 
@@ -20,9 +21,10 @@ from torch_es.search.arguments import hint
 from torch_es.search.by_parts import Norms, Step, gradients
 from torch_es.search.low_rank import low_rank
 from torch_es.search.noise import Generator, resolve_generator
+from torch_es.search.optimizers import check_flags, check_optimizer, put_back, states_of
 from torch_es.search.parameters import LARGE, FlatParameters, as_module
 from torch_es.search.perturbation import Mirrored, Perturbation, Sigma, Summation, Unperturbed, serial_sum
-from torch_es.search.protocol import OptimizerFactory, Population, SchedulerFactory, as_outcome, as_pairs
+from torch_es.search.protocol import OptimizerFactory, Outcome, Population, SchedulerFactory, as_outcome, as_pairs
 from torch_es.search.rule import (
     NonFinite,
     Plan,
@@ -112,7 +114,7 @@ class CentreSearch:
         check_kind("scheduler", scheduler, Callable)
         self.scheduler = scheduler(self.optimizer) if scheduler else None
         if isinstance(self.scheduler, ReduceLROnPlateau) and self.scheduler.mode == "min":
-            raise ValueError("`scheduler` gets the mean fitness, which should rise: give ReduceLROnPlateau mode='max'.")
+            raise ValueError("`scheduler` gets the mean return, which should rise: give ReduceLROnPlateau mode='max'.")
         self.generation = 0
         self._half_done = False  # a step that an error ended in its middle
         self._ended: Exception | None = None  # why the scheduler cannot go on
@@ -152,11 +154,22 @@ class CentreSearch:
         return torch.cat(parts).to(self.parameters.dtype)
 
     def ask(self) -> Population:
-        """Return the members to evaluate, in mirrored pairs."""
+        """Return the members to evaluate, in mirrored pairs, around the weights that are in the module now.
+
+        Of a module of more than 32 million parameters, the weights that somebody wrote into it are not looked for.
+
+        Raises:
+            ValueError: If other parameters are trainable than at the start, or a weight is not finite.
+        """
         if self._asked is None:
+            if self.parameters.dim <= LARGE and self.parameters.changed(self.theta):
+                self.move(self.parameters.read_module())
             perturbation = self._perturb(self.seed, self.generation, self.parameters.dim, self.sigma)
-            self._asked = Population(self.generation, perturbation, lambda: self.theta, self.parameters, self.num_pairs)
+            self._asked = Population(self.generation, perturbation, self._centre, self.parameters, self.num_pairs)
         return self._asked
+
+    def _centre(self) -> Tensor:
+        return self.theta
 
     def plan(self, outcome: Any) -> tuple[Plan, npt.NDArray[np.bool_]]:
         """Return the sums that the rule makes of an outcome, and which pairs it learns from, `(num_pairs,)`."""
@@ -194,7 +207,8 @@ class CentreSearch:
             metrics = self._step(gradient)
         if self._adapted is not None:
             self._adapted = torch.as_tensor(sigma)
-        self._schedule(outcome.fitness)
+        self._schedule(outcome)
+        metrics["es/dropped_pairs"] = float(np.count_nonzero(~kept))
         return {**metrics, "train/sigma": float(sigma.mean()) if isinstance(sigma, Tensor) else sigma}
 
     def _step(self, gradient: Tensor) -> dict[str, float]:
@@ -202,6 +216,7 @@ class CentreSearch:
         grad_norm = finite_norm(gradient)
         self._check_step()
         before = self.theta.clone() if self.parameters.by_parts else self.theta  # there it is changed in place
+        kept = states_of(self.optimizer) if self.parameters.dim <= LARGE else None
         self._half_done = True
         self.parameters.write_module(before)  # a loop over members that an exception ended moved the module
         self.parameters.set_grad(gradient)
@@ -209,23 +224,23 @@ class CentreSearch:
         try:
             with stepping():
                 self.optimizer.step()
-        except RuntimeError:  # perhaps in the middle of the parameters
+            self.optimizer.zero_grad(set_to_none=True)
+            theta = self.parameters.read_masters()
+            self.parameters.write_module(theta)
+            norm = float(theta.norm())
+            if not (math.isfinite(norm) and self.parameters.finite()):  # F42a
+                raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
+        except BaseException:  # perhaps in the middle of the parameters
             self.parameters.write_all(before)
+            if kept is not None:
+                put_back(self.optimizer, kept)
+                self._half_done = False
             raise
-        self.optimizer.zero_grad(set_to_none=True)
-        theta = self.parameters.read_masters()
-        norm = float(theta.norm())
-        if not math.isfinite(norm):  # F42a
-            self.parameters.write_all(before)
-            raise NonFiniteError("The update would make parameters non-finite; lower the learning rate.")
         self.theta = theta
-        self.parameters.write_module(theta)
         return self._stepped(Norms(grad_norm, norm, float((theta - before).norm())))
 
     def _step_by_parts(self, plan: Plan, kept: npt.NDArray[np.bool_], noise: Any) -> dict[str, float]:
         """The same for a large module; see `torch_es.search.by_parts`."""
-        if self._half_done:  # there was no room for a copy to go back to
-            raise NonFiniteError("The last step failed in its middle, so the module is not whole; load a checkpoint.")
         self._check_step()
         linear = spread(plan.linear, kept)
         compute = partial(gradients, self.parameters, noise, linear, plan.update, self.sigma)
@@ -236,10 +251,12 @@ class CentreSearch:
         return self._stepped(norms)
 
     def _check_step(self) -> None:
+        if self._half_done:  # there was no room for a copy to go back to
+            raise NonFiniteError("The last step failed in its middle, so the module is not whole; load a checkpoint.")
         if self._ended is not None:
             done = self.generation - 1
             raise ValueError(f"`scheduler` cannot go on after generation {done}: {self._ended}") from self._ended
-        _check_flags(self.optimizer)  # again: anyone may write into param groups
+        check_flags(self.optimizer)  # again: anyone may write into param groups
 
     def _stepped(self, norms: Norms) -> dict[str, float]:
         """End the generation."""
@@ -259,42 +276,48 @@ class CentreSearch:
         self.parameters.write_all(theta)
         self.theta, self._asked = self.parameters.read_masters(), None
 
-    def _schedule(self, fitness: Float64Array) -> None:
+    def _schedule(self, outcome: Outcome) -> None:
         """Step the scheduler. If it has run out, the error is raised at the next step, since this one is complete."""
         if self.scheduler:
+            reached = outcome.fitness if outcome.returns is None else outcome.returns  # fitness may be relative
             step: Callable[..., None] = self.scheduler.step
             plateau = isinstance(self.scheduler, ReduceLROnPlateau)
             try:
-                step(*([float(fitness[np.isfinite(fitness)].mean())] if plateau else []))
+                step(*([float(reached[np.isfinite(reached)].mean())] if plateau else []))
             except Exception as error:  # noqa: BLE001 - a scheduler of the user's own may raise anything
                 self._ended = error
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that the next generation depends on.
+        """Return all that the next generation depends on; of a module of up to 32 million parameters, a copy.
 
         Raises:
             NonFiniteError: If the last step failed in its middle, so that the optimiser's state is not whole.
         """
         if self._half_done:
             raise NonFiniteError("The last step failed in its middle, so the state of the optimiser is not saved.")
-        return {
+        state = {
             "generation": self.generation,
             "seed": self.seed,
             "rank": self.rank,
             "noise": self.noise,
-            "theta": self.theta if self.parameters.dim > LARGE else self.theta.clone(),
+            "theta": self.theta,
             "sigma": self._adapted,
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict() if self.scheduler else None,
         }
+        return state if self.parameters.dim > LARGE else copy.deepcopy(state)
 
     @torch.inference_mode(False)
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from `state`.
 
         Raises:
-            ValueError: If it belongs to another module, seed, rank or noise, or one of the two has no scheduler.
+            ValueError: If it belongs to another module, strategy, seed, rank or noise, or one of the two has no
+                scheduler.
         """
+        if (state["sigma"] is None) != (self._adapted is None):
+            had = "one sigma for all parameters" if state["sigma"] is None else "a sigma for each parameter"
+            raise ValueError(f"The state is of another strategy: it has {had}.")
         if state["theta"].shape != self.theta.shape:
             raise ValueError(
                 f"`theta` has {state['theta'].numel()} parameters in the state but {self.parameters.dim} in the module."
@@ -312,7 +335,10 @@ class CentreSearch:
         for then, now in zip(state["optimizer"]["param_groups"], self.optimizer.param_groups, strict=False):
             if lacking := sorted(now.keys() - then.keys()):
                 raise ValueError(f"`optimizer` must be the one of the state, which has no {', '.join(lacking)}.")
-        self.optimizer.load_state_dict(state["optimizer"])  # F29b
+        own = (
+            state["optimizer"] if self.parameters.dim > LARGE else copy.deepcopy(state["optimizer"])
+        )  # torch shares it
+        self.optimizer.load_state_dict(own)  # F29b
         if self.scheduler:
             self.scheduler.load_state_dict(state["scheduler"])  # F29a
         self.generation = state["generation"]
@@ -335,46 +361,6 @@ _UNFACTORED = (
     "or ars",
     "the weights have no noise",
 )
-_UNFIT = {
-    torch.optim.LBFGS: "it evaluates its function again and again within a step, and a generation gives one gradient",
-    torch.optim.SparseAdam: "it takes sparse gradients, and the search's is dense; use Adam",
-}
-_UNFIT_FLAGS = {
-    "maximize": "a strategy already turns the sign of the gradient, so the search would be for the worst",
-    "differentiable": "nothing is differentiated through a step",
-    "capturable": "it is for CUDA graphs, and the search runs on the CPU",
-}
-
-
-def check_optimizer(factory: OptimizerFactory, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-    """Return the optimiser that the factory makes, unless it cannot step along a search gradient.
-
-    Raises:
-        TypeError: If `factory` does not make an optimiser.
-        ValueError: If it makes one of an unfit kind; the error says why.
-    """
-    way = "give a function that makes one, such as partial(torch.optim.Adam, lr=0.02)"
-    if not callable(factory):
-        made = "an optimiser that was made already" if isinstance(factory, torch.optim.Optimizer) else repr(factory)
-        raise TypeError(f"`optimizer` must make an optimiser of the parameters that are searched, got {made}; {way}.")
-    optimizer = factory(parameters)
-    if not isinstance(optimizer, torch.optim.Optimizer):
-        raise TypeError(f"`optimizer` must make a torch.optim.Optimizer, got {type(optimizer).__name__}; {way}.")
-    for kind, reason in _UNFIT.items():
-        if isinstance(optimizer, kind):
-            raise ValueError(f"`optimizer` must not be {kind.__name__}: {reason}.")
-    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    if held.isdisjoint(map(id, parameters)):
-        raise ValueError("`optimizer` must step the parameters that it is given, and it holds none of them.")
-    _check_flags(optimizer)
-    return optimizer
-
-
-def _check_flags(optimizer: torch.optim.Optimizer) -> None:
-    for group in optimizer.param_groups:
-        for flag, reason in _UNFIT_FLAGS.items():
-            if group.get(flag):
-                raise ValueError(f"`optimizer` must not have `{flag}=True`: {reason}; leave it out.")
 
 
 def resolve_pairs(num_pairs: int | None, population_size: int | None) -> int:

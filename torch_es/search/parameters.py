@@ -102,11 +102,11 @@ class FlatParameters:
             part.copy_(p.reshape(-1))
         return flat
 
-    def changed(self, theta: Tensor) -> bool:
-        """Return whether the module's weights differ from `theta`, shape `(dim,)`, which was written into it.
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Return the module's trainable parameters.
 
         Raises:
-            ValueError: If other parameters are trainable than at the start, or one is not finite.
+            ValueError: If they are others than at the start.
         """
         now = {name: p for name, p in self.module.named_parameters() if p.requires_grad}
         other = [name for name in {**self.named, **now} if now.get(name) is not self.named.get(name)]
@@ -115,6 +115,20 @@ class FlatParameters:
                 f"`policy` must keep the trainable parameters that it was given with; {', '.join(other)} was replaced, "
                 "frozen, added or taken away. Copy new values into them, or make a new trainer."
             )
+        return now
+
+    def finite(self) -> bool:
+        """Whether the weights of lower precision are finite, to which those of float32 are rounded."""
+        low = (torch.float16, torch.bfloat16)
+        return all(bool(p.isfinite().all()) for p in self.named.values() if p.dtype in low)
+
+    def changed(self, theta: Tensor) -> bool:
+        """Return whether the module's weights differ from `theta`, shape `(dim,)`, which was written into it.
+
+        Raises:
+            ValueError: If other parameters are trainable than at the start, or one is not finite.
+        """
+        now = self.trainable()
         parts = self.parts(theta)
         same = [torch.equal(p, sent(part, p).to(p.dtype)) for p, part in zip(now.values(), parts, strict=True)]
         for name, p in () if all(same) else now.items():
@@ -213,6 +227,7 @@ def as_module(target: nn.Module | Tensor) -> nn.Module:
 
     Raises:
         TypeError: If `target` is neither, or a tensor of whole numbers.
+        ValueError: If it is a tensor of more than one dimension.
 
     Example:
         >>> as_module(torch.zeros(3)).value.shape
@@ -224,6 +239,8 @@ def as_module(target: nn.Module | Tensor) -> nn.Module:
         raise TypeError(f"`target` must be a torch.nn.Module or a tensor, got {type(target).__name__}.")
     if not target.is_floating_point():
         raise TypeError(f"`target` must be a tensor of floating point, got {target.dtype}; call `.float()` on it.")
+    if target.dim() > 1:  # members are vectors, and a function of a matrix would broadcast them
+        raise ValueError(f"`target` must be a vector, got the shape {tuple(target.shape)}; call `.flatten()` on it.")
     return Vector(target)
 
 

@@ -52,8 +52,11 @@ def as_outcome(told: object) -> Outcome:
         if isinstance(told, Tensor):
             told = told.detach().cpu().double()
         if isinstance(told, (list, tuple)) and not any(isinstance(value, (list, tuple)) for value in told):
-            told = [float(value) for value in told]
-        fitness = np.asarray(told, dtype=np.float64)
+            told = [as_number(value) for value in told]
+        numbers = np.asarray(told)
+        if numbers.dtype.kind not in "biuf":  # None would become NaN, and text a number
+            raise TypeError
+        fitness = numbers.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise TypeError(f"`tell` must get numbers, got {told!r}.") from error
     if not fitness.size or not (fitness.ndim == 1 or (fitness.ndim == 2 and fitness.shape[1] == 2)):
@@ -74,7 +77,7 @@ def as_number(fitness: Any) -> float:
     try:
         if isinstance(fitness, str | bytes):  # float reads numbers in texts
             raise TypeError
-        return float(fitness)
+        return float(fitness.detach() if isinstance(fitness, Tensor) else fitness)
     except (TypeError, ValueError) as error:
         raise TypeError(f"`fitness_fn` must return a number, got {fitness!r}.") from error
 

@@ -97,7 +97,8 @@ class SearchGradient:
     def backward(self, fitness_fn: Callable[[Any], Any]) -> Float64Array:
         """Add `-g` to `.grad` of the module's parameters, so that an optimiser's step climbs, and return the returns.
 
-        Afterwards trainable weights and buffers are what they were, also if the function raises.
+        Afterwards the module's trainable weights and buffers are what they were, also if the function raises. Of a
+        model that holds it, the other buffers are not put back.
 
         Args:
             fitness_fn: `fitness_fn(module) -> number`, higher is better. It gets the module itself with a member's
@@ -108,8 +109,10 @@ class SearchGradient:
 
         Raises:
             NonFiniteError: If no pair's returns are finite, or the estimate is not; `.grad` is as it was.
+            ValueError: If other parameters are trainable than at the start.
         """
         module, dim = self.parameters.module, self.parameters.dim
+        self.parameters.trainable()
         noise = self._perturb(self.seed, self.generation, dim, self.sigma)
         theta = self.parameters.read_module()
         population = Population(self.generation, noise, lambda: theta, self.parameters, self.num_pairs)
