@@ -71,10 +71,11 @@ COVERED = {  # modules without a test file of their own, and the one that would 
     "runs/recording": "faults/test_fault_resume.py",
     "runs/replay_log": "faults/test_fault_replay.py",
     "search/action_space": "rollout/test_score.py",
+    "search/optimizers": "search/test_centre.py",
     "training/replay": "faults/test_fault_replay.py",
     "evaluators/choice": "test_es.py",
     "rollout/player": "rollout/test_episodes.py",
-    "sb3/actor": "sb3/test_algorithm.py",
+    "sb3/actor": "sb3/test_arguments.py",
     "types": "evaluators/test_wire.py",
 }
 CONFIGURATION = {"hydra", "omegaconf"}  # only the command line knows these
