@@ -48,7 +48,7 @@ def mark_stopped(trial: Any) -> None:
 
 
 def fail_lost(study: Any) -> dict[int, bool]:
-    """Mark trials that a process left running as failed, and queue each again; return whether, by their numbers.
+    """Mark trials that a process left running as failed, and queue each again; return by number whether it was queued.
 
     A trial that lost its process three times is not queued again: it may be what kills it. The caller makes sure that
     no other process works on the study.

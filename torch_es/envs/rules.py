@@ -30,7 +30,7 @@ class EpisodeRules:
             their released code does. A `torch_es.envs.Cap` of your own is taken too.
         reward_shift: Subtracted from each step's reward before the strategy sees it, so that it does not count merely
             staying alive (Mania et al. 2018, arXiv:1803.07055: 1 for Hopper and Walker2d, 5 for Humanoid). An action
-            that `ActionRepeat` takes n times has n steps. Reported returns do not change.
+            that `ActionRepeat` takes n times counts as n steps. Reported returns do not change.
         seeds: Which members play in the same world. `pair`: the two of a pair, so that their returns differ only by the
             sign of their noise; `generation`: all of a generation; `fixed`: all of the run; `independent`: none.
         per_member: Episodes that each member plays; its fitness is their mean.

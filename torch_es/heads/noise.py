@@ -165,8 +165,8 @@ def make_action_noise(space: gym.Space[Any], head: Head, given: GivenNoise) -> A
             and head that makes one.
 
     Raises:
-        ValueError: If `given` is none of these, no part of the space can take it, or it draws another number of numbers
-            than its `size` says.
+        ValueError: If `given` is none of these, no part of the space can take it, or it does not draw as many numbers
+            as its `size` says.
 
     Example:
         >>> from torch_es.heads.choices import make_head

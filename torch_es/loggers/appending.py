@@ -1,4 +1,4 @@
-"""A file that grows by whole pieces only; metrics and the replay log are written with it. And room for another run."""
+"""Log files that grow by whole pieces only, and a place for those of an earlier run."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -145,7 +146,7 @@ class Policy(nn.Module):
         with _evaluating(self.network), kept_buffers(self.network):
             starts = None if episode_start is None else torch.as_tensor(np.atleast_1d(episode_start), dtype=torch.bool)
             output, state = self.respond(torch.tensor(rows, device="cpu"), self._state(len(rows), state, starts))
-        noise, array = self.action_noise, (output.float() if output.dtype == torch.bfloat16 else output).numpy()
+        noise, array = self.action_noise, _array(output)
         if noise is None or generator is None:
             actions = self.head(array)
         else:
@@ -222,7 +223,7 @@ class Policy(nn.Module):
         check_answer(answer, self.head.size, is_recurrent(self.network))
         if isinstance(self.action_space, gym.spaces.Box):  # whose head may be one of the user's own
             output = answer[0] if is_recurrent(self.network) else answer
-            action = self.head((output.float() if output.dtype == torch.bfloat16 else output).numpy())
+            action = self.head(_array(output))
             if np.shape(action) != (1, *self.action_space.shape):
                 raise ValueError(
                     f"`box_head` must return actions (batch, *{self.action_space.shape}), got {np.shape(action)} for a "
@@ -238,6 +239,12 @@ class Policy(nn.Module):
                 "`predict` and an exported file forget it at once: what is to be remembered belongs into the state of "
                 "a recurrent network.", ", ".join(changed)
             )  # fmt: skip
+
+
+def _array(output: Tensor) -> npt.NDArray[Any]:
+    """Return outputs as an array; NumPy has no bfloat16."""
+    array: npt.NDArray[Any] = (output.float() if output.dtype == torch.bfloat16 else output).numpy()
+    return array
 
 
 def _fit(norm: ObservationNorm, layout: Layout) -> None:
