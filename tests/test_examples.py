@@ -99,6 +99,7 @@ def test_a_loop_with_both_learns_what_backpropagation_alone_cannot(run):
     assert left["accuracy"]["both"] > 0.9
 
 
+@pytest.mark.slow
 def test_a_transformer_learns_to_sort(run):
     left = run("transformer")
     assert left["before"] < 0.2

@@ -230,7 +230,8 @@ class ES:
         try:
             yield
         except BaseException:
-            self.close()
+            with contextlib.suppress(Exception):  # of environments that do not close; the first one is the reason
+                self.close()
             raise
 
     def evaluate(self, episodes: int = 10) -> list[EpisodeResult]:
@@ -369,9 +370,9 @@ class ES:
 
     def close(self) -> None:
         """End the workers; they start again when needed."""
-        if self._evaluator is not None:
-            self._evaluator.close()
-            self._evaluator = None
+        evaluator, self._evaluator = self._evaluator, None
+        if evaluator is not None:
+            evaluator.close()
 
     def __enter__(self) -> ES:
         return self

@@ -42,7 +42,7 @@ def trained(kind, evaluator=None):
         return es.strategy.theta.clone(), [episode.return_ for episode in es.evaluate(3)]
 
 
-FAST = {(1, "actions alone"), (2, "noise of low rank"), (2, "observations normalised")}
+FAST = {(1, "actions alone"), (2, "noise of low rank")}
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,19 @@ import time
 from functools import partial
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from helpers import Stepper, by_task, evaluator, pairs, snapshot, stepper_policy
+from torch import nn
 
 from torch_es.errors import WorkerError
 from torch_es.evaluators import FaultTolerance, ProcessEvaluator
 from torch_es.evaluators.remote import _signals_blocked
 from torch_es.evaluators.wire import pack_results
+from torch_es.nn import ObservationNorm
+from torch_es.policies import Policy
 from torch_es.rollout import FunctionObjective, Snapshot
 from torch_es.search import Mirrored
 from torch_es.search.perturbation import serial_sum
@@ -114,3 +118,43 @@ def test_no_memory_of_members_times_parameters(tmp_path):
     assert run.returncode == 0, run.stderr
     module, most = map(int, run.stdout.splitlines()[-1].split())
     assert most < 50 * module
+
+
+class Wide(Stepper):
+    observation_space = gym.spaces.Box(-1, 1, (30_000,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        return np.zeros(30_000, np.float32), {}
+
+    def step(self, action):
+        return np.zeros(30_000, np.float32), *super().step(action)[1:]
+
+
+def test_a_worker_that_does_not_read_is_replaced(caplog):
+    """What it is sent is longer than a pipe holds."""
+    network = nn.Sequential(ObservationNorm(30_000), nn.Linear(30_000, 1))
+    policy = Policy(network, Wide.observation_space, Wide.action_space)
+    running = evaluator(policy, Wide, 1, tolerance=FaultTolerance(task_timeout=2.0))
+    os.kill(running.pids[0], signal.SIGSTOP)
+    assert len(list(running.evaluate(snapshot(policy), pairs(1)))) == 2
+    assert "did not read for 2 s and was killed; it is replaced" in caplog.text
+    os.kill(running.pids[0], signal.SIGSTOP)
+    start = time.monotonic()
+    running.close()
+    assert time.monotonic() - start < 30
+
+
+class Speechless(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+class Failing(Stepper):
+    def step(self, action):
+        raise Speechless
+
+
+def test_an_exception_without_a_text_arrives():
+    with pytest.raises(WorkerError, match=r"raised .*Speechless: its text cannot be had \(RuntimeError\)"):
+        play(stepper_policy(), Failing, 1)

@@ -3,6 +3,7 @@
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from threadpoolctl import ThreadpoolController, threadpool_limits
 from torch import nn
 
@@ -49,3 +50,22 @@ def test_a_function_of_the_users_has_all_threads():
 
     ES(nn.Linear(4, 2), fitness_fn=fitness, num_workers=0, num_pairs=2).learn(4)
     assert seen == {2}
+
+
+def test_torch_uses_one_thread_while_a_policy_plays_so_that_sums_round_as_in_a_worker():
+    playing = set()
+
+    class Pole(gym.Wrapper):
+        def step(self, action):
+            playing.add(torch.get_num_threads())
+            return super().step(action)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with ES(nn.Linear(4, 2), lambda: Pole(gym.make("CartPole-v1")), num_workers=0, num_pairs=2) as es:
+            playing.clear()
+            es.learn(1)
+        assert (playing, torch.get_num_threads()) == ({1}, 2)
+    finally:
+        torch.set_num_threads(before)

@@ -51,3 +51,9 @@ def test_a_tensor_that_was_not_there_before_travels_with_the_message():
     board = Board(Snapshot(torch.zeros(5), Mirrored(3, 1, 5, 0.1)))
     shot = Snapshot(torch.ones(5), Mirrored(3, 1, 5, torch.arange(5.0)))
     assert board.load(board.dump(shot)).perturbation.sigma.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_behaviour_may_be_long():
+    result = EpisodeResult(Task(0, 1), 1.5, 10, False, None, None, np.arange(70_000.0))
+    (unpacked,) = unpack_results(pack_results([result]), moments_size=0)
+    assert np.array_equal(unpacked.behaviour, result.behaviour)

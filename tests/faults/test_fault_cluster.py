@@ -36,6 +36,7 @@ def trained(happens=lambda: None, at=(1,), pause=0.05, generations=GENERATIONS, 
     return es, seen
 
 
+@pytest.mark.slow  # Ray takes minutes to see it on two busy cores
 def test_F56_a_node_that_dies_changes_nothing(machines, caplog):
     machines.have(2)
     es, seen = trained(lambda: machines.kill(machines.nodes[0]))

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import weakref
 
 import gymnasium as gym
 import numpy as np
@@ -368,3 +369,46 @@ def test_a_network_of_float64_gets_the_whole_number_in_training_too():
 
     es = ES(Waiting(), Clock, num_pairs=2, num_workers=0)
     assert es.evaluate(1)[0].return_ == 20
+
+
+def _hooked():
+    network = nn.Linear(4, 2)
+    network.gain = nn.Parameter(torch.ones(1))
+    network.register_forward_hook(lambda module, given, answer: answer * network.gain)
+    return network
+
+
+def _lambda():
+    network = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    network.forward = lambda x: network[1](torch.relu(network[0](x)))
+    return network
+
+
+def _weak():
+    network = nn.Sequential(nn.Linear(4, 2), nn.Identity())
+    parent = weakref.ref(network)
+    network[1].forward = lambda x: x * parent()[0].bias
+    return network
+
+
+@pytest.mark.parametrize(("make", "used"), [(_hooked, "gain"), (_lambda, "0.weight"), (_weak, "0.bias")])
+def test_a_network_whose_copies_use_its_own_weights_is_refused(make, used):
+    with pytest.raises(ValueError, match=rf"a copy used {used}.* of the original: a hook, a lambda"):
+        choose_lanes(make(), 2, boxed(4))
+
+
+def test_a_copy_may_share_what_nobody_perturbs():
+    class Shares(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.out, self.large = nn.Linear(3, 2), nn.Linear(4, 3).requires_grad_(False)
+
+        def __deepcopy__(self, memo):
+            new = Shares()
+            new.large = self.large
+            return new
+
+        def forward(self, x):
+            return self.out(self.large(x))
+
+    choose_lanes(Shares(), 2, boxed(4))

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from gymnasium.spaces import Box
 from helpers import boxed
 from modules import Branching, Counting
 from torch import nn
@@ -18,6 +19,7 @@ from torch_es.nn import VirtualBatchNorm
 from torch_es.policies.recurrent import RecurrentNetwork
 from torch_es.search.low_rank import LowRank, factored
 from torch_es.search.parameters import FlatParameters
+from torch_es.spaces import Layout
 
 
 @pytest.fixture(autouse=True)
@@ -315,3 +317,24 @@ def test_a_network_of_float32_answers_so_under_another_default_dtype():
             torch.set_default_dtype(torch.float32)
     assert answers[1].dtype == np.float32
     np.testing.assert_array_equal(*answers)
+
+
+class Clamped(nn.Module):
+    """Changes its weights in place, once they are large."""
+
+    def __init__(self, words):
+        super().__init__()
+        self.words, self.table, self.out = words, nn.Embedding(50, 300, max_norm=40.0), nn.Linear(300, 600)
+
+    def forward(self, x):
+        if self.words:
+            return self.out(self.table(x[:, 0].abs().long()))
+        self.table.weight.data.clamp_(-9.0, 9.0)
+        return self.out(self.table.weight[:1].expand(len(x), -1))
+
+
+@pytest.mark.parametrize("words", [True, False])
+def test_weights_that_the_network_changes_in_place_are_not_shared(words):
+    network = Clamped(words)
+    parts = factored(FlatParameters(network), 1)
+    assert choose_lanes(network, None, Layout(Box(0, 49, (24,))), None, parts).kind != "factored"

@@ -731,3 +731,24 @@ def test_under_autocast_a_look_up_and_a_norm_round_as_they_do_alone():
                 alone = module(rows)
                 assert answers.dtype == alone.dtype
                 assert torch.allclose(answers[slot], alone, atol=1e-6)
+
+
+class Table(nn.Module):
+    """A table of its own beside the rows: scales of frozen weights, or positions that a layer answers for."""
+
+    def __init__(self, scales):
+        super().__init__()
+        self.scales, self.scale, self.out = scales, nn.Parameter(torch.ones(6)), nn.Linear(6, 6)
+        self.register_buffer("table", torch.randn(K * 2, 6))
+
+    def forward(self, x):
+        if self.scales:
+            return F.linear(x, self.table * self.scale)
+        return x + self.out(self.table).mean(0)
+
+
+@pytest.mark.parametrize("scales", [True, False])
+def test_a_table_of_the_module_is_not_taken_for_rows(scales):
+    found, _ = together(Table(scales))
+    with found, pytest.raises(ValueError, match=r"a buffer or a frozen parameter of the module, \(6, 6\)"):
+        found.module(torch.randn(K * 2, 6))

@@ -147,3 +147,71 @@ def test_a_behaviour_that_is_not_numbers_is_refused(behaviour, message):
         pytest.raises((TypeError, ValueError), match=message),
     ):
         es.learn(20)
+
+
+class Door(Stepper):
+    """Does not close, if it is the first; the second cannot be made where `made` says so."""
+
+    def __init__(self, log, fails=False):
+        super().__init__()
+        self.log, self.number = log, len(log["made"])
+        if fails and self.number == 2:
+            raise OSError("no such robot")
+        log["made"].append(self.number)
+
+    def step(self, action):
+        if self.log.get("broken"):
+            raise ValueError("the joint broke")
+        return super().step(action)
+
+    def close(self):
+        self.log["closed"].append(self.number)
+        if self.number == 1 and len(self.log["made"]) == 4:
+            raise RuntimeError("it does not close")
+
+
+def test_an_environment_that_does_not_close_keeps_no_other_open_and_hides_no_error():
+    log = {"made": [], "closed": []}
+    es = ES(torch.nn.Linear(3, 1), lambda: Door(log), num_pairs=2, num_workers=0, num_lanes=4)
+    log["made"].clear()
+    log["closed"].clear()
+    es.evaluate(1)
+    with pytest.raises(RuntimeError, match="it does not close"):
+        es.close()
+    assert sorted(log["closed"]) == log["made"]
+    es.close()
+    log["broken"] = True
+    with pytest.raises(ValueError, match="the joint broke"):
+        es.evaluate(1)
+    es.close()
+
+
+def test_environments_are_closed_if_another_cannot_be_made():
+    log = {"made": [], "closed": []}
+    with pytest.raises(OSError, match="no such robot"):
+        Rollout(stepper_policy(), lambda: Door(log, fails=True), 0, num_lanes=4)
+    assert sorted(log["closed"]) == log["made"] == [0, 1]
+
+
+class Keeping(Stepper):
+    def step(self, action):
+        last, self.last = getattr(self, "last", action), action
+        observation, _, *rest = super().step(action)
+        return observation, abs(float(action[0] - last[0])), *rest
+
+
+class Raw:
+    """A head that hands out what it is given."""
+
+    size = 1
+
+    def __call__(self, outputs):
+        return outputs
+
+
+def test_an_environment_may_keep_its_actions():
+    policy = Policy(
+        torch.nn.Linear(3, 1), Keeping.observation_space, gym.spaces.Box(-np.inf, np.inf, (1,)), box_head=Raw()
+    )
+    result = next(iter(evaluator(policy, Keeping, 0, 1).evaluate(snapshot(policy), pairs(1))))
+    assert result.return_ > 0

@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from torch_es import ES
+from torch_es.errors import WorkerError
 from torch_es.rollout import FunctionPlayer, Snapshot
 from torch_es.search import Mirrored
 from torch_es.search.low_rank import LowRank, factored
@@ -58,3 +60,16 @@ def test_modes_that_the_function_changes_are_put_back():
     player.submit(Task(0, 0))
     assert player.advance()[0].return_ == 1.0
     assert [part.training for part in module.modules()] == [False, False, True]
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_function_that_replaces_a_parameter_is_refused(num_workers):
+    def rounded(module):
+        module.weight = torch.nn.Parameter((module.weight * 64).round() / 64)
+        return float(module.weight.detach().sum())
+
+    with (
+        ES(torch.nn.Linear(3, 1), fitness_fn=rounded, num_pairs=2, num_workers=num_workers) as es,
+        pytest.raises((ValueError, WorkerError), match=r"must keep the trainable parameters.*weight was replaced"),
+    ):
+        es.learn(4)

@@ -153,3 +153,21 @@ def test_epsilon_alone_cannot_be_searched_by():
     space = gym.spaces.Discrete(3)
     with pytest.raises(ValueError, match="epsilon:P alone cannot be searched by"):
         Scorer(nn.Linear(3, 3), Layout(BOX), make_action_noise(space, make_head(space), "epsilon:0.1"))
+
+
+class Rule(nn.Module):
+    """Which layer answers follows from the observation."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(3, 1), nn.Linear(3, 1)
+
+    def forward(self, x):
+        return self.first(x) if x[0, 1].item() < 2 else self.second(x)
+
+
+def test_a_rule_is_asked_in_each_step():
+    options = {"sigma": 0, "action_noise": "gaussian:0.3", "num_workers": 0, "num_pairs": 2}
+    with ES(Rule(), Stepper, **options) as es:
+        score = es.play(member=0).score
+    assert (score.reshape(2, -1) != 0).any(1).all()

@@ -175,3 +175,12 @@ def test_a_buffer_that_is_an_expanded_view_is_put_back_where_nothing_changed():
     with kept_buffers(module):
         module(torch.zeros(1, 2))
     assert module.mask.equal(torch.ones(3, 2))
+
+
+def test_two_parameters_in_the_same_memory_are_refused():
+    network = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 3))
+    network[1].weight = nn.Parameter(network[0].weight.t())
+    with pytest.raises(ValueError, match=r"`0.weight` and `1.weight` must not be two parameters in the same memory"):
+        FlatParameters(network)
+    network[1].weight.requires_grad_(False)
+    assert FlatParameters(network).dim == 11

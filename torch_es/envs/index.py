@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextvars import ContextVar
 
 from torch_es.envs.make import Env, EnvFactory
@@ -27,9 +28,9 @@ def env_index() -> int:
     return _index.get()
 
 
-def environments(factory: EnvFactory, count: int) -> list[Env]:
-    """Make one environment for each of `count` lanes."""
-    return [numbered(factory, _worker * count + lane) for lane in range(count)]
+def environments(factory: EnvFactory, count: int) -> Iterator[Env]:
+    """Make one environment for each of `count` lanes, one after another."""
+    return (numbered(factory, _worker * count + lane) for lane in range(count))
 
 
 def numbered(factory: EnvFactory, index: int) -> Env:

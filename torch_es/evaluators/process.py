@@ -150,7 +150,7 @@ class ProcessEvaluator:
     def close(self) -> None:
         """End the workers: idle ones are asked first and killed after a grace period, busy ones are killed at once."""
         for worker in self._workers:
-            worker.send("stop")
+            worker.send("stop", patience=self._tolerance.stop_timeout)
         deadline = time.monotonic() + self._tolerance.stop_timeout
         for worker in self._workers:
             # one that is not idle is starting, or in the middle of an episode

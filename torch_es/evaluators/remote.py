@@ -25,6 +25,7 @@ from torch_es.evaluators.worker import PARENTS_SIGNALS, SAY_WHERE, main
 
 _DUMP_SECONDS = 0.5  # for a hung worker to write its stack, which it does even if something holds the GIL
 _DUMP_BYTES = 1 << 16
+_ROOM = 1 << 12  # bytes that a pipe has room for if it has room for one
 _starting = threading.Lock()  # a start changes settings of the whole process
 
 
@@ -37,6 +38,7 @@ class Remote:
         self.connection, theirs = context.Pipe()
         self._stacks, their_stacks = context.Pipe(duplex=False)
         self.num_lanes = 0  # unknown until it is up
+        self._patience, self._given_up = patience, ""
         self.heard = time.monotonic()
         self._steps = steps[number].zero_()
         self._seen = self._ended = 0  # steps when looked at, and when it last answered
@@ -70,10 +72,32 @@ class Remote:
         """Return how many steps it took since it last answered."""
         return int(self._steps) - self._ended
 
-    def send(self, *command: Any) -> None:
-        """Send a command. A dead worker is not noticed here, but by its sentinel."""
+    def send(self, *command: Any, patience: float | None = None) -> None:
+        """Send a command. A dead worker is not noticed here, but by its sentinel; one that does not read is killed."""
+        message = pickle.dumps(command)
         with contextlib.suppress(OSError):
-            self.connection.send_bytes(pickle.dumps(command))
+            if len(message) <= _ROOM and self._has_room():
+                self.connection.send_bytes(message)
+                return
+            seconds = self._patience if patience is None else patience
+            watch = threading.Timer(seconds, self._give_up, [seconds])
+            watch.start()
+            try:
+                self.connection.send_bytes(message)
+            finally:
+                watch.cancel()
+
+    def _has_room(self) -> bool:
+        """Whether its pipe takes a short message at once; where pipes are no files (Windows), nobody can tell."""
+        if not hasattr(select, "poll"):
+            return True
+        poll = select.poll()
+        poll.register(self.connection.fileno(), select.POLLOUT)
+        return bool(poll.poll(0))
+
+    def _give_up(self, seconds: float) -> None:
+        self._given_up = f"did not read for {seconds:g} s and was killed"
+        self._kill()
 
     def end(self, grace: float) -> bool:
         """Wait up to `grace` seconds for the process to end, then kill it and what it started; say if it ended."""
@@ -86,6 +110,8 @@ class Remote:
 
     def death(self) -> str:
         """Say how the process ended."""
+        if self._given_up:
+            return self._given_up
         self.process.join(5.0)
         code = self.process.exitcode
         if code is None or code >= 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 from threadpoolctl import ThreadpoolController
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch_es.evaluators.protocol import NextTasks
 from torch_es.evaluators.tolerance import EndlessWarning, nothing
 from torch_es.rollout import FunctionObjective, Objective, Snapshot
+from torch_es.search.low_rank import one_thread
 from torch_es.search.perturbation import Noisy, serial_sum
 from torch_es.types import EpisodeResult, Float64Array, Task
 
@@ -25,12 +27,20 @@ class SerialEvaluator:
         self.metrics: dict[str, float] = {}
         self.attend: Callable[[], None] = nothing
         self._endless = EndlessWarning()
-        # Between products as small as a policy's, a second thread of NumPy's waits busily, on a core that torch's
-        # threads need: a game of Pong took 13 times as long. A user's own function may need all threads.
-        own = isinstance(objective, FunctionObjective)
-        self._blas = ThreadpoolController().select(user_api=[] if own else "blas")
-        with self._blas.limit(limits=1):
+        # A policy has one thread, as in a worker: with more, sums round differently, and a second thread of NumPy's
+        # waits busily between small products: a game of Pong took 13 times as long. A user's own function may need all.
+        self._own = isinstance(objective, FunctionObjective)
+        self._blas = ThreadpoolController().select(user_api="blas")
+        with self._threads():
             self._player = objective.player()
+
+    @contextlib.contextmanager
+    def _threads(self) -> Iterator[None]:
+        if self._own:
+            yield
+        else:
+            with self._blas.limit(limits=1), one_thread():
+                yield
 
     def evaluate(self, snapshot: Snapshot, next_tasks: NextTasks) -> Iterator[EpisodeResult]:
         """See `Evaluator.evaluate`."""
@@ -40,11 +50,11 @@ class SerialEvaluator:
         tasks: tuple[Task, ...] | None = ()
         while tasks is not None or player.outstanding:
             while player.outstanding < player.num_lanes and (tasks := next_tasks()):
-                with self._blas.limit(limits=1):
+                with self._threads():
                     for task in tasks:
                         player.submit(task)
             if player.outstanding:
-                with self._blas.limit(limits=1):
+                with self._threads():
                     results = player.advance()
                 ended = player.steps if results else ended
                 self._endless.check(player.steps - ended)

@@ -23,7 +23,7 @@ from torch_es.search.perturbation import Unperturbed, max_chunks
 from torch_es.types import EpisodeResult, Task
 
 _RESULT = struct.Struct("<IiiiBId")
-_COUNT = struct.Struct("<H")
+_COUNT = struct.Struct("<I")
 _TRUNCATED, _MOMENTS, _BEHAVIOUR = 1, 2, 4
 
 _PAGE = 4096  # each shared tensor ends within one

@@ -161,7 +161,11 @@ def _poll(connection: Connection) -> Callable[[], bool]:
 def _report(connection: Connection, error: BaseException) -> None:
     """Send the parent an exception's name, text and traceback, and the exception itself if it can be pickled."""
     kind = f"{type(error).__module__}.{type(error).__qualname__}".removeprefix("builtins.")
+    try:
+        text = str(error)
+    except Exception as another:  # noqa: BLE001 - whatever a user's exception raises when it is asked for its text
+        text = f"its text cannot be had ({type(another).__name__})"
     trace = traceback.format_exc()
     itself = pickling.pickled(error)
     with contextlib.suppress(OSError):  # the parent is gone, nobody is left to tell
-        connection.send_bytes(FAILED + pickle.dumps((kind, str(error), trace, itself)))
+        connection.send_bytes(FAILED + pickle.dumps((kind, text, trace, itself)))

@@ -26,7 +26,15 @@ from torch_es.lanes.matmul import MatmulLanes
 from torch_es.lanes.modules import CopiedLanes, TracedLanes
 from torch_es.lanes.protocol import MAX_LANES, Lanes, default_num_lanes
 from torch_es.lanes.shared import ROWS, SharedLanes
-from torch_es.lanes.trials import answer_as, normal_rows, passes, sampled_rows, share_as, tolerance_of
+from torch_es.lanes.trials import (
+    answer_as,
+    check_stands_alone,
+    normal_rows,
+    passes,
+    sampled_rows,
+    share_as,
+    tolerance_of,
+)
 from torch_es.nn import find_norm
 from torch_es.nn.carried import copied
 from torch_es.nn.observation_norm import normalize
@@ -114,6 +122,9 @@ def choose_lanes(
         reference: Rows `(batch, size)` for what the network prepares, as virtual batch norm does.
         parts: How noise of low rank perturbs the parameters, or None.
 
+    Raises:
+        ValueError: If copies of the network use its own parameters.
+
     Example:
         >>> from gymnasium.spaces import Box
         >>> choose_lanes(nn.Sequential(nn.Linear(3, 2), nn.Tanh()), 4, Layout(Box(-1, 1, (3,))))
@@ -127,6 +138,9 @@ def choose_lanes(
     if parts is not None and default_num_lanes(len(theta)) < MAX_LANES and _mostly_shared(parts):
         candidates = [*(LaneChoice(kind, normalized, parts) for kind in _SHARED), *candidates]
     draw, tolerance = normal_rows(layout.size) if normalized else sampled_rows(layout), tolerance_of(network)
+
+    copies = LaneChoice("copied", normalized).make(network, 1, layout, reference)
+    check_stands_alone(network, copies, theta, draw(np.random.default_rng(0), 1))
 
     def fits(choice: LaneChoice) -> bool:
         shares = choice.parts is not None

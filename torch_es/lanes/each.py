@@ -18,11 +18,13 @@ class Rows(NamedTuple):
         members: How many members answer.
         total: Rows of all members.
         vectors: Whether the module may have been called with one number a row.
+        constants: Where the memory of the module's own buffers and frozen parameters starts, which hold no rows.
     """
 
     members: int
     total: int
     vectors: bool = True
+    constants: frozenset[int] = frozenset()
 
     def split(self, x: Tensor) -> Tensor:
         """Return `x` as `(members, n, ...)`; one with a single row is the same for every row of the call.
@@ -31,6 +33,11 @@ class Rows(NamedTuple):
             ValueError: If its first dimension does not hold the rows of all members.
         """
         size = x.shape
+        if size[0] != 1 and x.stride(0) and x.untyped_storage().data_ptr() in self.constants:
+            raise ValueError(
+                f"a layer got a buffer or a frozen parameter of the module, {tuple(size)}, together with a perturbed "
+                "parameter, and would take it for rows; pass `members_per_call=1`."
+            )
         if size[0] % self.total:
             if size[0] != 1:
                 raise ValueError(

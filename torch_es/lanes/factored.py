@@ -117,6 +117,8 @@ class _Player(fx.Interpreter):
         place, rule = _RULES.get(target, (-1, None))
         answer = rule(*args) if rule is not None and held == [place] and not kwargs else NotImplemented
         if answer is NotImplemented:
+            if held and target._schema.is_mutable:
+                raise NotImplementedError(f"{target} writes into a sum of factors, which is forgotten")
             args, kwargs = tree_map(lambda value: value.sum() if isinstance(value, Matrix) else value, (args, kwargs))
             answer = super().call_function(target, args, kwargs)
         return answer

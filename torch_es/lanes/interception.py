@@ -36,7 +36,9 @@ class Interception:
 
     def __init__(self, module: nn.Module, members: int) -> None:
         self._module = module
-        self._rows = self._unknown = Rows(members, members)
+        fixed = [*module.buffers(), *(p for p in module.parameters() if not p.requires_grad)]
+        constants = frozenset(tensor.untyped_storage().data_ptr() for tensor in fixed if tensor.numel())
+        self._rows = self._unknown = Rows(members, members, constants=constants)
         self._depth = 0  # of calls of modules in each other
         self._parameters: list[Tensor] = []
         self.active = False
@@ -77,7 +79,7 @@ class Interception:
         batch = next((x for x in tensors if x.dim() > 1), tensors[0])
         members, total = self._rows.members, len(batch)
         if total % members == 0:
-            self._rows = Rows(members, total, batch.dim() == 1)
+            self._rows = self._unknown._replace(total=total, vectors=batch.dim() == 1)
         elif module is self._module:
             raise ValueError(
                 f"the module must get the rows of all {members} members, members first, got {total} rows; "

@@ -55,7 +55,7 @@ class MatmulLanes:
         x = rows[:, :, None]
         for step in self._steps:
             x = step(x)
-        return x[:, :, 0]
+        return x[:, :, 0].copy()  # an environment may keep what a head makes of it
 
 
 def _linear(layer: nn.Linear, stacked: Callable[[Tensor], Float32Array], num_lanes: int) -> Kernel:

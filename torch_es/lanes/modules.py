@@ -14,7 +14,7 @@ from torch.func import vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 
 from torch_es.nn import find_norm, prepare
 from torch_es.nn.carried import copied
@@ -53,6 +53,7 @@ class Member:
         """Return what the network takes for rows `(batch, size)`."""
         return self._layout.inputs(torch.from_numpy(rows).to(self.dtype))
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def start(self, theta: Tensor) -> State:
         """Become the member with the weights `theta`: fresh buffers, prepared; return the initial state."""
@@ -116,12 +117,14 @@ class CopiedLanes:
         """See `Lanes.write`."""
         self._states[lane] = self._members[lane].start(theta)
 
+    @torch.inference_mode(False)  # in which a network could not take a gradient inside, as in `predict` it can
+    @torch.no_grad()
     def forward(self, rows: Float32Array, active: Sequence[int]) -> Float32Array:
         """See `Lanes.forward`."""
         outputs: dict[int, Tensor] = {}
         for lane in active:
             member = self._members[lane]
-            inputs = member.inputs(rows[lane : lane + 1])
+            inputs = member.inputs(rows[lane : lane + 1].copy())  # a state may hold them, and the rows are written anew
             outputs[lane], self._states[lane] = respond(member.network, inputs, self._states[lane])
         together = torch.zeros(len(rows), next(iter(outputs.values())).numel(), device="cpu")
         for lane, output in outputs.items():
@@ -142,14 +145,26 @@ def traced(member: Member, size: int) -> tuple[fx.GraphModule, Tensors, Tensors,
 
     def call(parameters: Tensors, buffers: Tensors, inputs: Inputs, state: State) -> tuple[Tensor, Tensors, State]:
         tensors = {**parameters, **frozen, **buffers}
-        output, state = respond(member.network, tree_map(lambda x: x[None], inputs), state, tensors)
-        return output[0], {n: tensors[n] for n in buffers}, state
+        given = {tensor.untyped_storage().data_ptr() for tensor in tree_leaves([buffers, state])}
+
+        def apart(old: Tensor, new: Tensor) -> Tensor:  # those that change places would be written over each other
+            return new.clone() if new is not old and new.untyped_storage().data_ptr() in given else new
+
+        output, after = respond(member.network, tree_map(lambda x: x[None], inputs), state, tensors)
+        return output[0], *tree_map(apart, (buffers, state), ({n: tensors[n] for n in buffers}, after))
 
     parameters = {n: p.detach() for n, p in member.parameters.named.items()}
     buffers = dict(member.network.named_buffers())
     inputs = member.inputs(np.zeros((1, size), np.float32))
     with plain_kernels(), _Unread():
         one = make_fx(call)(parameters, buffers, tree_map(lambda x: x[0], inputs), state)
+    for operation in (node.target for node in one.graph.nodes):
+        # x[whole numbers] is among them, and `vmap` refuses x[mask]
+        if (
+            torch.Tag.dynamic_output_shape in getattr(operation, "tags", ())
+            and operation != torch.ops.aten.index.Tensor
+        ):
+            raise RuntimeError(f"the shape of what `{operation}` returns depends on values")
     return one, parameters, buffers, state
 
 

@@ -84,7 +84,7 @@ class GroupedRows:
                     self._outputs = np.zeros((len(self._inputs), answer.shape[1]), np.float32)
                 self._outputs[group] = answer
         assert self._outputs is not None
-        return self._outputs[: len(rows)]
+        return self._outputs[: len(rows)].copy()  # an environment may keep what a head makes of it
 
 
 class SharedLanes:

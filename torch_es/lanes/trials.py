@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from torch_es.lanes.protocol import Lanes
 from torch_es.lanes.shared import ROWS
@@ -18,6 +22,7 @@ from torch_es.types import Float32Array
 
 _log = logging.getLogger(__name__)
 
+_STEPS = 3  # what two states are after they changed places shows in the third
 _FAR = 1e4  # as are the bounds of velocities in CartPole
 
 Make = Callable[[], Lanes]
@@ -47,7 +52,7 @@ def answer_as(
     tolerance: float,
     seen: Callable[[Float32Array], Float32Array] = lambda rows: rows,
 ) -> bool:
-    """Whether both kinds answer alike for perturbed weights, twice in a row so that state would show.
+    """Whether both kinds answer alike for perturbed weights, several times in a row so that state would show.
 
     Args:
         num_lanes: Of both.
@@ -64,7 +69,7 @@ def answer_as(
         noise = torch.from_numpy(generator.standard_normal(len(theta), dtype=np.float32))
         for each in (plain, lanes):
             each.write(lane, theta + 0.1 * noise)
-    for _ in range(2):
+    for _ in range(_STEPS):
         rows = draw(generator, num_lanes)
         expected = plain.forward(rows, range(num_lanes)).copy()
         if not _alike(lanes.forward(seen(rows), range(num_lanes)), expected, tolerance):
@@ -87,14 +92,14 @@ def share_as(parts: tuple[Part, ...], plain: Lanes, make: Make, theta: Tensor, d
     lanes, number = make(), ROWS
     for lane in range(number):
         lanes.write(lane, noise.factors(theta, lane))
-    both = [draw(generator, number) for _ in range(2)]
-    answers = [lanes.forward(rows, range(number)).copy() for rows in both]
+    steps = [draw(generator, number) for _ in range(_STEPS)]
+    answers = [lanes.forward(rows, range(number)).copy() for rows in steps]
     for lane in range(number):
         plain.write(0, noise.member(theta, lane, weights))
-        for rows, answer in zip(both, answers, strict=True):
+        for rows, answer in zip(steps, answers, strict=True):
             if not _alike(answer[lane : lane + 1], plain.forward(rows[lane : lane + 1], range(1)), tolerance):
                 return False
-    row, expected = both[0][0], answers[0][0].tobytes()
+    row, expected = steps[0][0], answers[0][0].tobytes()
     for lane in range(1, number):
         lanes.write(lane, noise.factors(theta, 0))
         rows = draw(generator, number)
@@ -102,6 +107,44 @@ def share_as(parts: tuple[Part, ...], plain: Lanes, make: Make, theta: Tensor, d
         if lanes.forward(rows, range(number))[lane].tobytes() != expected:
             return False
     return True
+
+
+def check_stands_alone(network: nn.Module, lanes: Lanes, theta: Tensor, rows: Float32Array) -> None:
+    """Check that copies of a network do without the original, whose weights nobody perturbs.
+
+    Args:
+        network: The original.
+        lanes: Copies of it.
+        theta: Its weights.
+        rows: What they are tried on.
+
+    Raises:
+        ValueError: If a copy uses the original's trainable parameters.
+    """
+    seen = _Seen()
+    # what a module raises is told where it plays
+    with contextlib.suppress(Exception), seen:
+        lanes.write(0, theta)
+        lanes.forward(rows, range(1))
+    used = [name for name, p in network.named_parameters() if p.requires_grad and id(p) in seen.ids]
+    if used:
+        raise ValueError(
+            f"`policy` ({type(network).__name__}) must be a module whose copies do without it, since each lane runs a "
+            f"copy, but a copy used {', '.join(used)} of the original: a hook, a lambda as `forward` or a weak "
+            "reference holds the module itself. Make it a method of the module's class."
+        )
+
+
+class _Seen(TorchFunctionMode):
+    """Notes which parameters torch functions get."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: set[int] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.ids |= {id(x) for x in tree_leaves((args, kwargs)) if isinstance(x, nn.Parameter)}
+        return func(*args, **(kwargs or {}))
 
 
 def normal_rows(size: int) -> Draw:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -51,8 +52,11 @@ class Rollout:
         self._head = getattr(policy.head, "forward", policy.head)  # without the hooks of a module
         self._lanes = self._choice.make(policy.network, self.num_lanes, policy.layout, self._reference())
         self._draws = Draws(policy.action_noise, self.num_lanes, seed) if policy.action_noise else None
-        made = [bare(env) for env in environments(factory, self.num_lanes)]
-        self._envs, self._time_limits = [env for env, _ in made], [limit for _, limit in made]
+        self._open = contextlib.ExitStack()  # closes the others after one that raises
+        with contextlib.ExitStack() as made:
+            envs = [made.enter_context(contextlib.closing(env)) for env in environments(factory, self.num_lanes)]
+            self._envs, self._time_limits = zip(*map(bare, envs), strict=True)
+            self._open = made.pop_all()
         self._rules, self._behaviour = rules, behaviour
         shape, norm = (self.num_lanes, policy.layout.size), policy.observation_norm
         self._normalizer = None if norm is None else Normalizer(*shape, norm.limits)
@@ -88,7 +92,10 @@ class Rollout:
         draws = self._draws
         if snapshot.searches_actions and draws is not None:
             if draws.scorer is None:
-                draws.scorer = Scorer(self._choice.network(self._policy.network), self._policy.layout, draws.noise)
+                draws.scorer = Scorer(
+                    self._choice.network(self._policy.network), self._policy.layout, draws.noise,
+                    together=self._choice.kind != "copied",
+                )  # fmt: skip
             draws.scorer.begin(snapshot.theta, snapshot.statistics)
 
     def _reference(self, snapshot: Snapshot | None = None) -> Float32Array | None:
@@ -194,5 +201,4 @@ class Rollout:
 
     def close(self) -> None:
         """Close the environments."""
-        for env in self._envs:
-            env.close()
+        self._open.close()

@@ -83,6 +83,7 @@ class FunctionPlayer:
         together = self._together
         with self._evaluating(), self._together_around(together, member) if together else self._being(member):
             results = self._results(tasks)
+            self._parameters.trainable()  # members are written into those that it was given with
         if not self._checked and len(tasks) > 1 and member != CENTRE:
             self._checked = True
             # a module that mixes rows may leave the first of them right

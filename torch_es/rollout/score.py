@@ -25,6 +25,12 @@ from torch_es.types import Float32Array
 class Scorer:
     """Computes scores of a network, which is copied, under fixed weights.
 
+    Args:
+        network: Has outputs that autograd can go through.
+        layout: Of the observations.
+        noise: Has a `log_probability`.
+        together: Whether it answers all steps of an episode in one call, as it does unless it decides by their values.
+
     Raises:
         ValueError: If the network is recurrent or holds virtual batch norm, autograd finds no way through it, or the
             noise has no score.
@@ -40,7 +46,7 @@ class Scorer:
         tensor([1., 1.])
     """
 
-    def __init__(self, network: nn.Module, layout: Layout, noise: ActionNoise) -> None:
+    def __init__(self, network: nn.Module, layout: Layout, noise: ActionNoise, together: bool = True) -> None:
         if is_recurrent(network):
             raise ValueError("`sigma` 0 searches by action noise alone, which is for networks without a state.")
         if virtual_batch_norms(network):
@@ -54,7 +60,7 @@ class Scorer:
                 "`sigma` 0 needs an `action_noise` whose probabilities follow the outputs: sample, or gaussian:STD for "
                 "a Box; epsilon:P alone cannot be searched by, nor noise of your own without a `log_probability`."
             )
-        self._network, self._layout, self._law = copied(network), layout, law
+        self._network, self._layout, self._law, self._together = copied(network), layout, law, together
         self._parameters = FlatParameters(self._network)
         self._check(noise.size)
 
@@ -67,8 +73,10 @@ class Scorer:
     def score(self, rows: Float32Array, draws: Float32Array) -> Tensor:
         """Return the score `(dim,)` of an episode with these inputs `(steps, size)` and draws."""
         with torch.inference_mode(False), torch.enable_grad():
-            inputs = self._layout.inputs(torch.from_numpy(rows).to(dtype_of(self._network)))
-            chosen = self._law(self._network(inputs), torch.from_numpy(draws))
+            every = torch.from_numpy(rows).to(dtype_of(self._network))
+            calls = [every] if self._together else every.split(1)
+            outputs = torch.cat([self._network(self._layout.inputs(some)) for some in calls])
+            chosen = self._law(outputs, torch.from_numpy(draws))
             parameters = list(self._parameters.named.values())
             gradients = torch.autograd.grad(chosen, parameters, materialize_grads=True)
         return torch.cat([gradient.reshape(-1).float() for gradient in gradients])

@@ -30,7 +30,7 @@ class FlatParameters:
         module: Its current weights are the start.
 
     Raises:
-        ValueError: If nothing is trainable, or a parameter is not finite or has no values.
+        ValueError: If nothing is trainable, a parameter is not finite or has no values, or two share memory.
         TypeError: If a parameter is complex, sparse, of 8 bits, or no plain tensor.
 
     Example:
@@ -48,8 +48,14 @@ class FlatParameters:
                 f"the module ({type(module).__name__}) has no trainable parameters{' but quantized ones' * packed}; "
                 f"{way_out}."
             )
+        starts: dict[int, str] = {}
         for name, p in named.items():
             _check_parameter(name, p)
+            if p.numel() and (other := starts.setdefault(p.data_ptr(), name)) != name:
+                raise ValueError(
+                    f"`{other}` and `{name}` must not be two parameters in the same memory, where one would be written "
+                    "over the other; make them one, and transpose it in `forward`."
+                )
         self.module = module
         self.named = named
         self.sizes = [p.numel() for p in named.values()]
