@@ -84,7 +84,7 @@ def publish(rows: list[Row], file: str, command: str) -> None:
         table.add_row(row.name, f"{row.ours:,.4g}", f"{row.other:,.4g}", f"{row.ratio:.3f}", *map(str, row[4:]))
     Console(width=160).print(table)
     path = RESULTS / file
-    RESULTS.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     recorded = json.loads(path.read_text()) if path.is_file() else {}
     same = recorded.get("machine") == describe()
     kept = {row["name"]: row for row in recorded["rows"]} if same else {}

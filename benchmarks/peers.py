@@ -49,7 +49,8 @@ def beside(peer: str, make: Any, env: str, pairs: int, target: float) -> Row:
 
 def evotorch_mlp(env: str) -> tuple[Side, Any]:
     """The same network on a MuJoCo task."""
-    network = partial(mlp, *SIZES[env], hidden=(64, 64), seed=0)
+    # GymNE normalises by itself; torch_es takes its layer out of the network, and normalises all lanes at once
+    network = partial(mlp, *SIZES[env], hidden=(64, 64), seed=0, normalize_observations=False)
     return evotorch_side(env, network, observation_normalization=True)
 
 

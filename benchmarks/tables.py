@@ -8,6 +8,7 @@ A test checks that the pages hold what this writes.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from statistics import mean, median
@@ -69,34 +70,48 @@ WORDS = {  # of rows whose name alone does not say what is compared
 }
 
 
-def throughput(parts: list[str]) -> str:
-    recorded = _load("throughput.json")
-    lines = []
-    for part in parts:
-        lines += ["| " + " | ".join((*PARTS[part], "ratio")) + " |", "|---|---|---|---|"]
+def _measured(part: str) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Yield the rows of a part of throughput: a name, the numbers, and the machine in words."""
+    for path in sorted((RESULTS / "throughput").glob("*.json")):
+        recorded = json.loads(path.read_text())
         for row in recorded["rows"]:
             kind, _, name = row["name"].partition("/")
             if kind == part:
-                unit = "" if PARTS[part][0].startswith(("Environment", "Bytes")) else f" ({row['unit']})"
-                name = WORDS.get(name, name.replace("/2 workers", "").replace("/", ", "))
-                lines.append(_cells(f"{name}{unit}", row["ours"], row["other"], f"**{row['ratio']:.3g}**"))
+                yield name, row, _machine(recorded)
+
+
+def throughput(parts: list[str]) -> str:
+    lines: list[str] = []
+    machines: dict[str, list[str]] = {}
+    pairs = 0
+    for part in parts:
+        lines += ["| " + " | ".join((*PARTS[part], "ratio")) + " |", "|---|---|---|---|"]
+        for name, row, machine in _measured(part):
+            unit = "" if PARTS[part][0].startswith(("Environment", "Bytes")) else f" ({row['unit']})"
+            name = WORDS.get(name, name.replace("/2 workers", "").replace("/", ", "))
+            lines.append(_cells(f"{name}{unit}", row["ours"], row["other"], f"**{row['ratio']:.3g}**"))
+            machines.setdefault(machine, []).append(name)
+            pairs = max(pairs, row["pairs"])  # what is no time is measured once
         lines.append("")
-    return "\n".join([*lines, _medians(recorded, "make bench")])
+    return "\n".join([*lines, _medians(pairs, machines, "make bench")])
 
 
 def speed() -> str:
     """The rows of README: training beside the physics alone, and beside other libraries."""
-    recorded = _load("throughput.json")
     lines = [f"| {SPEED} | torch_es | compared with | ratio |", "|---|---|---|---|"]
-    for row in recorded["rows"]:
-        kind, _, name = row["name"].partition("/")
-        first, _, rest = name.removesuffix("/2 workers").partition("/")
-        if kind == "physics":
-            lines.append(_cells(f"{first}, {rest} network", row["ours"], f"{_number(row['other'])}, `env.step` alone",
-                                f"**{row['ratio']:.2f}**"))  # fmt: skip
-        elif kind == "peers":
-            lines.append(_cells(rest, row["ours"], f"{_number(row['other'])}, {first}", f"**{row['ratio']:.1f}**"))
-    return "\n".join([*lines, "", _medians(recorded, "make bench")])
+    machines: dict[str, list[str]] = {}
+    for part in ("physics", "peers"):
+        for name, row, machine in _measured(part):
+            first, _, rest = name.removesuffix("/2 workers").partition("/")
+            other = _number(row["other"])
+            cells = (
+                (f"{first}, {rest} network", row["ours"], f"{other}, `env.step` alone", f"**{row['ratio']:.2f}**")
+                if part == "physics"
+                else (rest, row["ours"], f"{other}, {first}", f"**{row['ratio']:.1f}**")
+            )
+            lines.append(_cells(*cells))
+            machines.setdefault(machine, []).append(first)
+    return "\n".join([*lines, "", _medians(row["pairs"], machines, "make bench")])
 
 
 def _cells(*cells: object) -> str:
@@ -107,9 +122,8 @@ def _number(value: Any) -> str:
     return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
 
 
-def _medians(recorded: dict[str, Any], command: str) -> str:
-    pairs = recorded["rows"][0]["pairs"]
-    return f"Medians of {pairs} measurements of each side in turn; {_machine(recorded)}; `{command}`."
+def _medians(pairs: int, machines: dict[str, list[str]], command: str) -> str:
+    return f"Medians of {pairs} measurements of each side in turn; {_by_machine(machines)}; `{command}`."
 
 
 def zoo() -> str:

@@ -3,9 +3,8 @@
     make bench        or        .venv/bin/python benchmarks/throughput.py [--only physics peers ...] [--pairs 5]
     .venv/bin/python benchmarks/throughput.py --env Humanoid-v5 --pairs 3        its share of the physics alone
 
-Both sides of a row run in one go, alternating. Each part's rows are written to benchmarks/results/throughput.json as it
-ends, beside those of the others if the machine and the versions are the same; with fewer than 5 pairs, to
-throughput-part.json.
+Both sides of a row run in one go, alternating. Each part's rows are written as it ends, to
+benchmarks/results/throughput/PART.json, or with fewer than 5 pairs to throughput-part.json.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--env", choices=[case.env for case in physics.CASES], help="only its share of the physics")
     given = parser.parse_args()
-    file = "throughput.json" if given.pairs >= 5 else "throughput-part.json"
-    parts: Iterable[Iterable[Row]] = (PARTS[part](given.pairs) for part in given.only)
+    parts: Iterable[tuple[str, Iterable[Row]]] = ((part, PARTS[part](given.pairs)) for part in given.only)
     if given.env:
-        parts = [[physics.share(case, given.pairs) for case in physics.CASES if case.env == given.env]]
-    for rows in parts:
+        parts = [("physics", [physics.share(case, given.pairs) for case in physics.CASES if case.env == given.env])]
+    for part, rows in parts:
+        file = f"throughput/{part}.json" if given.pairs >= 5 else "throughput-part.json"
         publish(list(rows), file, "python benchmarks/throughput.py")
 
 

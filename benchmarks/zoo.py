@@ -21,7 +21,7 @@ from typing import Any
 
 import processes
 from machine import RESULTS, describe
-from settings import decisive, digest
+from settings import composed, decisive, digest
 
 from torch_es.cli import config
 from torch_es.report.plotting import read_metrics
@@ -95,8 +95,9 @@ def seeds(task: str) -> range:
 
 
 def settings_hash(task: str) -> str:
-    """Return the hash of a task's settings."""
-    return digest(decisive(f"env={task}"))
+    """Return the hash of a task's settings; the first results had ten final episodes, which their hashes leave out."""
+    settings, episodes = decisive(f"env={task}"), composed(f"env={task}")["final_episodes"]
+    return digest(settings if episodes == 10 else {**settings, "final_episodes": episodes})
 
 
 def rows(task: str) -> dict[int, dict[str, Any]]:

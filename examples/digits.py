@@ -47,7 +47,7 @@ def by_backpropagation(network: nn.Module) -> Step:
 
 
 def by_es(network: nn.Module) -> Step:
-    es = OpenAIES(network, adam, sigma=0.02, num_pairs=32)
+    es = OpenAIES(network, adam, sigma=0.02, num_pairs=32, seed=torch.initial_seed())
 
     @torch.no_grad()
     def step(batch: Tensor) -> int:

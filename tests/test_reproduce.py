@@ -249,6 +249,12 @@ def test_the_interval_of_a_share_of_trpos_progress_knows_that_trpos_seeds_differ
     assert (mean, low, high) == (3, 2, 6)  # of a TRPO that twice has its best seed, and twice its worst
 
 
+def test_draws_in_which_trpo_makes_no_progress_have_no_scores():
+    spans = np.array([[0.0, 10.0], [0.0, 10.0], [5.0, 0.0]])
+    _, low, high = curves.interquartile_mean([(spans, np.array([10.0, 10.0]))])
+    assert 1 <= low <= high
+
+
 def results(place, experiment, value):
     for job in (job for job in JOBS if job.experiment == experiment):
         end, cost = value(job), 20.0 if job.arm == "es" else 100.0

@@ -107,7 +107,8 @@ def interquartile_mean(tasks: Sequence[tuple[Array, Array]]) -> tuple[float, flo
     """Return the interquartile mean of all runs, and its 95% confidence interval: None with one seed of a task.
 
     A score is the share of TRPO's progress. The bootstrap is stratified, as in Agarwal et al. 2021: it draws the seeds
-    of each task anew. It draws TRPO's too, since the scores depend on them.
+    of each task anew. It draws TRPO's too, since the scores depend on them; a draw in which TRPO makes no progress on
+    a task has no scores, and is drawn again.
 
     Args:
         tasks: For each, TRPO's returns before and after training `(seeds, 2)`, and an algorithm's returns `(seeds,)`.
@@ -122,6 +123,10 @@ def interquartile_mean(tasks: Sequence[tuple[Array, Array]]) -> tuple[float, flo
     if min(len(seeds) for task in tasks for seeds in task) < 2:
         return mean, None, None
     rng = np.random.default_rng(0)
-    draws = [[tuple(rng.choice(seeds, len(seeds)) for seeds in task) for task in tasks] for _ in range(2_000)]
-    low, high = np.percentile([statistic(drawn) for drawn in draws], (2.5, 97.5))  # type: ignore[arg-type]
+    draws: list[float] = []
+    while len(draws) < 2_000:
+        drawn = [(rng.choice(trpo, len(trpo)), rng.choice(own, len(own))) for trpo, own in tasks]
+        if all(np.diff(trpo.mean(axis=0)) > 0 for trpo, _ in drawn):
+            draws.append(statistic(drawn))
+    low, high = np.percentile(draws, (2.5, 97.5))
     return mean, float(low), float(high)

@@ -59,7 +59,7 @@ def train(learner: Learner, budget: Budget, folder: Path) -> dict[str, Any]:
             _save(learner, curve, folder)
             saved = time.monotonic()
     steps, core, wall, last = curve[-1]
-    rounded = [[int(p[0]), *(round(value, 2) for value in p[1:])] for p in curve]
+    rounded = [[int(p[0]), *(round(value, 4) for value in p[1:])] for p in curve]
     return {
         "return": last, "steps": int(steps), "core_seconds": round(core, 1), "wall_seconds": round(wall, 1),
         "curve": rounded,

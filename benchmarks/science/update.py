@@ -62,8 +62,9 @@ def es(hidden: tuple[int, ...], rounds: int, seed: int) -> Result:
             trainer.trainer.run_generation(trainer.evaluator())
             return trainer.trainer.total_timesteps - before
 
-        returns = 2 * PAIRS * 8  # a number for each member is all that is kept of its episode
-        return figures(generation, clock, rounds, returns)
+        generation()
+        stored = sum(array.nbytes for array in vars(trainer.trainer.played)["_known"].values())
+        return figures(generation, clock, rounds, stored)
 
 
 def ppo(hidden: tuple[int, ...], rounds: int, seed: int) -> Result:

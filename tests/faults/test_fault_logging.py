@@ -180,6 +180,7 @@ def test_F55_a_terminal_that_goes_away_ends_nothing(shell, tmp_path):
     assert done.returncode == 0, done.stderr
     assert len(rows(tmp_path / "r")) == 12
     assert "\x1b" not in done.stdout
+    assert "Traceback" not in done.stderr
 
 
 def test_F55_a_log_that_is_moved_away_is_no_fault(tmp_path):

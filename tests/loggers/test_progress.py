@@ -22,7 +22,10 @@ def test_progress_is_a_line_without_a_terminal_and_a_bar_on_one():
         progress = ProgressLogger(100, Console(file=out, force_terminal=is_terminal, width=150))
         progress.log(ROW)
         progress.log({**ROW, "eval/mean_reward": 7.0})
+        progress.log({**ROW, "time/iterations": 2.0})
         progress.close()
+    centres = [line.split(" | ")[-1] for line in plain.getvalue().splitlines()]
+    assert centres == ["centre -", "centre 7.0", "centre 7.0 (generation 1)"]
     assert plain.getvalue().splitlines()[1] == "generation 1 | 50 steps | 10 steps/s | population 1.5 | centre 7.0"
     assert "━" in terminal.getvalue()
 

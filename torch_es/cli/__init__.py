@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -34,6 +35,7 @@ COMMANDS = {  # the module of this package that holds the function, and the line
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C, 143 SIGTERM."""
+    logging.raiseExceptions = False  # no traceback for each line whose reader went away (`| head -1`)
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # as `python` does: a user's own modules most often lie here
     given = list(sys.argv[1:] if arguments is None else arguments)

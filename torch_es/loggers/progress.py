@@ -63,14 +63,16 @@ class ProgressLogger:
 
     def log(self, metrics: Metrics) -> None:
         """Show a row."""
+        number, centre = f"generation {metrics.get('time/iterations', 0):.0f}", self._centre
         if "eval/mean_reward" in metrics:
-            self._centre = f"{metrics['eval/mean_reward']:,.1f}"
+            centre = f"{metrics['eval/mean_reward']:,.1f}"
+            self._centre = f"{centre} ({number})"  # until it is evaluated again
         generation, *facts = (
-            f"generation {metrics.get('time/iterations', 0):.0f}",
+            number,
             f"{metrics['global_step']:,.0f} steps",
             f"{metrics.get('time/fps', 0):,.0f} steps/s",
             f"population {metrics.get('rollout/ep_rew_mean', 0):,.1f}",
-            f"centre {self._centre}",
+            f"centre {centre}",
         )
         if "cluster/nodes" in metrics:
             nodes, workers, tasks = (metrics[f"cluster/{name}"] for name in ("nodes", "workers", "tasks_in_flight"))
