@@ -68,7 +68,6 @@ COVERED = {  # modules without a test file of their own, and the one that would 
     "report/pictures": "report/test_page.py",
     "rollout/normalizer": "rollout/test_episodes.py",
     "runs/options": "faults/test_fault_resume.py",
-    "runs/recording": "faults/test_fault_resume.py",
     "runs/replay_log": "faults/test_fault_replay.py",
     "search/action_space": "rollout/test_score.py",
     "search/optimizers": "search/test_centre.py",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import Stepper
+from walk import Walk
 
 from torch_es import ES, mlp
 from torch_es.envs import env_factory, probed, random_observations
@@ -269,3 +270,7 @@ def test_a_space_that_is_not_taken_is_named_whatever_reset_returns(space):
         ValueError, match=r"`observation_space` must be a Box, Discrete, .* wrap the environment to offer"
     ):
         ES(mlp(3, 1), Telling, num_workers=0)
+
+
+def test_reference_observations_are_eight_steps_apart():
+    assert [float(o[0]) for o in random_observations(Walk(), 4, seed=0)] == [0, 8, 16, 24]

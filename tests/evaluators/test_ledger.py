@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -99,3 +100,15 @@ def test_a_task_has_as_many_chances_among_others_as_it_is_given():
     assert sorted(given) == [Task(0, 0), other]  # the fourth time
     book.lose(node, "died", "")
     assert [tasks for _, tasks in book.assign([Node(4)], waiting)] == [(Task(0, 0),)]  # then alone
+
+
+def test_losses_of_an_earlier_call_are_forgotten():
+    """Evaluations of one generation have the same tasks each time."""
+    book, node, task = Ledger(FaultTolerance(max_retries=1), str), Node(0), Task(0, -1)
+    for _ in range(3):
+        ask = partial(next, iter([(task,)]), None)
+        book.begin()
+        list(book.assign([node], ask))
+        book.lose(node, "died", "")
+        list(book.assign([node], ask))
+        assert book.done(node, task)

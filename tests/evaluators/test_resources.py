@@ -2,6 +2,7 @@
 
 import pytest
 
+from torch_es.errors import ResourceError
 from torch_es.evaluators import resources
 from torch_es.evaluators.resources import default_num_workers
 
@@ -47,3 +48,10 @@ def test_the_quota_of_a_group_above_is_seen(machine, monkeypatch):
 def test_python_s_own_variable_is_heeded(machine, monkeypatch, told, workers):
     monkeypatch.setenv("PYTHON_CPU_COUNT", told)
     assert default_num_workers() == workers
+
+
+def test_python_and_torch_need_descriptors_too(monkeypatch):
+    monkeypatch.setattr(resources.resource, "getrlimit", lambda _: (100, 100))
+    resources.check_descriptors(60)
+    with pytest.raises(ResourceError, match="The workers need 112 open files, the limit is 100"):
+        resources.check_descriptors(80)

@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from helpers import Stepper
+from walk import Walk
 
 from torch_es import ES, mlp
 from torch_es.evaluators import FaultTolerance, tolerance
@@ -69,3 +70,10 @@ def test_a_generation_cut_off_by_time_is_left_out_and_played_again(tmp_path):
     assert cut.trainer.total_timesteps == 20 * generations
     resumed = learn(60, 20 * generations + 1, resume=True)
     assert resumed.strategy.generation == generations + 1
+
+
+def test_many_short_episodes_are_not_endless(monkeypatch, caplog):
+    monkeypatch.setattr(tolerance, "ENDLESS", 50)
+    with ES(mlp(1, 2), partial(Walk, 10), num_pairs=10, num_workers=0, num_lanes=1, eval_every=0) as es:
+        es.learn(200)
+    assert "without the end of an episode" not in caplog.text

@@ -36,3 +36,10 @@ def test_a_shift_after_a_billion_samples_still_moves_the_mean():
 
 def test_std_has_a_floor():
     assert Moments.of(np.ones((5, 1))).std(0.1)[0] == 0.1
+
+
+def test_equal_observations_have_no_negative_variance():
+    # three times 0.1, as sums of float64
+    moments = Moments.of_episodes(np.array([3]), np.array([[0.1 + 0.1 + 0.1, 3 * 0.1**2 - 1e-17]]), np.zeros(1))
+    assert moments.m2[0] >= 0
+    assert moments.std(0.1)[0] == 0.1

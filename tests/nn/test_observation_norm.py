@@ -148,3 +148,9 @@ def test_nothing_is_added_to_a_network_without_one():
         x = np.array([9.0, -7.0, 3.0])
         expected = es.network(torch.tensor(x, dtype=torch.float32)).detach().clip(-1, 1)
         np.testing.assert_allclose(es.predict(x)[0], expected, rtol=1e-6)
+
+
+def test_what_is_not_measured_has_no_mean():
+    norm = ObservationNorm(2, measured=[True, False])
+    norm.update(Moments.of(np.array([[1.0, 5.0], [3.0, 7.0]])))
+    assert norm.mean.tolist() == [2.0, 0.0]

@@ -127,3 +127,18 @@ def test_measuring_changes_nothing_but_the_statistics():
     collect_statistics(network, torch.randn(5, 3))
     assert network[0].calls == 0
     assert FlatParameters(network).dim == 6
+
+
+def test_the_outer_is_prepared_before_the_inner():
+    order = []
+
+    class Part(nn.Module):
+        def __init__(self, name, *inner):
+            super().__init__()
+            self.name, self.inner = name, nn.ModuleList(inner)
+
+        def prepare(self, reference):
+            order.append(self.name)
+
+    prepare(Part("outer", Part("inner")))
+    assert order == ["outer", "inner"]

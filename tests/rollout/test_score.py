@@ -10,6 +10,7 @@ from torch.distributions import Bernoulli, Categorical, Normal
 
 from torch_es import ES
 from torch_es.heads import make_action_noise, make_head
+from torch_es.nn import ObservationNorm
 from torch_es.policies import RecurrentNetwork
 from torch_es.rollout.score import Scorer
 from torch_es.spaces import Layout
@@ -171,3 +172,12 @@ def test_a_rule_is_asked_in_each_step():
     with ES(Rule(), Stepper, **options) as es:
         score = es.play(member=0).score
     assert (score.reshape(2, -1) != 0).any(1).all()
+
+
+def test_a_score_is_of_the_observations_as_the_member_saw_them():
+    space = gym.spaces.Box(-np.inf, np.inf, (1,))
+    noise = make_action_noise(space, make_head(space), "gaussian:1")
+    scorer = Scorer(nn.Sequential(ObservationNorm(1), nn.Linear(1, 1)), Layout(space), noise)
+    scorer.begin(torch.zeros(2), (np.array([10.0]), np.array([2.0])))
+    score = scorer.score(np.array([[14.0]], np.float32), np.array([[1.0]], np.float32))
+    assert score.tolist() == [2.0, 1.0]  # (14 - 10) / 2

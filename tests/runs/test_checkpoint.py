@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import stat
 from collections import Counter
 
 import numpy as np
@@ -131,3 +132,11 @@ def test_checkpoints_are_in_the_order_of_their_numbers(tmp_path):
         (tmp_path / name).mkdir()
     found = [path.name for path in checkpoint.numbered(tmp_path)]
     assert found == ["generation-000002", "generation-999999", "generation-1000000"]
+
+
+def test_files_and_folders_reach_the_disk(tmp_path, monkeypatch):
+    synced = []
+    own = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda h: (synced.append(stat.S_ISDIR(os.fstat(h).st_mode)), own(h)))
+    checkpoint.save(tmp_path / "c", {"a": torch.ones(2)})
+    assert synced == [False, False, False, True, True]  # two files, the manifest; the folder, and where it was renamed

@@ -1,10 +1,13 @@
 import os
+from functools import partial
 
 import pytest
 from helpers import Stepper
+from walk import Walk
 
 from torch_es import ES, mlp
 from torch_es.errors import RunFolderError
+from torch_es.runs import checkpoint
 from torch_es.runs.folder import RunFolder, cut_metrics
 
 
@@ -35,3 +38,12 @@ def test_a_second_run_is_not_mixed_into_the_first(tmp_path):
     trainer().learn(20, folder=tmp_path / "r")
     with pytest.raises(RunFolderError, match="holds a run; name another folder, or set `resume=True`"):
         trainer().learn(20, folder=tmp_path / "r")
+
+
+def test_logs_reach_the_disk_before_the_checkpoint(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr("torch_es.loggers.appending.AppendFile.sync", lambda self: calls.append("log"))
+    own = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda *a: (calls.append("checkpoint"), own(*a)))
+    ES(mlp(1, 2), partial(Walk, 3), num_pairs=2, num_workers=0).learn(1, folder=tmp_path / "r")
+    assert calls == ["log", "log", "checkpoint"]

@@ -270,3 +270,25 @@ def test_what_are_no_numbers_is_refused(returns):
 def test_a_matrix_is_no_vector():
     with pytest.raises(ValueError, match=r"`target` must be a vector, got the shape \(2, 3\); call `.flatten\(\)`"):
         OpenAIES(torch.zeros(2, 3))
+
+
+def test_a_step_that_is_refused_leaves_the_optimisers_state():
+    es = OpenAIES(nn.Linear(2, 1), partial(torch.optim.Adam, lr=0.1), num_pairs=2)
+    es.tell([1.0, 0.0, 2.0, 5.0])
+    before = es.state_dict()["optimizer"]["state"]
+    es.optimizer.param_groups[0]["lr"] = float("inf")
+    with pytest.raises(NonFiniteError):
+        es.tell([1.0, 3.0, 2.0, 5.0])
+    after = es.state_dict()["optimizer"]["state"]
+    assert all(torch.equal(before[i][k], after[i][k]) for i in before for k in before[i])
+
+
+def test_a_scheduler_that_ended_goes_on_from_an_earlier_state():
+    schedule = partial(torch.optim.lr_scheduler.OneCycleLR, max_lr=0.1, total_steps=3)
+    es = OpenAIES(torch.zeros(2), partial(torch.optim.SGD, lr=0.1, momentum=0.9), num_pairs=2, scheduler=schedule)
+    early = es.state_dict()
+    with pytest.raises(ValueError, match="cannot go on"):
+        all(es.tell([1.0, 2, 3, 4]) for _ in range(9))
+    es.load_state_dict(early)
+    es.tell([1.0, 2, 3, 4])
+    assert es.generation == 1

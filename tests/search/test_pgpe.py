@@ -1,9 +1,11 @@
 from functools import partial
 
 import numpy as np
+import pytest
 import torch
 from helpers import noise_of
 
+from torch_es.errors import NonFiniteError
 from torch_es.search import PGPE
 
 
@@ -33,3 +35,15 @@ def test_steps_shrink_with_sigma_so_that_the_sphere_is_solved():
     for _ in range(200):
         strategy.tell([-float((w**2).sum()) for w in strategy.ask()])
     assert float((strategy.theta**2).sum()) < 1e-4
+
+
+def test_a_sigma_falls_and_rises_by_a_fifth_at_most():
+    es = PGPE(torch.zeros(50), num_pairs=2, sigma=0.5, sigma_lr=100.0, shaping="identity")
+    es.tell(np.array([[3.0, 1.0], [-1.0, 0.0]]))
+    np.testing.assert_allclose([float(es.sigma.min()), float(es.sigma.max())], [0.4, 0.6], rtol=1e-6)
+
+
+def test_coefficients_of_squares_beyond_float32_are_refused():
+    es = PGPE(torch.zeros(3), num_pairs=2, shaping="identity")
+    with pytest.raises(NonFiniteError, match="The gradient is not finite"):
+        es.tell([1e39, 1e39, 0.0, 0.0])  # no difference within a pair

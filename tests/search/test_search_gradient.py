@@ -184,3 +184,11 @@ def test_it_adds_to_the_sparse_gradient_of_an_embedding():
     for each in (module, alone):
         SearchGradient(each, num_pairs=2).backward(lambda m: float(m.weight[1].sum()))
     assert torch.allclose(module.weight.grad, before + alone.weight.grad)
+
+
+def test_parameters_that_are_frozen_later_are_named():
+    module = nn.Linear(2, 1)
+    es = SearchGradient(module)
+    module.bias.requires_grad_(False)
+    with pytest.raises(ValueError, match="bias was replaced, frozen"):
+        es.backward(lambda m: float(m.weight.sum()))

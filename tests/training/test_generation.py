@@ -104,3 +104,15 @@ def test_an_element_that_is_not_measured_may_be_infinite():
     for measured, count, bad in (((True, False), 4, []), ((True, True), 2, [0])):
         seen, left_out = generation.seen(np.zeros(2), np.array(measured))
         assert (seen.count, seen.mean[0], list(left_out)) == (count, 1.5, bad)
+
+
+def test_an_episode_that_was_given_up_has_no_bad_observation():
+    population = OpenAIES(torch.zeros(1), num_pairs=2).ask()
+    generation = Generation(population, EpisodeRules())
+    tasks = [task for _ in range(2) for task in generation.next_tasks()]
+    for task in tasks[:3]:
+        generation.add(EpisodeResult(task, 1.0, 2, False, np.array([1.0, 1.0])))
+    generation.add(EpisodeResult(tasks[3], float("nan"), 0, False, None))
+    seen, bad = generation.seen(np.zeros(1), np.array([True]))
+    assert seen.count == 6
+    assert bad.tolist() == []

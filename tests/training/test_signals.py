@@ -76,3 +76,10 @@ def test_a_signal_outside_training_is_an_exit_too(number, tmp_path, monkeypatch)
     assert closed
     assert signal.getsignal(number) is signal.SIG_DFL
     assert (tmp_path / "calls").is_file() is (number == signal.SIGUSR1)
+
+
+def test_the_first_signal_counts():
+    signals = StopSignals()
+    signals._take(signal.SIGTERM, None)
+    signals._take(signal.SIGUSR1, None)
+    assert signals.received == signal.SIGTERM

@@ -1,6 +1,9 @@
+from functools import partial
+
 import gymnasium as gym
 import numpy as np
 from helpers import Stepper
+from walk import Walk
 
 from torch_es import ES, mlp
 from torch_es.nn.moments import Moments
@@ -85,3 +88,13 @@ def test_a_centre_with_a_return_that_is_no_number_has_no_mean_and_is_not_the_bes
     assert centre_metrics([]) == {}
     assert centre_metrics([good, good])["eval/mean_reward"] == 5.0
     assert centre_metrics([good, bad]) == {"eval/nonfinite_returns": 1.0, "eval/mean_ep_length": 3.0}
+
+
+def test_all_that_was_played_counts_as_speed():
+    with ES(mlp(1, 2), partial(Walk, 10), num_pairs=2, num_workers=0, eval_every=1, eval_episodes=3) as es:
+        rows = []
+        es.learn(1, callback=rows.append)
+    assert rows[0]["time/total_timesteps"] == 40
+    assert (
+        round(rows[0]["time/fps"] * rows[0]["time/time_elapsed"]) == 40 + 30 + 20
+    )  # the centre's, and two played again
