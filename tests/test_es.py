@@ -21,6 +21,7 @@ from torch.optim import SGD
 
 from torch_es import ES, EpisodeRules, OpenAIES, RecurrentNetwork, mlp
 from torch_es.envs import ActionRepeat
+from torch_es.evaluators import FaultTolerance
 from torch_es.loggers import CsvLogger
 from torch_es.runs import checkpoint
 
@@ -236,6 +237,20 @@ def test_a_script_needs_no_main_guard_and_no_close(tmp_path):
         ),
         (mlp(4, 2), "CartPole-v1", {"behaviour": 5}, TypeError, "`behaviour` must be a function, got 5 of type int"),
         (mlp(4, 2), "CartPole-v1", {"evaluator": "ray"}, TypeError, "`evaluator` must be a function, got 'ray'"),
+        (
+            mlp(4, 2),
+            "CartPole-v1",
+            {"evaluator": print, "num_workers": 3},
+            ValueError,
+            "`evaluator` must be None beside `num_workers` or `tolerance`, got <built-in function print>",
+        ),
+        (
+            mlp(4, 2),
+            "CartPole-v1",
+            {"evaluator": print, "tolerance": FaultTolerance(max_retries=7)},
+            ValueError,
+            "`evaluator` must be None beside `num_workers` or `tolerance`, got <built-in function print>",
+        ),
         (mlp(4, 2), "CartPole-v1", {"scheduler": "cosine"}, TypeError, "`scheduler` must be a function, got 'cosine'"),
         (mlp(4, 2), "CartPole-v1", {"action_noise": 5}, ValueError, "`action_noise` must be gaussian:STD .*, got 5"),
         (

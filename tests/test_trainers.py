@@ -98,6 +98,28 @@ def test_an_optimizer_may_be_an_object():
     assert es.strategy.optimizer.param_groups[0]["lr"] == 0.5
 
 
+def test_another_size_of_the_population_replaces_the_tuned_one():
+    assert torch_es.from_task("CartPole-v1", population_size=6, num_workers=0).strategy.num_pairs == 3
+
+
+def test_an_optimizer_that_is_an_object_drops_the_tuned_scheduler():
+    def sgd(*words, **options):
+        optimizer = partial(torch.optim.SGD, lr=0.5)
+        return torch_es.from_task("Pendulum-v1", *words, optimizer=optimizer, num_workers=0, **options).strategy
+
+    assert sgd().scheduler is None
+    step = partial(torch.optim.lr_scheduler.StepLR, step_size=2)
+    assert sgd(scheduler=step).scheduler.step_size == 2
+    assert sgd("scheduler={name:StepLR,step_size:3}").scheduler.step_size == 3
+
+
+def test_workers_beside_an_evaluator_are_refused():
+    words = ["CartPole-v1", "evaluator.name=torch_es.evaluators:make_evaluator"]
+    with pytest.raises(ValueError, match="`evaluator` must be None beside `num_workers` or `tolerance`, got"):
+        torch_es.from_task(*words, num_workers=0)
+    assert torch_es.from_task(*words, num_workers=0, evaluator=None).play().length > 0
+
+
 def test_a_policy_of_the_zoo_goes_on_with_a_fresh_learning_rate():
     zoo, x = ROOT / "zoo" / "Pendulum-v1", [0.5, 0.1, 2.0]
     with pytest.raises(ValueError, match="begin anew: give the network that was trained to a new `ES`"):

@@ -75,8 +75,8 @@ class ES:
         eval_episodes: Noise-free episodes in each of these evaluations.
         seed: All randomness follows from it.
         tolerance: Timeouts and retries for workers that crash or hang; see `FaultTolerance`.
-        evaluator: Makes the evaluator, in place of worker processes: `evaluator(objective, snapshot)` returns a
-            `torch_es.evaluators.Evaluator`.
+        evaluator: Makes the evaluator, in place of `num_workers` and `tolerance`: `evaluator(objective, snapshot)`
+            returns a `torch_es.evaluators.Evaluator`.
         strategy_options: Arguments of the strategy. Those of openai_es are sigma=0.04, num_pairs=16,
             optimizer=partial(torch.optim.Adam, lr=0.02), shaping=centered_ranks, scheduler, population_size,
             non_finite, rank, that of the noise on matrices, and noise, its generator; see `torch_es.OpenAIES`.
@@ -128,8 +128,7 @@ class ES:
             check_arguments(ES, strategy, options_of(strategy), strategy_options)
         self.strategy: Strategy = make_strategy(strategy, policy, seed=seed, **strategy_options)
         self.seed = self.strategy.seed
-        if num_workers is not None:
-            check_count("num_workers", num_workers, minimum=0)
+        check_count("num_workers", 0 if num_workers is None else num_workers, minimum=0)
         perturbation = self.strategy.ask().perturbation
         if isinstance(perturbation, Unperturbed):
             check_searches_actions(action_noise, min_episodes or min_timesteps or rules.per_member > 1)
@@ -145,15 +144,16 @@ class ES:
         self.policy: Any = self.objective.module
         self.trainer = Trainer(self.strategy, self.objective, min_episodes, min_timesteps, eval_every, eval_episodes)
         check_kind("evaluator", evaluator, Callable)
+        if evaluator is not None and (num_workers is not None or tolerance != TOLERANCE):
+            raise ValueError(f"`evaluator` must be None beside `num_workers` or `tolerance`, got {evaluator!r}.")
         self._make_evaluator = evaluator or partial(make_evaluator, num_workers=num_workers, tolerance=tolerance)
         self._evaluator: Evaluator | None = None
         self._sent: dict[str, torch.Tensor] | None = {}  # buffers and frozen parameters, of which players have copies
         self._generator = np.random.default_rng(list(derive("probe", self.seed)))  # of `predict` with action noise
         self.described = {
             "env": env if isinstance(env, str) else None, **describe_options({"strategy": strategy, **acting}),
-            "num_lanes": num_lanes, "rules": describe_options(vars(rules)),
-            "min_episodes": min_episodes, "min_timesteps": min_timesteps,
-            "eval_every": eval_every, "eval_episodes": eval_episodes,
+            "num_lanes": num_lanes, "rules": describe_options(vars(rules)), "min_episodes": min_episodes,
+            "min_timesteps": min_timesteps, "eval_every": eval_every, "eval_episodes": eval_episodes,
             **describe_options(made_with(self.strategy, strategy, strategy_options)), "seed": self.seed,
             **describe_options({"behaviour": behaviour} if behaviour else {}),
         }  # fmt: skip
@@ -293,11 +293,7 @@ class ES:
     @classmethod
     @torch.inference_mode(False)
     def load(
-        cls,
-        path: str | Path,
-        policy: nn.Module | MakeModule,
-        env: str | EnvFactory | None = None,
-        **options: Any,
+        cls, path: str | Path, policy: nn.Module | MakeModule, env: str | EnvFactory | None = None, **options: Any
     ) -> ES:
         """Restore what `save` wrote; the weights go into `policy`. `torch_es.from_run` reads a run folder.
 
@@ -389,9 +385,8 @@ class ES:
         Raises:
             ValueError: If other parameters are trainable than at the start, or a weight is not finite.
         """
-        parameters = self.strategy.parameters
-        if parameters.changed(self.strategy.theta):
-            self.strategy.move(parameters.read_module())
+        if self.strategy.parameters.changed(self.strategy.theta):
+            self.strategy.move(self.strategy.parameters.read_module())
         if self._sent is not None and not same_tensors(self._sent, self._buffers()):
             self.close()
         if self._evaluator is None:

@@ -31,7 +31,7 @@ def from_task(task: str, *overrides: str, seed: int = 0, **options: Any) -> ES:
         overrides: As on the command line, "strategy.sigma=0.05" or "policy=mlp". Another policy, strategy or optimizer
             drops what was tuned for the first one.
         seed: All randomness follows from it.
-        options: Replace arguments of `ES`, as `num_workers=0`.
+        options: Replace arguments of `ES`, as `num_workers=0`. An `optimizer` drops the tuned `scheduler`.
 
     Raises:
         TypeError: If a value is of the wrong kind.
@@ -44,6 +44,8 @@ def from_task(task: str, *overrides: str, seed: int = 0, **options: Any) -> ES:
     """
     _check_given(task, overrides, options)
     words = [f"env={config.tuned_env(task)}", f"seed={seed}", *overrides]
+    if "optimizer" in options and not any(key.partition(".")[0] == "scheduler" for key in config.keys(overrides)):
+        options = {"scheduler": None, **options}  # the tuned one belongs to the tuned optimizer
     settings = config.compose_config(words)
     es = config.build(settings, **options)
     es.budget = settings["total_timesteps"]

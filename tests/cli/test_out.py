@@ -45,3 +45,14 @@ def test_a_folder_that_is_no_run_is_refused_and_not_made(tmp_path, capsys):
 def test_a_sweep_in_a_place_that_cannot_be_written_is_told_in_a_line(capsys):
     assert main(["sweep", "env=cartpole", "sweep.dir=/proc/s"]) == 1
     assert "`/proc/s` cannot be written to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["pic[log].png", "a[/b].png"])
+def test_a_path_is_printed_as_it_is(name, run, tmp_path, capsys):
+    assert main(["plot", str(run[0]), "--out", str(tmp_path / name)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / name}\n"
+
+
+def test_a_video_needs_an_ending_that_names_a_format(run, tmp_path, capsys):
+    assert main(["record", str(run[0]), "--out", str(tmp_path / "film")]) == 2
+    assert "`--out` must have an ending, as film.mp4, got" in capsys.readouterr().err

@@ -1,7 +1,12 @@
 """A run's newest policy, played again by `evaluate` and `record`."""
 
+from typing import ClassVar
+
+import gymnasium as gym
 import pytest
 from command import torch_es
+from gymnasium.envs.mujoco import MujocoEnv
+from gymnasium.envs.registration import EnvSpec
 
 from torch_es.cli import playing
 
@@ -34,3 +39,23 @@ def test_records_a_run(run, tmp_path):
 def test_the_camera_goes_with_an_animal_that_runs(env, tracked):
     _, _, make = playing.camera({"id": env})
     assert (make().unwrapped.mujoco_renderer.camera_id >= 0) is tracked
+
+
+class Pendulum(MujocoEnv):
+    """One whose constructor does not take a camera."""
+
+    metadata: ClassVar = {"render_modes": ["human", "rgb_array", "depth_array", "rgbd_tuple"]}
+
+    def __init__(self, render_mode=None):
+        super().__init__("inverted_pendulum.xml", 2, gym.spaces.Box(-1, 1, (4,)), render_mode=render_mode)
+
+
+def test_a_camera_is_no_argument_of_every_environment(monkeypatch):
+    monkeypatch.setitem(gym.registry, "Pend-v0", EnvSpec("Pend-v0", entry_point=Pendulum))
+    _, _, make = playing.camera({"id": "Pend-v0"})
+    assert make().unwrapped.render_mode == "rgb_array"
+
+
+def test_a_camera_that_is_named_stays():
+    _, _, make = playing.camera({"id": "HalfCheetah-v5", "kwargs": {"camera_id": 7}})
+    assert make().unwrapped.mujoco_renderer.camera_id == 7

@@ -37,7 +37,8 @@ KINDS = {
 def trained(kind, evaluator=None):
     network, options = KINDS[kind]
     torch.manual_seed(0)
-    with ES(network(), "CartPole-v1", num_pairs=6, eval_every=2, num_workers=0, evaluator=evaluator, **options) as es:
+    workers = {"evaluator": evaluator} if evaluator else {"num_workers": 0}
+    with ES(network(), "CartPole-v1", num_pairs=6, eval_every=2, **workers, **options) as es:
         es.learn(10**9, callback=lambda row: row["time/iterations"] < 3)
         return es.strategy.theta.clone(), [episode.return_ for episode in es.evaluate(3)]
 

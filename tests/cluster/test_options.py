@@ -1,6 +1,8 @@
+from types import SimpleNamespace
+
 import pytest
 
-from torch_es.cluster import RayEvaluator
+from torch_es.cluster import RayEvaluator, driver
 
 
 @pytest.mark.parametrize(
@@ -16,3 +18,16 @@ from torch_es.cluster import RayEvaluator
 def test_a_bad_option_is_named(options, words):
     with pytest.raises((TypeError, ValueError), match=words):
         RayEvaluator(**options)
+
+
+@pytest.mark.parametrize("address", [None, "auto", "127.0.0.2:6379", "ray://host:10001"])
+def test_another_cluster_than_the_joined_one_is_refused(address, monkeypatch):
+    joined = SimpleNamespace(gcs_address="127.0.0.2:6379")
+    monkeypatch.setattr(driver.ray, "is_initialized", lambda: True)
+    monkeypatch.setattr(driver.ray, "get_runtime_context", lambda: joined)
+    monkeypatch.setattr(driver, "_joined", "ray://host:10001")  # through an evaluator before
+    driver.join(RayEvaluator(address=address))
+    with pytest.raises(
+        ValueError, match=r"`address` must be left out .* at 127\.0\.0\.2:6379, got 10\.255\.255\.1:6379"
+    ):
+        driver.join(RayEvaluator(address="10.255.255.1:6379"))

@@ -69,3 +69,30 @@ def test_a_missing_package_is_named_with_its_extra(monkeypatch):
 def test_a_module_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="'nowhere:Reach-v0' names a module that cannot be imported"):
         env_factory("nowhere:Reach-v0")()
+
+
+def test_arguments_go_to_a_function_too():
+    assert env_factory(Stepper, length=9)().length == 9
+
+
+class Needy(gym.Env):
+    def __init__(self, error):
+        raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (gym.error.DependencyNotInstalled("geometry is needed"), "`env` 'Needy-v0' cannot be made: geometry is needed"),
+        (ModuleNotFoundError("No module named 'jax'"), "`env` 'Needy-v0' cannot be made: No module named 'jax'"),
+        (gym.error.Error("no `render`"), "`env` 'Needy-v0' cannot be made: no `render`"),
+    ],
+)
+def test_what_an_environment_lacks_is_told_in_its_own_words(error, message):
+    with pytest.raises(ValueError, match=message):
+        env_factory(gym.envs.registration.EnvSpec("Needy-v0", entry_point=Needy), error=error)()
+
+
+def test_a_relative_module_is_refused():
+    with pytest.raises(ValueError, match=r"'\.near:Reach-v0' names a module that cannot be imported"):
+        env_factory(".near:Reach-v0")

@@ -162,3 +162,9 @@ def test_what_else_mujoco_warns_of_is_said(monkeypatch):
     with pytest.warns(UserWarning, match="the inertia is odd"):
         mujoco.HalfCheetah._initialize_simulation(mujoco.HalfCheetah.__new__(mujoco.HalfCheetah))
     assert simulation.get_mju_user_warning() == before
+
+
+@pytest.mark.parametrize("env_id", ["HalfCheetah-v5", "Hopper-v5"])
+def test_a_flag_of_numpy_counts_as_one(env_id):
+    ours, plain = both(env_id, exclude_current_positions_from_observation=np.True_)
+    assert (ours.reset(seed=0)[0] == plain.reset(seed=0)[0]).all()

@@ -109,7 +109,7 @@ def make(factory=Faulty, num_workers=0, normalize_observations=True, **options):
     """A small trainer; every test's run has the same seed, policy and settings."""
     options = {"num_pairs": 4, "sigma": 0.1, "eval_every": 2, "optimizer": ADAM, "num_lanes": 3, **options}
     network = mlp(3, 1, (8,), seed=0, normalize_observations=normalize_observations)
-    return ES(network, factory, num_workers=num_workers, **options)
+    return ES(network, factory, num_workers=None if "evaluator" in options else num_workers, **options)
 
 
 def until(generations):

@@ -82,6 +82,19 @@ def test_runs_are_grouped_by_their_settings_but_for_the_seed(tmp_path):
     assert by_settings([a, b, d, e]) == {"a": [a, b], "d": [d], "e": [e]}  # what d and e were is not known
 
 
+def test_no_run_is_left_out_because_another_has_a_newer_key_or_reads_alike(tmp_path):
+    a, b, c, d = (write_run(tmp_path / name, 1) for name in "abcd")
+    configure(a, strategy__rank=None)
+    configure(b)
+    configure(c, strategy__sigma=0.2)
+    assert by_settings([a, b, c]) == {"strategy.sigma=0.1": [a, b], "strategy.sigma=0.2": [c]}
+    configure(d, strategy__sigma="0.2")
+    assert by_settings([a, c, d]) == {"a": [a], "c": [c], "d": [d]}
+    configure(b, strategy__sigma=1)
+    configure(d, strategy__sigma=1.0)
+    assert by_settings([b, c, d]) == {"strategy.sigma=1": [b, d], "strategy.sigma=0.2": [c]}
+
+
 def test_other_names_of_folders_keep_two_runs_apart(tmp_path):
     one, other = (write_run(tmp_path / name / "run", 1) for name in "ab")
     assert by_settings([one, other]) == {"a/run": [one], "b/run": [other]}

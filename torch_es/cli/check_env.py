@@ -50,9 +50,9 @@ def check_env(arguments: list[str]) -> None:
     console = Terminal()
     refused, notes = objections(config.environments(settings["env"]))
     for note in notes:
-        console.print(f"note     gymnasium's checker: {note}", markup=False)
+        console.print(f"note     gymnasium's checker: {note}")
     if refused:
-        console.print(f"refused  gymnasium's checker: {refused}", markup=False)
+        console.print(f"refused  gymnasium's checker: {refused}")
     with tempfile.TemporaryDirectory() as folder:
         paths = {way: Path(folder) / str(number) for number, way in enumerate(_WAYS)}
         plays = {way: _play(settings, way, path, tasks) for way, path in paths.items()}
@@ -69,7 +69,7 @@ def check_env(arguments: list[str]) -> None:
                 seed, what = next(iter(found.items()))
                 returns = [f"{plays[w][0][seeds.index(seed)].return_:.6g}" for w in (usual, way)]
                 console.print(f"         {len(found)} of {len(tasks)} episodes; with seed {seed}, {what}; "
-                              f"return {' and '.join(returns)}\n         {_WAYS[way][2]}", markup=False)  # fmt: skip
+                              f"return {' and '.join(returns)}\n         {_WAYS[way][2]}")  # fmt: skip
     if differing:
         raise SystemExit(1)
 

@@ -34,6 +34,8 @@ def record(arguments: list[str]) -> None:
     add_out(parser, "video.mp4")
     given = parser.parse_args(arguments)
     out = out_file(given.out, given.run, "video.mp4")
+    if not out.suffix:
+        raise ValueError(f"`--out` must have an ending, as film.mp4, got {out}.")
     settings = settings_of(given)
     frames, fps, factory = camera(settings["env"])
     with load(given, {"num_workers": 0, "num_lanes": 1}, factory) as es:
@@ -83,10 +85,15 @@ def _rendering(env_id: str, kwargs: dict[str, Any]) -> tuple[dict[str, Any], flo
     """Return the arguments with which an environment renders, and its frames a second."""
     env = env_factory(env_id, **kwargs)()
     env.close()
-    # unless named, MuJoCo's camera stays put and the animal runs out of the picture (gymnasium 1.4)
-    view = {"camera_name": "track"} if hasattr(env.unwrapped, "camera_name") else {}
-    return {**view, **kwargs, "render_mode": "rgb_array"}, env.metadata.get("render_fps", 30)
+    return {**kwargs, "render_mode": "rgb_array"}, env.metadata.get("render_fps", 30)
 
 
 def _recorded(env_id: str, options: dict[str, Any], frames: list[Frame]) -> Env:
-    return FrameRecorder(env_factory(env_id, **options)(), frames)
+    env = env_factory(env_id, **options)()
+    simulated: Any = env.unwrapped
+    if {getattr(simulated, name, "") for name in ("camera_name", "camera_id")} == {None}:
+        # unless one is named, MuJoCo's camera stays put and the animal runs out of the picture (gymnasium 1.4)
+        from mujoco import mj_name2id, mjtObj
+
+        simulated.mujoco_renderer.camera_id = mj_name2id(simulated.model, mjtObj.mjOBJ_CAMERA, "track")
+    return FrameRecorder(env, frames)

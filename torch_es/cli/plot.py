@@ -42,30 +42,32 @@ def by_settings(folders: Sequence[Path]) -> dict[str, list[Path]]:
     A run without config.yaml, started by a program, forms a group of its own, because its module is not known.
     """
     settings = {folder: _settings(folder) for folder in folders}
-    groups: dict[str, list[Path]] = {}
+    groups: dict[Path, list[Path]] = {}
     for folder, found in settings.items():
-        groups.setdefault(str(sorted(found.items()) or folder), []).append(folder)
-    firsts = [members[0] for members in groups.values()]
-    names = zip(_names([settings[first] for first in firsts]), _apart(firsts), strict=True)
+        first = next((first for first in groups if found and settings[first] == found), folder)
+        groups.setdefault(first, []).append(folder)
+    names = zip(_names([settings[first] for first in groups]), _apart(list(groups)), strict=True)
     return {name or path: members for (name, path), members in zip(names, groups.values(), strict=True)}
 
 
 def _settings(folder: Path) -> dict[str, Any]:
-    """Return the settings that determine a run, one level deep, without the seed."""
+    """Return the settings that determine a run, one level deep, without the seed; a null is as a key that is absent."""
     if not (folder / "config.yaml").is_file():
         return {}
     kept = {k: v for k, v in config.read_config(folder).items() if k not in (*config.CHANGEABLE, "seed")}
     parts = {key: value if isinstance(value, dict) else {"": value} for key, value in kept.items()}
-    return {f"{key}.{name}".rstrip("."): value for key, part in parts.items() for name, value in part.items()}
+    found = {f"{key}.{name}".rstrip("."): value for key, part in parts.items() for name, value in part.items()}
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _names(settings: Sequence[dict[str, Any]]) -> list[str]:
-    """Return for each the values that differ between them; "" if there are none, or too many for a legend."""
+    """Return for each the values that differ between them; "" if there are none, too many, or some that read alike."""
     keys = dict.fromkeys(key for each in settings for key in each)
     telling = [key for key in keys if any(each.get(key) != settings[0].get(key) for each in settings)]
     if not 0 < len(telling) <= _MANY or not all(settings):
         return [""] * len(settings)
-    return [", ".join(f"{key}={each.get(key)}" for key in telling) for each in settings]
+    names = [", ".join(f"{key}={each.get(key)}" for key in telling) for each in settings]
+    return names if len(set(names)) == len(names) else [""] * len(names)
 
 
 def _apart(folders: Sequence[Path]) -> dict[str, list[Path]]:

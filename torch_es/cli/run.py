@@ -82,7 +82,7 @@ def run(
                 # before the loggers close, since one of them sends it
                 video = record_apart(folder, *commands.imports(settings))
                 if not quiet:
-                    Terminal().print(f"video        {video}", markup=False)
+                    Terminal().print(f"video        {video}")
     return episodes
 
 
@@ -122,7 +122,8 @@ def _say_result(folder: Path, settings: config.Config, episodes: list[EpisodeRes
     console = Terminal()
     console.print(
         f"\n[bold]{settings['env']['id']}[/]: centre return {np.mean(returns):,.1f} ± {np.std(returns):,.1f} "
-        f"over {len(returns)} noise-free episodes"
+        f"over {len(returns)} noise-free episodes",
+        markup=True,
     )
     trusted, named = commands.imports(settings), commands.modules(settings).values()
     lines = {name: commands.command(name, folder, *trusted) for name in ("evaluate", "record")}
@@ -135,6 +136,6 @@ def _say_result(folder: Path, settings: config.Config, episodes: list[EpisodeRes
         ours = shlex.quote(os.path.relpath(Path(sys.executable).with_name("torch-es")))
         lines = {name: line.replace("torch-es", ours, 1) for name, line in lines.items()}
     lines = {"run folder": str(folder), **lines}
-    console.print("\n".join(f"{name:<13}{line}" for name, line in lines.items()), markup=False)
+    console.print("\n".join(f"{name:<13}{line}" for name, line in lines.items()))
     if settings["video"]:
         console.print("recording a video of one episode ...")

@@ -139,7 +139,7 @@ def _overrides(trial: Any) -> list[str]:
 
 
 def _say(what: object) -> None:
-    Terminal().print(what, markup=False)  # a folder of configs is given in brackets
+    Terminal().print(what)
 
 
 def _short(value: object) -> str:

@@ -40,6 +40,31 @@ _CHANCES = 2  # nodes are lost for reasons of their own, so a task is suspected 
 _LOOK = 1.0  # seconds between two looks at who is there
 
 
+_joined = ""  # the address at which this program joined its cluster, if it did so here; Ray has one connection for all
+
+
+def join(options: RayEvaluator) -> None:
+    """Join the cluster at the address, or stay in the one that this program has joined.
+
+    Raises:
+        ValueError: If that is another one.
+        ConnectionError: If there is no cluster at the address.
+    """
+    global _joined
+    if not ray.is_initialized():
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        _joined = options.address or os.environ.get("RAY_ADDRESS") or "local"
+        stop = signal.getsignal(signal.SIGTERM)
+        ray.init(address=_joined, runtime_env=options.runtime_env, logging_level=logging.WARNING)
+        if threading.current_thread() is threading.main_thread():  # where Ray sets a handler of its own
+            signal.signal(signal.SIGTERM, stop)
+    elif options.address not in (None, "auto", _joined, there := ray.get_runtime_context().gcs_address):
+        raise ValueError(
+            f"`address` must be left out once the program has joined a cluster, at {there}, got {options.address}. "
+            "To join that one instead, call `ray.shutdown()` first."
+        )
+
+
 class ClusterEvaluator:
     """Plays tasks on the nodes of a Ray cluster; made by `RayEvaluator`.
 
@@ -67,13 +92,7 @@ class ClusterEvaluator:
         self._looked, self._manned, self._away = 0.0, time.monotonic(), time.monotonic()
         self._restarts_gone = 0  # of nodes that left
         self._last = ""  # why a node is not there
-        if not ray.is_initialized():
-            os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-            address = options.address or os.environ.get("RAY_ADDRESS") or "local"
-            stop = signal.getsignal(signal.SIGTERM)
-            ray.init(address=address, runtime_env=options.runtime_env, logging_level=logging.WARNING)
-            if threading.current_thread() is threading.main_thread():  # where Ray sets a handler of its own
-                signal.signal(signal.SIGTERM, stop)
+        join(options)
         self._post(snapshot)
         try:
             self._look()

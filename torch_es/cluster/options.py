@@ -22,7 +22,7 @@ class RayEvaluator:
     Attributes:
         address: `"auto"` joins the cluster that this machine is part of, `"ray://HOST:10001"` another. By default, the
             cluster that this program has joined (`ray.init`) or that the variable RAY_ADDRESS names; without either,
-            Ray starts on this machine alone.
+            Ray starts on this machine alone. A program that has joined one must call `ray.shutdown()` before another.
         runtime_env: What Ray prepares on the nodes; `{"working_dir": "."}` sends them the present folder, with the
             modules of yours in it. It does not count if this program has joined a cluster before.
         num_workers: Worker processes of each node; at most, and by default, one for each CPU that the node
@@ -63,5 +63,6 @@ class RayEvaluator:
         Raises:
             WorkerError: If no node comes up, or the environment raises.
             ConnectionError: If there is no cluster at the address.
+            ValueError: If this program has joined another cluster.
         """
         return ClusterEvaluator(objective, snapshot, self)

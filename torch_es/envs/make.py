@@ -44,9 +44,9 @@ def env_factory(env: str | EnvSpec | EnvFactory, **kwargs: Any) -> EnvFactory:
     An id is looked up here, so workers need not know what the user's script registered.
 
     Args:
-        env: A Gymnasium id, a spec, or a function without arguments that makes a new environment with each call. An id
-            ALE/... makes the game with the preprocessing of `torch_es.envs.Atari`.
-        kwargs: Passed on to `gymnasium.make`, or to `Atari`.
+        env: A Gymnasium id, a spec, or a function that makes a new environment with each call. An id ALE/... makes the
+            game with the preprocessing of `torch_es.envs.Atari`.
+        kwargs: Passed on to `gymnasium.make`, to `Atari`, or to the function.
 
     Raises:
         TypeError: If `env` is something else.
@@ -69,7 +69,7 @@ def env_factory(env: str | EnvSpec | EnvFactory, **kwargs: Any) -> EnvFactory:
         )
     if not callable(env):
         raise TypeError(f"`env` must be an environment id or a function that makes one, got {type(env).__name__}.")
-    return env
+    return partial(env, **kwargs) if kwargs else env
 
 
 def _spec(env_id: str) -> EnvSpec:
@@ -81,7 +81,7 @@ def _spec(env_id: str) -> EnvSpec:
         namespace, base, version = parse_env_id(name)
         newest = find_highest_version(namespace, base) if version is None else version
         return gym.spec(get_env_id(namespace, base, newest))
-    except ModuleNotFoundError as error:
+    except (ImportError, TypeError) as error:  # a TypeError: its name is relative
         raise ValueError(f"`env` {env_id!r} names a module that cannot be imported: {error}.") from error
     except gym.error.Error as error:
         raise ValueError(
@@ -136,9 +136,11 @@ def _make(spec: EnvSpec, **kwargs: Any) -> Env:
         spec = dataclasses.replace(spec, entry_point=_LEANER[spec.entry_point])
     try:
         return gym.make(spec, disable_env_checker=True, **kwargs)
-    except gym.error.DependencyNotInstalled as error:
-        extra = "box2d" if "box2d" in str(error).lower() else "mujoco"
-        raise MissingExtraError(extra, extra) from error
+    except (ImportError, gym.error.Error) as error:
+        for extra in ("box2d", "mujoco"):
+            if isinstance(error, gym.error.DependencyNotInstalled) and extra in str(error).lower():
+                raise MissingExtraError(extra, extra) from error
+        raise ValueError(f"`env` {spec.id!r} cannot be made: {error}") from error
 
 
 class ActionRepeat(gym.Wrapper[Any, Any, Any, Any]):

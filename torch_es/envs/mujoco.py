@@ -50,7 +50,7 @@ class HalfCheetah(_Lean, HalfCheetahEnv):
 
     def _get_obs(self) -> Float64Array:
         data = self.data
-        return np.concatenate((data.qpos[self._exclude_current_positions_from_observation :], data.qvel))
+        return np.concatenate((data.qpos[bool(self._exclude_current_positions_from_observation) :], data.qvel))
 
     def _initialize_simulation(self) -> Any:
         """Load the model without MuJoCo 4's warning, in a log file too, that each model is of an older format."""
@@ -89,7 +89,7 @@ class _Walking(_Lean):
     def _get_obs(self) -> Float64Array:
         position, velocity = self.data.qpos, np.minimum(self.data.qvel, 10.0)
         np.maximum(velocity, -10.0, out=velocity)
-        return np.concatenate((position[self._exclude_current_positions_from_observation :], velocity))
+        return np.concatenate((position[bool(self._exclude_current_positions_from_observation) :], velocity))
 
 
 class Hopper(_Walking, HopperEnv):

@@ -22,7 +22,7 @@ class Terminal(Console):
     def __init__(self) -> None:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # a folder's name may have letters that the terminal lacks
-        super().__init__(soft_wrap=True, highlight=False)
+        super().__init__(soft_wrap=True, highlight=False, markup=False)  # a folder's name may have brackets
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print; a terminal without Unicode gets +/- for ±."""

@@ -87,6 +87,14 @@ def test_a_right_value_of_a_run_is_not(override):
     config.check_values(config.compose_config([override]))
 
 
+@pytest.mark.parametrize("key", ["env.kwargs", "evaluator.tolerance"])
+@pytest.mark.parametrize("value", ["null", "3"])
+def test_arguments_that_are_no_keys_and_values_are_refused(key, value):
+    composed = config.compose_config(["env=cartpole", f"{key}={value}"])
+    with pytest.raises(TypeError, match=f"`{key}` must be keys and values, as {{size: 3}} is, got .* of type"):
+        config.build(composed)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

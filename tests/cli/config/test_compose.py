@@ -64,6 +64,28 @@ def test_the_optimizer_that_a_task_was_tuned_with_changes_nothing(word, own):
     assert all(named[key] == plain[key] for key in plain if key != "run_dir")  # which has the time
 
 
+@pytest.mark.parametrize("word", ["policy=mlp", "strategy=openai_es", "policy.name=mlp", "strategy.name=openai_es"])
+def test_the_option_that_a_task_was_tuned_with_changes_nothing(word, own):
+    (own[0] / "conf/env/mine.yaml").write_text(
+        "id: CartPole-v0\ntuned: {policy.hidden: [8], strategy.sigma: 0.3, optimizer.lr: 0.5}\n"
+    )
+    for named in ([word], [word, "optimizer=adam"]):
+        made = composed(own, "env=mine", *named)
+        assert (made["policy"]["hidden"], made["strategy"]["sigma"], made["optimizer"]["lr"]) == ([8], 0.3, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("tuned", "budget"), [("", 300_000), ("tuned: {total_timesteps: 7}", 7), ("tuned: null", 5_000_000)]
+)
+def test_an_environment_that_builds_on_another_has_its_tuned_settings(tuned, budget, own):
+    (own[0] / "conf/env/mine.yaml").write_text(
+        f"defaults: [cartpole, _self_]\nkwargs: {{sutton_barto_reward: true}}\n{tuned}\n"
+    )
+    made = composed(own, "env=mine")
+    assert made["env"]["id"] == "CartPole-v1"
+    assert (made["policy"]["hidden"] == [], made["total_timesteps"]) == (budget < 5_000_000, budget)
+
+
 @pytest.mark.parametrize("word", ["optimizer=sgd", "optimizer=adam", "optimizer.name=Adam"])
 def test_no_tuned_learning_rate_goes_to_another_strategy(word, own):
     assert composed(own, "env=mine", "strategy=snes", word)["optimizer"]["lr"] != 0.25

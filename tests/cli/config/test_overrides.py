@@ -121,3 +121,22 @@ def test_the_values_of_an_experiment_replace_the_defaults():
     assert composed["episode"]["max_steps"] == "members:5_000"
     assert composed["total_timesteps"] == 250_000_000
     assert config.compose_config(["experiment=salimans_atari", "total_timesteps=7"])["total_timesteps"] == 7
+
+
+@pytest.mark.parametrize("tuned", ["", "tuned: {env.action_repeat: 2, env.kwargs.size: 3}\n"])
+def test_every_environment_of_ones_own_takes_arguments_and_a_repeat(tuned, own):
+    (own / "my conf/env/mine.yaml").write_text(f"id: mine_abroad:Abroad-v0\n{tuned}")
+    words = [] if tuned else ["env.action_repeat=2", "+env.kwargs.size=3"]
+    made = config.compose_config([f"hydra.searchpath=[{own}/my conf]", "env=mine", *words])
+    assert made["env"] == {"id": "mine_abroad:Abroad-v0", "kwargs": {"size": 3}, "action_repeat": 2}
+
+
+@pytest.mark.parametrize("key", ["strategy.name", "optimizer.name", "logger.name"])
+def test_the_name_of_an_option_cannot_be_deleted(key):
+    with pytest.raises(ValueError, match=f"`~{key}` deletes what a run needs; leave it out, or set `{key}`"):
+        config.check_overrides([f"~{key}"])
+
+
+def test_a_folder_of_configs_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match=r"`--config-dir` must be a folder, got nope\."):
+        config.with_search_path(["--config-dir", "nope"])

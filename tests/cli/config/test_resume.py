@@ -146,3 +146,23 @@ def test_a_run_may_be_resumed_elsewhere_by_the_words_that_began_it(word, tmp_pat
     config.save_config(saved, tmp_path / "r")
     done = torch_es("resume=r", "evaluator=serial", word, "total_timesteps=2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_run_is_not_resumed_with_an_experiment():
+    saved = config.compose_config(["env=cartpole"])
+    words = ["experiment=salimans_mujoco", "total_timesteps=20"]
+    with pytest.raises(
+        ValueError, match=r"`experiment` must be left out .*, got salimans_mujoco\. Set what may change"
+    ):
+        config.changed(config.compose_config(words), words, saved)
+    words = ["experiment=none", "total_timesteps=20"]
+    assert config.changed(config.compose_config(words), words, saved)["total_timesteps"] == 20
+
+
+def test_what_is_resumed_is_not_resolved(monkeypatch):
+    monkeypatch.setenv("TOKEN", "secret")
+    saved = config.compose_config(["env=cartpole"])
+    saved["logger"]["project"] = "${oc.env:TOKEN}"
+    words = ["total_timesteps=20"]
+    made = config.changed(config.compose_config(words), words, saved)
+    assert made == {**saved, "total_timesteps": 20}

@@ -80,10 +80,12 @@ def build(config: Config, factory: EnvFactory | None = None, **options: Any) -> 
         if not isinstance(config.get(group), dict):
             raise ValueError(f"The config must have a group `{group}`, got {config.get(group)!r}.")
     env, policy, strategy = config["env"], dict(config["policy"]), dict(config["strategy"])
-    tolerance = FaultTolerance(**config["evaluator"].get("tolerance", {}))
+    tolerance = FaultTolerance(**_keywords(config, "evaluator", "tolerance"))
     evaluator = _evaluator({**config["evaluator"], "tolerance": tolerance})
     made = factory or environments(env)
     factory = repeated(made, check_count("env.action_repeat", env.get("action_repeat", 1)))
+    if "population_size" in options:
+        strategy.pop("num_pairs", None)  # it says the same
     acting = {name: policy.pop(name) for name in ACTING if name in policy}
     probe = factory()
     probe.close()  # only its spaces are read
@@ -113,7 +115,15 @@ def environments(env: Config) -> EnvFactory:
     """
     if not isinstance(env.get("id"), str):
         raise ValueError(f"`env.id` must be the id of an environment, got {env.get('id')!r}.")
-    return env_factory(env["id"], **env.get("kwargs", {}))
+    return env_factory(env["id"], **_keywords({"env": env}, "env", "kwargs"))
+
+
+def _keywords(config: Config, group: str, name: str) -> Config:
+    found = config[group].get(name, {})
+    if not isinstance(found, dict):
+        what = f"got {found!r} of type {type(found).__name__}"
+        raise TypeError(f"`{group}.{name}` must be keys and values, as {{size: 3}} is, {what}.")
+    return found
 
 
 def build_loggers(config: Config) -> list[Logger]:

@@ -60,7 +60,8 @@ def with_tuned(overrides: Sequence[str], name: str = "config") -> list[str]:
             word.replace("env.tuned=", "++env.tuned=") if word.startswith("env.tuned=") else word for word in overrides
         ]
     tuned = _tuned(parsed)
-    dropped = {g for g in _GROUPS if f"{g}.name" in given or given.get(g, tuned.get(g)) != tuned.get(g)}
+    options = {g: tuned.get(g, _default(g)) for g in _GROUPS}
+    dropped = {g for g, own in options.items() if any(given.get(key, own) != own for key in (g, f"{g}.name"))}
     folders = _folders(parsed)
     if "optimizer" in dropped and _optimizer(given, tuned, folders) == _optimizer(tuned, tuned, folders):
         dropped.remove("optimizer")
@@ -140,6 +141,10 @@ def _tuned(words: Sequence[Override]) -> Config:
         chosen = given.get("env") or _default("env")
         found = list(_files(folders, str(chosen)))  # none if there is no such file: the check says so
     name, env = found[0] if found else ("", {})
+    if "defaults" in env:  # those of what it builds on are its own too
+        with config_files():
+            folder = [str(o.input_line) for o in words if o.key_or_group == "hydra.searchpath"]
+            env = OmegaConf.to_container(compose("config", overrides=[*folder, f"env={name}"]).env)  # type: ignore
     tuned = env.get("tuned") or {}
     if not isinstance(tuned, dict):
         raise ValueError(
@@ -151,8 +156,8 @@ def _tuned(words: Sequence[Override]) -> Config:
 
 def _default(group: str) -> str:
     """Return the option of a group on a command line that names none."""
-    defaults = OmegaConf.load(conf_dir() / "config.yaml").defaults
-    return next(str(choice[group]) for choice in defaults if group in choice)
+    config: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / "config.yaml"))
+    return next(str(choice[group]) for choice in config["defaults"] if group in choice)
 
 
 def _folders(words: Sequence[Override]) -> list[str | Path]:

@@ -54,6 +54,9 @@ def with_search_path(arguments: Sequence[str]) -> list[str]:
     parser = argparse.ArgumentParser("torch-es", add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", action="append", default=[])
     given, others = parser.parse_known_args(arguments)
+    for folder in given.config_dir:
+        if not Path(folder).is_dir():
+            raise ValueError(f"`--config-dir` must be a folder, got {folder}.")
     folders = [override("", str(Path(folder).resolve()))[1:] for folder in given.config_dir]
     return [*others, f"hydra.searchpath=[{','.join(folders)}]"] if folders else others
 
@@ -183,7 +186,8 @@ def _check_deleted(words: Sequence[Override]) -> None:
     """Refuse to delete what every run has; an entry of a group may go, whose default then counts."""
     for word in words:
         key = word.key_or_group
-        if "." not in key and "/" not in key and key not in ("scheduler", "experiment"):
+        group, _, name = key.partition(".")
+        if name == "name" or (not name and "/" not in group and group not in ("scheduler", "experiment")):
             raise ValueError(f"`{word.input_line}` deletes what a run needs; leave it out, or set `{key}`.")
 
 

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from torch_es.checks import differences, flat
 from torch_es.cli.config.build import GROUPS, Config, build
-from torch_es.cli.config.overrides import keys, plain
+from torch_es.cli.config.overrides import keys, parsed_overrides
 from torch_es.envs import EnvFactory
 from torch_es.es import ES
 from torch_es.runs import checkpoint, commands
@@ -93,13 +93,22 @@ def changed(config: Config, overrides: Sequence[str], saved: Config) -> Config:
         config: Composed with these overrides.
         overrides: As on the command line.
         saved: The config of the run folder.
+
+    Raises:
+        ValueError: If they name an experiment, whose keys are not told from those of the run.
     """
+    for given in parsed_overrides(overrides):
+        if given.key_or_group == "experiment" and given.value() not in (None, "none"):
+            raise ValueError(
+                f"`experiment` must be left out where a run is resumed, which has its settings, got {given.value()}. "
+                "Set what may change by its own key, as total_timesteps=2_000_000."
+            )
     merged = OmegaConf.create({**config, **saved})  # a key that is newer than the run has its default
     for key in keys(overrides):
         if key != "env.tuned":  # no config has it
             value = OmegaConf.select(OmegaConf.create(config), key)
             OmegaConf.update(merged, key, value, merge=False, force_add=True)  # as another evaluator takes other values
-    return plain(merged)
+    return OmegaConf.to_container(merged)  # type: ignore[return-value] # unresolved, since it may be somebody else's
 
 
 def fixed(config: Config, changeable: Sequence[str] = CHANGEABLE) -> dict[str, Any]:
