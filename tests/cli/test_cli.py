@@ -184,3 +184,9 @@ def test_on_a_machine_without_a_screen_a_run_is_filmed_too(run, tmp_path, monkey
     monkeypatch.setenv("MUJOCO_GL", "glfw")
     render_without_a_screen()
     assert os.environ["MUJOCO_GL"] == "glfw"
+
+
+def test_check_env_needs_nothing_but_an_environment(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["check-env"])
+    assert capsys.readouterr().err.endswith("the following arguments are required: env\n")

@@ -23,6 +23,8 @@ def test_the_ending_of_out_is_the_format_of_an_export(run, tmp_path, capsys):
     assert torch.export.load(path).module() is not None
     assert main(["export", str(run[0]), "--out", str(path), "--format", "onnx"]) == 2
     assert "`--format` must fit the ending of `--out`, got onnx for" in capsys.readouterr().err
+    assert main(["export", str(run[0]), "--out", str(tmp_path / "policy.foo")]) == 2
+    assert "`--out` must end in .onnx or .pt2, got" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", FILES)

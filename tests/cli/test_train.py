@@ -62,6 +62,9 @@ def test_a_run_says_what_settings_it_trains_with(words, line, tmp_path):
     done = torch_es("train", "resume=r", "total_timesteps=21", "video=false", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Settings" not in done.stdout
+    done = torch_es("train", "resume=r", "run_dir=another", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "`run_dir` must be left out with `resume=r`" in done.stderr
 
 
 def test_a_policy_of_the_zoo_with_nothing_left_to_learn_says_so(tmp_path):

@@ -37,7 +37,8 @@ def check_env(arguments: list[str]) -> None:
     """
     parser = argparse.ArgumentParser("torch-es check-env", description=check_env.__doc__)
     parser.add_argument("env", help="a Gymnasium id, or one of torch-es's own options for env")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for torch-es train, e.g. +env.kwargs.x=1")
+    words = "as for torch-es train, e.g. +env.kwargs.x=1"
+    parser.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help=words)
     parser.add_argument("--episodes", type=int, default=8)
     parser.add_argument("--steps", type=int, default=1000, help="cap of an episode's length")
     given = parser.parse_intermixed_args(config.with_search_path(arguments))

@@ -17,6 +17,8 @@ def export(arguments: list[str]) -> None:
     given = parser.parse_args(arguments)
     ending = given.out.suffix[1:] if given.out else ""
     form = given.format or (ending if ending in FORMATS else FORMATS[0])
+    if ending not in ("", *FORMATS) and given.format is None:
+        raise ValueError(f"`--out` must end in .{' or .'.join(FORMATS)}, got `{given.out}`; or name the `--format`.")
     if ending in FORMATS and ending != form:
         raise ValueError(f"`--format` must fit the ending of `--out`, got {form} for `{given.out}`; leave it out.")
     out = out_file(given.out, given.run, f"policy.{form}")

@@ -90,6 +90,11 @@ def _train_job(settings: config.Config, words: list[str], swept: Sequence[str] =
             return _reached(settings, run_dir, words)
     else:
         folder = Path(str(settings["resume"]))
+        if "run_dir" in config.keys(given) and run_dir.resolve() != folder.resolve():
+            raise ValueError(
+                f"`run_dir` must be left out with `resume={folder}`, which goes on in its own folder, got {run_dir}. "
+                "To keep that as it is, resume a copy."
+            )
         settings = config.changed(settings, given, config.load_config(folder))
     resumed = config.resumed_config(folder, settings, given)
     config.check_imports(folder, resumed, named)

@@ -76,14 +76,14 @@ def resumed_config(folder: Path, config: Config, overrides: Sequence[str]) -> Co
     Raises:
         ValueError: If `config` differs in anything else; every key is named with both values.
     """
-    saved = load_config(folder)
+    saved, own = load_config(folder), ("run_dir", "resume")  # as the run was started
+    may = [key for key in CHANGEABLE if key not in own]
     if found := fixed_differences(saved, config, overrides):
         raise ValueError(
             f"`{folder}` was started by other settings: {found}. "
-            f"A resumed run may change {', '.join(CHANGEABLE)}; start a new one for the rest."
+            f"A resumed run may change {', '.join(may)}; start a new one for the rest."
         )
-    own = ("run_dir", "resume")  # as the run was started
-    return {**saved, **{key: config[key] for key in CHANGEABLE if key in config and key not in own}}
+    return {**saved, **{key: config[key] for key in may if key in config}}
 
 
 def changed(config: Config, overrides: Sequence[str], saved: Config) -> Config:
