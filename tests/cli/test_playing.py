@@ -8,7 +8,7 @@ from command import torch_es
 from gymnasium.envs.mujoco import MujocoEnv
 from gymnasium.envs.registration import EnvSpec
 
-from torch_es.cli import playing
+from torch_es.cli import main, playing
 
 
 def test_evaluate_and_plot_work_on_a_run(run):
@@ -39,6 +39,11 @@ def test_records_a_run(run, tmp_path):
 def test_the_camera_goes_with_an_animal_that_runs(env, tracked):
     _, _, make = playing.camera({"id": env})
     assert (make().unwrapped.mujoco_renderer.camera_id >= 0) is tracked
+
+
+def test_an_episode_is_one_of_the_centre(run, capsys):
+    assert main(["replay", str(run[0]), "--generation", "1", "--member", "0", "--episode", "2"]) == 2
+    assert "`--episode` must be left out with `--member`" in capsys.readouterr().err
 
 
 class Pendulum(MujocoEnv):

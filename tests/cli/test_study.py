@@ -22,6 +22,13 @@ def tried(study, number):
     return study
 
 
+@pytest.mark.parametrize("name", ["a%20b", "a b", "a?b#c"])
+def test_any_name_of_a_folder_will_do(name, tmp_path):
+    (tmp_path / name).mkdir()
+    open_study(tmp_path / name / "study.db", 0, prune=True)
+    assert (tmp_path / name / "study.db").is_file()
+
+
 def test_what_matters_is_found_and_drawn(tmp_path):
     study = tried(open_study(tmp_path / "study.db", 0, prune=True), 25)
     found = importances(study)

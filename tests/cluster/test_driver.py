@@ -1,6 +1,7 @@
 """The bits on nodes are those of one process, whichever network; what a node tells reaches the training process."""
 
 import re
+import time
 
 import numpy as np
 import pytest
@@ -78,6 +79,13 @@ def test_results_and_sums_are_those_of_one_process(machines):
     assert running.metrics["cluster/workers"] == 4
     assert running.metrics["cluster/tasks_in_flight"] >= 8  # four workers with two lanes each
     running.close()
+
+
+def test_the_time_in_which_ray_starts_does_not_count(machines, monkeypatch):
+    machines.have(1)
+    monkeypatch.setattr(driver, "join", lambda options: time.sleep(1.2))
+    with ES(nn.Linear(4, 2), "CartPole-v1", evaluator=RayEvaluator(node_timeout=1.0)) as es:
+        assert es.evaluator().metrics["cluster/nodes"] == 1
 
 
 @pytest.mark.parametrize("answer", ["warn", "refuse"])

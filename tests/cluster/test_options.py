@@ -1,8 +1,10 @@
+import math
 from types import SimpleNamespace
 
 import pytest
 
 from torch_es.cluster import RayEvaluator, driver
+from torch_es.errors import WorkerError
 
 
 @pytest.mark.parametrize(
@@ -31,3 +33,15 @@ def test_another_cluster_than_the_joined_one_is_refused(address, monkeypatch):
         ValueError, match=r"`address` must be left out .* at 127\.0\.0\.2:6379, got 10\.255\.255\.1:6379"
     ):
         driver.join(RayEvaluator(address="10.255.255.1:6379"))
+
+
+def test_a_ray_that_was_shut_down_is_told_and_left(monkeypatch):
+    left = object.__new__(driver.ClusterEvaluator)
+    left._number, left._starting, left._options = 0, [], RayEvaluator()
+    gone = SimpleNamespace(greeting=True, stop=lambda: math.sqrt(-1), kill=lambda: math.sqrt(-1))
+    left._nodes = [gone]
+    monkeypatch.setattr(driver.ray, "is_initialized", lambda: False)
+    with pytest.raises(WorkerError, match=r"Ray was shut down .*`close\(\)` before `ray\.shutdown\(\)`"):
+        left._post(None)
+    monkeypatch.setattr(driver.ray, "is_initialized", lambda: True)  # another one
+    left.close()

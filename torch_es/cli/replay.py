@@ -19,10 +19,12 @@ def replay(arguments: list[str]) -> None:
     parser = run_parser(replay)
     parser.add_argument("--generation", type=int, required=True, help="the generation to play next; 0 is the start")
     parser.add_argument("--member", type=int, default=CENTRE, help="play this member, instead of the centre")
-    parser.add_argument("--episode", type=int, default=0, help="the number of the centre's evaluation episode")
+    parser.add_argument("--episode", type=int, help="the number of the centre's evaluation episode")
     parser.add_argument("--record", action="store_true", help="record the episode")
     parser.add_argument("--out", type=Path, help="save the generation as a checkpoint in this new folder")
     given = parser.parse_args(arguments)
+    if given.episode is not None and given.member != CENTRE:
+        raise ValueError(f"`--episode` must be left out with `--member`, which plays all of its, got {given.episode}.")
     settings = settings_of(given)
     console = Terminal()
     frames, fps, factory = camera(settings["env"]) if given.record else ([], 0.0, None)
@@ -38,7 +40,7 @@ def replay(arguments: list[str]) -> None:
             )
         if given.out:
             es.save(given.out)
-        numbers = [given.episode] if given.member == CENTRE else range(es.trainer.rules.per_member)
+        numbers = [given.episode or 0] if given.member == CENTRE else range(es.trainer.rules.per_member)
         frames.clear()  # what was played before
         played = [es.play(given.member, number) for number in numbers]
         returns, lengths = np.array([e.return_ for e in played]), np.array([e.length for e in played])

@@ -32,10 +32,12 @@ def open_study(path: Path, seed: int, prune: bool) -> Any:
     """
     with needs("sweep"):
         import optuna
+        import sqlalchemy
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     pruner = optuna.pruners.MedianPruner(n_warmup_steps=_WARM_UP) if prune else optuna.pruners.NopPruner()
+    url = sqlalchemy.URL.create("sqlite", database=str(path)).render_as_string()  # a path may have % and ?
     study = optuna.create_study(
-        storage=f"sqlite:///{path}", study_name="torch-es", direction="maximize", pruner=pruner, load_if_exists=True
+        storage=url, study_name="torch-es", direction="maximize", pruner=pruner, load_if_exists=True
     )
     # in each process a sampler starts from its seed, and would try the same points again
     study.sampler = optuna.samplers.TPESampler(seed=derive_seed("search", seed, len(study.trials)))

@@ -88,11 +88,11 @@ class ClusterEvaluator:
         self._nodes: list[Node] = []
         self._starting: list[Node] = []
         self._refused: set[str] = set()
+        join(options)  # before the clock of `node_timeout` starts
         self._number, self._most = 0, 0
         self._looked, self._manned, self._away = 0.0, time.monotonic(), time.monotonic()
         self._restarts_gone = 0  # of nodes that left
         self._last = ""  # why a node is not there
-        join(options)
         self._post(snapshot)
         try:
             self._look()
@@ -167,13 +167,16 @@ class ClusterEvaluator:
         nodes = [*self._nodes, *self._starting]
         self._nodes, self._starting = [], []
         if ray.is_initialized():
-            stopping = [node.stop() for node in nodes if node.greeting]
-            with contextlib.suppress(ray.exceptions.RayError):
+            with contextlib.suppress(Exception):  # as of a Ray that was shut down and begun again
+                stopping = [node.stop() for node in nodes if node.greeting]
                 ray.wait(stopping, num_returns=len(stopping), timeout=self._options.tolerance.stop_timeout)
             for node in nodes:
-                node.kill()
+                with contextlib.suppress(Exception):
+                    node.kill()
 
     def _post(self, snapshot: Snapshot) -> None:
+        if not ray.is_initialized():  # `ray.put` would begin another one
+            raise WorkerError("Ray was shut down while its nodes were in use; call `close()` before `ray.shutdown()`.")
         self._number += 1
         self._snapshot = snapshot
         parcel = posted(self._number, snapshot)

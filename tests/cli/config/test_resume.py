@@ -166,3 +166,14 @@ def test_what_is_resumed_is_not_resolved(monkeypatch):
     words = ["total_timesteps=20"]
     made = config.changed(config.compose_config(words), words, saved)
     assert made == {**saved, "total_timesteps": 20}
+
+
+def test_a_damaged_config_beside_is_passed_over(tmp_path, caplog):
+    begun = config.compose_config(["env=cartpole", f"run_dir={tmp_path}/new"])
+    for name, text in {"good": None, "bad": ": : ["}.items():
+        (tmp_path / name).mkdir()
+        config.save_config(begun, tmp_path / name)
+        if text:
+            (tmp_path / name / "config.yaml").write_text(text)
+    assert config.find_run(begun, []) == tmp_path / "good"
+    assert "bad/config.yaml` cannot be read" in caplog.text

@@ -48,8 +48,8 @@ def with_search_path(arguments: Sequence[str]) -> list[str]:
     """Return a command line on which `--config-dir DIR` is the override `hydra.searchpath=[DIR]`, for every job.
 
     Example:
-        >>> with_search_path(["seed=1,2", "-cd", "/my/conf", "--multirun"])
-        ['seed=1,2', '--multirun', 'hydra.searchpath=[/my/conf]']
+        >>> with_search_path(["seed=1,2", "-cd", "/usr", "--multirun"])
+        ['seed=1,2', '--multirun', 'hydra.searchpath=[/usr]']
     """
     parser = argparse.ArgumentParser("torch-es", add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", action="append", default=[])
@@ -68,8 +68,8 @@ def split_flags(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         ValueError: If a flag does not exist.
 
     Example:
-        >>> split_flags(["seed=1,2", "--multirun", "-cd", "/my/conf"])
-        (['--multirun'], ['seed=1,2', 'hydra.searchpath=[/my/conf]'])
+        >>> split_flags(["seed=1,2", "--multirun", "-cd", "/usr"])
+        (['--multirun'], ['seed=1,2', 'hydra.searchpath=[/usr]'])
     """
     words = with_search_path(arguments)
     given, unknown = get_args_parser().parse_known_intermixed_args(words)

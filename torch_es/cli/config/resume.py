@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from torch_es.envs import EnvFactory
 from torch_es.es import ES
 from torch_es.runs import checkpoint, commands
 from torch_es.runs.options import check_replaced
+
+_log = logging.getLogger(__name__)
 
 CHANGEABLE = (
     "total_timesteps", "max_seconds", "eval_every", "eval_episodes", "final_episodes", "video", "evaluator", "logger",
@@ -60,9 +63,13 @@ def find_run(config: Config, overrides: Sequence[str], swept: Collection[str] = 
         return None
     beside = sorted(folder.parent.glob("*/config.yaml"), key=lambda path: path.stat().st_mtime, reverse=True)
     changeable = [key for key in CHANGEABLE if key not in {name.partition(".")[0] for name in swept}]
-    found = ((path.parent, read_config(path.parent)) for path in beside)
-    same = (run for run, saved in found if not fixed_differences(saved, config, overrides, changeable))
-    return next(same, None)
+    for run in (path.parent for path in beside):
+        try:
+            if not fixed_differences(read_config(run), config, overrides, changeable):
+                return run
+        except ValueError as error:  # it may be another run's
+            _log.warning("Passed over: %s", error)
+    return None
 
 
 def resumed_config(folder: Path, config: Config, overrides: Sequence[str]) -> Config:
