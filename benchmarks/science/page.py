@@ -45,7 +45,10 @@ An action is held for one to four steps. The announcement says that ES "works ab
 The three tasks are ones that ES learns in minutes: Swimmer has long episodes, Reacher short ones, and an episode of
 InvertedPendulum ends when the pole falls. For an algorithm and a task, every action repeat has the same budget of the
 environment's own steps: see [the settings](#how-it-is-measured). ES has a part of its budget on Swimmer and Reacher,
-and PPO a part of rl-zoo's million steps on Reacher and InvertedPendulum.""",
+and PPO a part of rl-zoo's million steps on Reacher and InvertedPendulum.
+
+On InvertedPendulum, all runs of both end at 1,000, with every repeat. Both need longer the longer an action holds: with
+four steps, the means of both rise and fall until the end of the budget. So this task shows no advantage of ES.""",
     ),
     "noise": About(
         "noise on parameters, on actions, on both",
@@ -77,7 +80,10 @@ their budget: see [the settings](#how-it-is-measured). Hopper's one matrix has a
         "Return against steps, with the reward in each step and at the end",
         "Delayed reward",
         """\
-The tasks of the experiment on frame skip, with the sum of the rewards paid in the last step of an episode.""",
+The tasks of the experiment on frame skip, with the sum of the rewards paid in the last step of an episode.
+
+Without a cap or a reward shift, ES sees the sum of the rewards alone, so its runs are the same bits in both cases. PPO
+learns almost nothing on InvertedPendulum if the reward comes at the end.""",
     ),
     "vbn": About(
         "with and without virtual batch norm",
@@ -91,9 +97,10 @@ that always takes the same action wins anything, whereas on Freeway such a polic
         "ES and PPO, what one update costs",
         heading="One update",
         text="""\
-ES needs no backward pass and keeps no episodes. The table compares it with PPO, with the same network on HalfCheetah
-and one thread. PPO has a value function of the same size besides, and both have the default settings of their library.
-The peak is what the process grows by while it plays and updates.""",
+ES needs no backward pass. Of an episode it keeps the return, the length and the sums of the observations. The table
+compares it with PPO, with the same network on HalfCheetah and one thread. PPO has a value function of the same size
+besides, and both have the default settings of their library. The peak is what the process
+grows by while it plays and updates.""",
     ),
 }
 
