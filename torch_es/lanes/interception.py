@@ -37,7 +37,7 @@ class Interception:
     def __init__(self, module: nn.Module, members: int) -> None:
         self._module = module
         fixed = [*module.buffers(), *(p for p in module.parameters() if not p.requires_grad)]
-        constants = frozenset(tensor.untyped_storage().data_ptr() for tensor in fixed if tensor.numel())
+        constants = frozenset(tensor.untyped_storage().data_ptr() for tensor in fixed) - {0}  # where a device says so
         self._rows = self._unknown = Rows(members, members, constants=constants)
         self._depth = 0  # of calls of modules in each other
         self._parameters: list[Tensor] = []

@@ -51,7 +51,8 @@ class FlatParameters:
         starts: dict[int, str] = {}
         for name, p in named.items():
             _check_parameter(name, p)
-            if p.numel() and (other := starts.setdefault(p.data_ptr(), name)) != name:
+            # 0 on devices that do not say where
+            if (at := p.data_ptr()) and (other := starts.setdefault(at, name)) != name:
                 raise ValueError(
                     f"`{other}` and `{name}` must not be two parameters in the same memory, where one would be written "
                     "over the other; make them one, and transpose it in `forward`."
