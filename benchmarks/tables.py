@@ -90,7 +90,7 @@ def throughput(parts: list[str]) -> str:
             unit = "" if PARTS[part][0].startswith(("Environment", "Bytes")) else f" ({row['unit']})"
             name = WORDS.get(name, name.replace("/2 workers", "").replace("/", ", "))
             lines.append(_cells(f"{name}{unit}", row["ours"], row["other"], f"**{row['ratio']:.3g}**"))
-            machines.setdefault(machine, []).append(name)
+            machines.setdefault(machine, []).append(part)
             pairs = max(pairs, row["pairs"])  # what is no time is measured once
         lines.append("")
     return "\n".join([*lines, _medians(pairs, machines, "make bench")])
@@ -110,7 +110,7 @@ def speed() -> str:
                 else (rest, row["ours"], f"{other}, {first}", f"**{row['ratio']:.1f}**")
             )
             lines.append(_cells(*cells))
-            machines.setdefault(machine, []).append(first)
+            machines.setdefault(machine, []).append(part)
     return "\n".join([*lines, "", _medians(row["pairs"], machines, "make bench")])
 
 
@@ -122,7 +122,9 @@ def _number(value: Any) -> str:
     return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
 
 
-def _medians(pairs: int, machines: dict[str, list[str]], command: str) -> str:
+def _medians(pairs: int, parts: dict[str, list[str]], command: str) -> str:
+    told = {"peers": "beside other libraries"}
+    machines = {machine: [told.get(part, part) for part in own] for machine, own in parts.items()}
     return f"Medians of {pairs} measurements of each side in turn; {_by_machine(machines)}; `{command}`."
 
 
@@ -169,7 +171,7 @@ def zoo() -> str:
 def _by_machine(envs: dict[str, list[str]]) -> str:
     """Return the machines in words, the one with most tasks first, and the tasks of the others."""
     most, *rest = sorted(envs, key=lambda machine: -len(envs[machine])) or ["no machine yet"]
-    return "; ".join([most, *(f"{', '.join(envs[machine])} on {machine}" for machine in rest)])
+    return "; ".join([most, *(f"{', '.join(dict.fromkeys(envs[machine]))} on {machine}" for machine in rest)])
 
 
 def gallery() -> str:
