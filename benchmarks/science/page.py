@@ -99,8 +99,8 @@ that always takes the same action wins anything, whereas on Freeway such a polic
         text="""\
 ES needs no backward pass. Of an episode it keeps the return, the length and the sums of the observations. The table
 compares it with PPO, with the same network on HalfCheetah and one thread. PPO has a value function of the same size
-besides, and both have the default settings of their library. The peak is what the process
-grows by while it plays and updates.""",
+besides, and both have the default settings of their library. The peak is what the process grows by while it plays and
+updates.""",
     ),
 }
 

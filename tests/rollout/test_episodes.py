@@ -150,7 +150,7 @@ def test_a_behaviour_that_is_not_numbers_is_refused(behaviour, message):
 
 
 class Door(Stepper):
-    """Does not close, if it is the first; the second cannot be made where `made` says so."""
+    """The second of four does not close; with `fails`, the third cannot be made."""
 
     def __init__(self, log, fails=False):
         super().__init__()
